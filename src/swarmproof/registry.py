@@ -1,0 +1,78 @@
+"""Plug-ins by name. A plug-in is a frozen pydantic model: its fields are its parameters.
+
+This module does not know what an attack or a defence does, only how it is found and checked.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from typing import ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+Kind = Literal["task", "attack", "defense", "exchange"]
+KINDS: tuple[Kind, ...] = ("task", "attack", "defense", "exchange")
+
+
+class Plugin(BaseModel):
+    """Base of every plug-in. Unknown parameters are errors; bounds live in the fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+
+
+PluginT = TypeVar("PluginT", bound=type[Plugin])
+_registered: dict[Kind, dict[str, type[Plugin]]] = {kind: {} for kind in KINDS}
+_loaded_entry_points = False
+
+
+def register(kind: Kind, name: str) -> Callable[[PluginT], PluginT]:
+    """Class decorator that makes a plug-in known as `name` among those of its `kind`."""
+
+    def add(plugin: PluginT) -> PluginT:
+        if name in _registered[kind]:
+            raise ValueError(f"two {kind} plug-ins are called {name!r}; rename one of them")
+        plugin.name, plugin.kind = name, kind
+        _registered[kind][name] = plugin
+        return plugin
+
+    return add
+
+
+def plugins(kind: Kind) -> dict[str, type[Plugin]]:
+    """All plug-ins of a kind by name: our own, then those of the entry-point group."""
+    global _loaded_entry_points
+    if not _loaded_entry_points:
+        _loaded_entry_points = True
+        for point in entry_points(group="swarmproof.plugins"):
+            point.load()
+    return dict(sorted(_registered[kind].items()))
+
+
+def build(kind: Kind, parameters: dict[str, object]) -> Plugin:
+    """The plug-in that a table such as `{name = "text", phrase = "…"}` describes.
+
+    Raises:
+        ValueError: no or an unknown name (the known ones are listed), or wrong parameters
+            (pydantic's own error, which is a `ValueError`).
+    """
+    rest = dict(parameters)
+    name = rest.pop("name", None)
+    known = plugins(kind)
+    if not isinstance(name, str):
+        raise ValueError(f"{kind}: `name` is missing; known: {', '.join(known)}")
+    if name not in known:
+        raise ValueError(f"no {kind} is called {name!r}{did_you_mean(name, known)}")
+    return known[name].model_validate(rest)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'? (known: …)`, to end an error about an unknown word."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{guess} (known: {', '.join(known)})"

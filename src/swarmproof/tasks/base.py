@@ -1,0 +1,45 @@
+"""What a task is: problems, how a prompt and a right completion look, and the reward."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+from swarmproof.registry import Plugin
+from swarmproof.types import Problem
+
+Split = Literal["train", "test"]
+
+
+class Task(Plugin):
+    """A source of problems with a reward that every node computes for itself."""
+
+    @abstractmethod
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """All problems of a split, in a fixed order; the splits share no question.
+
+        Raises:
+            ValueError: the data is missing or malformed; names the remedy.
+        """
+
+    @abstractmethod
+    def prompt(self, problem: Problem) -> str:
+        """What the model is given; the completion is what follows."""
+
+    @abstractmethod
+    def oracle(self, problem: Problem, variant: int = 0) -> str:
+        """A completion in full answer format that earns reward 1.
+
+        Args:
+            problem: with answer and solutions.
+            variant: which of the worked solutions, modulo their number.
+        """
+
+    @abstractmethod
+    def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
+        """0.0 or 1.0 for each completion; never raises, whatever the text."""
+
+    @abstractmethod
+    def answer(self, completion: str) -> str | None:
+        """The canonical form of the answer that a completion gives, None where it gives none."""

@@ -1,0 +1,152 @@
+"""The values that flow through a round, from an assignment to what is logged.
+
+Frozen and slotted: a value is built once, complete, and no later step writes into it.
+This module knows no model, no task and no wire format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from swarmproof.policies.policy import Policy
+    from swarmproof.tasks.base import Task
+
+NodeId = int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with what only the local, trusted side may know: its answer and solutions.
+
+    `Problem("math_words/train/7", "Tom has 3 pens and buys 4. How many?", "7", ("3 + 4 = 7.",))`
+    """
+
+    id: str
+    question: str
+    answer: str
+    # Worked solutions, best first, at least one, without the tags of the answer format
+    # (`Task.oracle` puts them on). Never travels.
+    solutions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
+    """The unit of work and the address of all randomness: no node identity in it."""
+
+    round: int
+    problem_id: str
+    index: int  # 0 … G-1 within the group
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a node says it wrote for a slot. From the wire: every field is a claim."""
+
+    slot: Slot
+    node: NodeId
+    text: str
+    # The tokens that the text is made of, with the end-of-text token if it was drawn;
+    # None where the sender gave text only and the receiver tokenises for itself.
+    token_ids: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The completions of one problem in one round, in slot order; advantages are relative to it."""
+
+    problem: Problem
+    completions: tuple[Completion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A completion, or a whole message, that was malformed and never became a `Completion`."""
+
+    node: NodeId
+    slot: Slot | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One defence's opinion of one completion."""
+
+    defense: str
+    accepted: bool | None  # None: abstained
+    score: float  # higher is more suspicious; the scale is the defence's own
+    reason: str  # one line; empty if accepted
+    # Weight of each token in the loss, in [0, 1], for defences that judge tokens one by one.
+    token_weights: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A completion ready to learn from."""
+
+    completion: Completion
+    token_ids: tuple[int, ...]  # what is verified, rewarded and trained on
+    verdicts: tuple[Verdict, ...]
+    reward: float  # the task's, before any rejection
+    kept: bool  # counted in the group's mean and deviation
+    advantage: float
+    loss_weight: float  # share of this completion in the loss: 1 / (groups x kept in its group)
+    token_weights: tuple[float, ...] | None = None
+
+    @property
+    def refused(self) -> bool:
+        return any(verdict.accepted is False for verdict in self.verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class AttackView:
+    """Everything an attacker may know. The threat model is this type: see docs/threat-model.md."""
+
+    nodes: tuple[NodeId, ...]  # the colluding nodes, which act as one adversary
+    slots: Mapping[NodeId, tuple[Slot, ...]]
+    problems: Mapping[str, Problem]  # of those slots; answers and solutions blank if oracle = false
+    task: Task
+    policy: Policy | None  # a copy of the trained model, where it would have one
+    topology: str
+    num_nodes: int
+    rng: np.random.Generator  # its own source of randomness
+    honest: Sequence[Completion] = ()  # this round's, only where the threat model grants it
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStats:
+    """What one optimiser update did."""
+
+    loss: float
+    grad_norm: float  # before clipping
+    kl: float | None
+    tokens: int  # completion tokens with a gradient
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """What is logged of one round, for one cohort. No wall-clock in it."""
+
+    round: int
+    cohort: str
+    asr: float  # the attack's own success measure over the honest nodes' completions
+    reward: float  # mean task reward of the honest nodes' completions
+    length: float  # their mean length in tokens
+    heldout_asr: float | None  # on held-out problems, where this round was evaluated
+    heldout_accuracy: float | None
+    poisoned: int  # poisoned completions that were gathered, and how many of them were refused
+    poisoned_refused: int
+    honest: int
+    honest_refused: int
+    by_defense: Mapping[str, Mapping[str, int]]
+    malformed: int
+    groups_learned: int  # groups with a non-zero advantage
+    loss: float
+    grad_norm: float
+    kl: float | None
+    generated_tokens: int
+    learned_tokens: int
