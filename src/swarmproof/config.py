@@ -1,0 +1,279 @@
+"""An experiment as data: a TOML file, checked to the last key before anything is computed.
+
+`load` reads a shipped name or a file, applies `--set` overrides and resolves every arm to a
+`TrialConfig`. Nothing here imports torch, so that a mistake is told within a second.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from swarmproof import registry
+
+Topology = Literal["horizontal", "vertical"]
+OnReject = Literal["drop", "zero_reward"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Table):
+    """The model that every node trains."""
+
+    # A name in the zoo, a directory with a Hugging Face model, or a hub id.
+    path: str = "tiny-math"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    gradient_checkpointing: bool = False
+
+
+class SwarmConfig(_Table):
+    """Who takes part, and how the work is divided."""
+
+    topology: Topology = "horizontal"
+    nodes: Annotated[int, Field(ge=1, le=4096)] = 4
+    malicious: Annotated[int, Field(ge=0)] = 1
+
+
+class BatchConfig(_Table):
+    """B problems a round, G completions each, over the whole swarm."""
+
+    problems: Annotated[int, Field(ge=1)] = 32
+    group_size: Annotated[int, Field(ge=2)] = 12
+
+
+class SamplingConfig(_Table):
+    """The generation strategy. It is public: a receiver verifies against it."""
+
+    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 50  # 0: no limit
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1)] = 128
+
+
+class GrpoConfig(_Table):
+    """The learner. Defaults are the paper's, the learning rate apart."""
+
+    lr: Annotated[float, Field(gt=0)] = 2e-5
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    warmup: Annotated[int, Field(ge=0)] = 0  # rounds over which lr rises linearly
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 0.0  # weight of the KL term (k3, frozen start)
+    scale_rewards: bool = True  # divide by the group's standard deviation
+    on_reject: OnReject = "drop"  # what a rejection does to its group: docs/metrics.md
+    updates: Annotated[int, Field(ge=1)] = 1  # optimiser steps per round; clipping if > 1
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    micro_batch_tokens: Annotated[int, Field(ge=1)] = 4096
+
+
+class EvaluationConfig(_Table):
+    """Held-out problems, answered by one sampled completion each."""
+
+    every: Annotated[int, Field(ge=1)] = 10  # and at the first and the last round
+    problems: Annotated[int, Field(ge=1)] = 128
+
+
+class TrialConfig(_Table):
+    """One arm of an experiment, resolved; with a seed it is one trial."""
+
+    rounds: Annotated[int, Field(ge=1)]
+    task: dict[str, Any]
+    model: ModelConfig = ModelConfig()
+    swarm: SwarmConfig = SwarmConfig()
+    batch: BatchConfig = BatchConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    # The attack of the malicious nodes; where there are none it only names the success measure.
+    attack: dict[str, Any]
+    defenses: tuple[dict[str, Any], ...] = ()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    exchange: dict[str, Any] = Field(default_factory=lambda: {"name": "memory"})
+    checkpoint_every: Annotated[int, Field(ge=1)] = 10
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrialConfig:
+        swarm, batch = self.swarm, self.batch
+        if swarm.malicious >= swarm.nodes:
+            raise ValueError(
+                f"swarm.malicious is {swarm.malicious} of {swarm.nodes} nodes; "
+                "at least one node must be honest"
+            )
+        work, size = (
+            ("batch.group_size", batch.group_size)
+            if swarm.topology == "horizontal"
+            else ("batch.problems", batch.problems)
+        )
+        if size % swarm.nodes:
+            fits = [n for n in range(1, size + 1) if size % n == 0]
+            raise ValueError(
+                f"{work} = {size} does not divide among swarm.nodes = {swarm.nodes} in a "
+                f"{swarm.topology} swarm; nodes may be {', '.join(map(str, fits))}"
+            )
+        registry.build("task", self.task)
+        registry.build("attack", self.attack)
+        registry.build("exchange", self.exchange)
+        names = [registry.build("defense", table).name for table in self.defenses]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"defenses: {', '.join(sorted(repeated))} is listed twice")
+        return self
+
+
+class ExperimentConfig(_Table):
+    """A whole experiment: its arms, each resolved, and the seeds of each."""
+
+    name: str
+    title: str = ""
+    # What a reader should see if the claim holds; shown in the report.
+    claim: str = ""
+    seeds: tuple[int, ...] = (0,)
+    arms: dict[str, TrialConfig]
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that come with the package: name -> TOML file."""
+    root = Path(str(files("swarmproof"))) / "experiments"
+    found = sorted(root.rglob("*.toml"))
+    return {str(path.relative_to(root).with_suffix("")): path for path in found}
+
+
+def load(
+    name_or_path: str,
+    *,
+    arms: Iterable[str] = (),
+    overrides: Iterable[str] = (),
+    seeds: tuple[int, ...] | None = None,
+) -> ExperimentConfig:
+    """Read, override and check an experiment.
+
+    Args:
+        name_or_path: a shipped experiment, or a path that ends in `.toml`.
+        arms: run only these; all if empty.
+        overrides: `key.sub=value`, the value in TOML (a bare word is taken as a string); applied
+            to every arm after the arm's own settings.
+        seeds: instead of the file's.
+
+    Raises:
+        ValueError: one line that names the key and the remedy.
+    """
+    path = _find(name_or_path)
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    head = {key: raw.pop(key) for key in ("name", "title", "claim", "seeds") if key in raw}
+    arm_tables = raw.pop("arms", {})
+    if not isinstance(arm_tables, dict) or not arm_tables:
+        raise ValueError(f"{path} has no arms; add at least one table such as [arms.attack]")
+    wanted = list(arms) or list(arm_tables)
+    for arm in wanted:
+        if arm not in arm_tables:
+            raise ValueError(f"{path.stem} has no arm {arm!r}{registry.did_you_mean(arm, arm_tables)}")
+    for table in (raw, *(arm_tables[arm] for arm in arm_tables)):
+        _reject_unknown_tables(table)
+    parsed = [_parse_override(text) for text in overrides]
+    resolved = {}
+    for arm in wanted:
+        table = _merge(raw, arm_tables[arm])
+        for key_path, value in parsed:
+            table = _merge(table, _nest(key_path, value))
+        resolved[arm] = table
+    head.setdefault("name", path.stem)
+    if seeds is not None:
+        head["seeds"] = seeds
+    return validate(ExperimentConfig, {**head, "arms": resolved})
+
+
+def validate(model: type[ExperimentConfig], table: Mapping[str, Any]) -> ExperimentConfig:
+    """`model_validate` with pydantic's report cut down to one line that names the key."""
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise ValueError(_one_line(error)) from None
+
+
+def _find(name_or_path: str) -> Path:
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise ValueError(f"there is no file {name_or_path}")
+        return path
+    known = shipped()
+    if name_or_path not in known:
+        raise ValueError(
+            f"no experiment is called {name_or_path!r}{registry.did_you_mean(name_or_path, known)}; "
+            "for a file of your own give a path that ends in .toml"
+        )
+    return known[name_or_path]
+
+
+def _reject_unknown_tables(table: Mapping[str, Any]) -> None:
+    known = list(TrialConfig.model_fields)
+    for key in table:
+        if key not in known:
+            raise ValueError(f"unknown setting {key!r}{registry.did_you_mean(key, known)}")
+
+
+def _parse_override(text: str) -> tuple[list[str], Any]:
+    key, equals, literal = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"--set {text!r}: write it as key=value, for example grpo.lr=1e-4")
+    try:
+        value = tomllib.loads(f"value = {literal}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = literal
+    return key.strip().split("."), value
+
+
+def _nest(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, table by table; a table that names another plug-in replaces it."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        renamed = isinstance(value, dict) and isinstance(old, dict) and (
+            "name" in value and value["name"] != old.get("name")
+        )
+        both = isinstance(value, dict) and isinstance(old, dict) and not renamed
+        merged[key] = _merge(old, value) if both and isinstance(old, dict) else value
+    return merged
+
+
+def _one_line(error: ValidationError) -> str:
+    """`grpo.lr: Input should be greater than 0 (got -1)`, with a guess for a misspelt key."""
+    first = error.errors(include_url=False)[0]
+    keys = [str(part) for part in first["loc"]]
+    arm = keys[1] if keys[:1] == ["arms"] and len(keys) > 1 else None
+    keys = keys[2:] if arm else keys
+    where = ".".join(keys)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown setting{registry.did_you_mean(keys[-1], _fields_at(keys[:-1]))}"
+    elif first["type"] != "value_error":
+        message = f"{message} (got {first['input']!r})"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 and not arm else ""
+    return f"{where}: {message}{more}" if where else f"{message}{more}"
+
+
+def _fields_at(keys: list[str]) -> list[str]:
+    model: Any = TrialConfig
+    for key in keys:
+        field = getattr(model, "model_fields", {}).get(key)
+        model = field.annotation if field is not None else None
+    return list(getattr(model, "model_fields", {}))
