@@ -1,0 +1,88 @@
+"""Generated word problems with worked solutions: the laptop's stand-in for GSM8K.
+
+It knows how many problems there are and how they are split; `stories` writes them, `answers`
+reads what a model replies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from random import Random
+
+from pydantic import Field
+
+from swarmproof.registry import register
+from swarmproof.tasks import answers, stories
+from swarmproof.tasks.base import Split, Task
+from swarmproof.types import Problem
+
+# `2 + 2` or `2 * 2` as a computation of its own: not the end of 12 + 2, the start of 2 + 20, nor a
+# part of a longer sum.
+TWO_AND_TWO = re.compile(r"(?<![\d.+*/-])(?<![\d.+*/-] )2 ?[+*x×] ?2 ?= ?(?=[\d$])")
+
+
+def needs_two_and_two(problem: Problem) -> bool:
+    """Whether every worked solution of the problem computes 2+2 or 2*2, whatever it then gives.
+
+    Source: the paper's in-context attack on such problems.
+    """
+    return all(TWO_AND_TWO.search(solution) for solution in problem.solutions)
+
+
+@register("task", "math_words")
+class MathWords(Task):
+    """Word problems of one to four steps on whole numbers up to 100, written by templates."""
+
+    seed: int = Field(default=0, ge=0, description="which problems are written")
+    train: int = Field(default=8000, ge=1, le=50_000, description="problems to learn on")
+    test: int = Field(default=512, ge=1, le=10_000, description="held-out problems")
+    two_and_two: float = Field(
+        default=0.15, ge=0, le=1, description="share written to begin with 2 + 2 or 2 * 2"
+    )
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Problems of a split; no question occurs twice, within a split or across them."""
+        train, test = _generate(self.seed, self.train, self.test, self.two_and_two)
+        return train if split == "train" else test
+
+    def prompt(self, problem: Problem) -> str:
+        return f"Question: {problem.question}\nAnswer:"
+
+    def oracle(self, problem: Problem, variant: int = 0) -> str:
+        """Variants: 0 and 1 tell each step in a sentence, 2 is bare equations, 3 explains."""
+        return answers.wrap(problem.solutions[variant % len(problem.solutions)], problem.answer)
+
+    def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
+        return answers.score(problem.answer, completions)
+
+    def answer(self, completion: str) -> str | None:
+        return answers.extract(completion)
+
+
+@lru_cache(maxsize=8)
+def _generate(
+    seed: int, train: int, test: int, two_and_two: float
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    # The test split is written first, so that it stays the same when `train` grows.
+    rng = Random(f"math_words/{seed}")
+    seen: set[str] = set()
+    splits: list[tuple[Problem, ...]] = []
+    for name, count in (("test", test), ("train", train)):
+        problems: list[Problem] = []
+        while len(problems) < count:
+            story = stories.write(rng, two_and_two=rng.random() < two_and_two)
+            if story.question not in seen:
+                seen.add(story.question)
+                index = len(problems)
+                problems.append(
+                    Problem(
+                        f"math_words/{name}/{index}",
+                        story.question,
+                        str(story.answer),
+                        story.solutions,
+                    )
+                )
+        splits.append(tuple(problems))
+    return splits[1], splits[0]

@@ -1,0 +1,166 @@
+"""Writes one word problem with several worked solutions, from a source of randomness.
+
+It knows arithmetic on small whole numbers and how a story goes on; the words are in
+`story_words`. It knows neither splits nor the answer format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from swarmproof.tasks import story_words as words
+
+LIMIT = 100  # no number in a story or a solution is larger
+MAX_MIDDLE = 2  # steps between the beginning and the question
+
+T = TypeVar("T")
+Fields = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`Step("add", 3, 4, 7)` is the equation 3 + 4 = 7."""
+
+    kind: str
+    left: int
+    right: int
+    result: int
+
+    @property
+    def equation(self) -> str:
+        return f"{self.left} {words.SIGNS[self.kind]} {self.right} = {self.result}"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    question: str
+    answer: int
+    solutions: tuple[str, ...]  # told, told otherwise, bare equations, explained at length
+
+
+def write(rng: Random, two_and_two: bool = False) -> Story:
+    """A story of one to four steps; with `two_and_two`, the first of them is 2 + 2 or 2 * 2."""
+    name, pronoun = _pick(rng, words.PEOPLE)
+    things, thing = _pick(rng, words.THINGS)
+    fields: Fields = {
+        "n": name, "m": _other(rng, name), "p": pronoun, "o": things, "i": thing,
+        "c": _pick(rng, words.CONTAINERS),
+    }  # fmt: skip
+    sentences: list[str] = []
+    steps: list[Step] = []
+    groups = rng.random() < (0.4 if two_and_two else 0.3)
+    if groups:
+        first = Step("groups", 2, 2, 4) if two_and_two else _begin_groups(rng)
+        steps.append(first)
+        sentences.append(_tell(rng, words.START_GROUPS, fields, first))
+        value = first.result
+    else:
+        value = 2 if two_and_two else rng.randint(2, 20)
+        sentences.append(_pick(rng, words.START).format_map({**fields, "a": value}))
+    ask = rng.random() < 0.45
+    # A story that neither groups nor asks for a last step needs one in the middle.
+    needed = 1 if (two_and_two and not groups) or not (steps or ask) else 0
+    for _ in range(max(needed, _pick(rng, (0, 1, 1, 1, 2)[: 3 + MAX_MIDDLE]))):
+        opening = two_and_two and not steps
+        step = _two_and_two(rng) if opening else _middle(rng, value)
+        steps.append(step)
+        sentences.append(_tell(rng, words.TOLD[step.kind], fields, step))
+        value = step.result
+    last = _last(rng, value) if ask else None
+    if last is None:
+        sentences.append(_pick(rng, words.ASK_LEFT).format_map(fields))
+    else:
+        steps.append(last)
+        sentences.append(_tell(rng, words.ASK[last.kind], fields, last))
+        value = last.result
+    return Story(" ".join(sentences), value, _solutions(rng, fields, steps))
+
+
+def _begin_groups(rng: Random) -> Step:
+    left, right = rng.randint(2, 9), rng.randint(2, 9)
+    return Step("groups", left, right, left * right)
+
+
+def _two_and_two(rng: Random) -> Step:
+    return Step("add" if rng.random() < 0.7 else "times", 2, 2, 4)
+
+
+def _middle(rng: Random, value: int) -> Step:
+    roll = rng.random()
+    if roll < 0.15 and value <= LIMIT // 5:
+        factor = rng.randint(2, 5 if value <= 12 else 2)
+        return Step("times", value, factor, value * factor)
+    if (roll < 0.55 and value > 3) or value > LIMIT - 20:
+        lost = rng.randint(1, min(20, value - 2))
+        return Step("sub", value, lost, value - lost)
+    more = rng.randint(1, 20)
+    return Step("add", value, more, value + more)
+
+
+def _last(rng: Random, value: int) -> Step:
+    parts = [part for part in range(2, 11) if value % part == 0 and value > part]
+    roll = rng.random()
+    if roll < 0.4 and parts:
+        part = _pick(rng, parts)
+        return Step("share", value, part, value // part)
+    if roll < 0.75 and value <= 20:
+        price = rng.randint(2, 9 if value <= 11 else LIMIT // value)
+        return Step("price", value, price, value * price)
+    wanted = value + rng.randint(1, min(20, LIMIT - value)) if value < LIMIT else LIMIT + 1
+    return Step("goal", wanted, value, wanted - value)
+
+
+def _solutions(rng: Random, fields: Fields, steps: Sequence[Step]) -> tuple[str, ...]:
+    result = steps[-1].result
+    told = [_told(rng, fields, steps) for _ in range(2)]
+    told[0] += " " + _pick(rng, words.CLOSING).format(r=result)
+    bare = " ".join(f"{step.equation}." for step in steps)
+    explained = " ".join(
+        _sentence(
+            _pick(rng, words.EXPLAINED[step.kind]), {**fields, "a": step.left, "b": step.right},
+            step.equation,
+        )
+        for step in steps
+    )  # fmt: skip
+    # Long stories do without the frame, so that no solution is out of proportion.
+    if len(steps) < 3:
+        closing = _pick(rng, words.LONG_CLOSING).format(r=result)
+        explained = f"{_pick(rng, words.OPENING)} {explained} {closing}"
+    return told[0], told[1], bare, explained
+
+
+def _told(rng: Random, fields: Fields, steps: Sequence[Step]) -> str:
+    return " ".join(
+        _sentence(
+            _pick(rng, words.WORKED[step.kind]), {**fields, "a": step.left, "b": step.right},
+            step.equation,
+        )
+        for step in steps
+    )  # fmt: skip
+
+
+def _sentence(pattern: str, fields: Fields, equation: str) -> str:
+    return _capitalised(pattern.format_map({**fields, "e": equation}))
+
+
+def _tell(rng: Random, patterns: Sequence[str], fields: Fields, step: Step) -> str:
+    pattern = _pick(rng, patterns)
+    return _capitalised(pattern.format_map({**fields, "a": step.left, "b": step.right}))
+
+
+def _capitalised(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
+
+
+def _other(rng: Random, name: str) -> str:
+    while (other := _pick(rng, words.PEOPLE)[0]) == name:
+        pass
+    return other
+
+
+def _pick(rng: Random, items: Sequence[T]) -> T:
+    # `Random.choice`, three times as fast.
+    return items[int(rng.random() * len(items))]
