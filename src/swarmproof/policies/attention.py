@@ -1,0 +1,239 @@
+"""Attention over packed tokens, where a prompt is held once for all completions of its group.
+
+Every forward pass gives the model one row of packed tokens (batch 1), so that the linear layers
+see no padding; only here are they unpacked. Plugs into any `transformers` model that uses the
+attention interface. This module knows nothing of sampling, losses or text.
+
+Shapes: P groups (prompts), G completions a group, Tp and Tc the longest prompt and completion,
+KV key-value heads, rep query heads per key-value head, d head size, N packed tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+NAME = "swarmproof_packed"
+_BLOCK = 32  # by how many tokens the cache of a decoding batch grows
+
+
+class Layout(Protocol):
+    """How packed tokens attend to one another."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        """q (N, H, d), k and v (N, KV, d) -> (N, H, d)."""
+
+
+def _packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001 - the layout says who sees whom
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    assert layout is not None, "call the model with layout=…"
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    scale = scaling if scaling is not None else q.shape[-1] ** -0.5
+    layer: Any = module.layer_idx
+    return layout.attend(int(layer), q, k, v, scale).unsqueeze(0), None
+
+
+AttentionInterface.register(NAME, _packed_attention)
+
+
+class _Scatter(torch.autograd.Function):
+    """Rows to distinct places of a zeroed tensor; gathers in the backward pass.
+
+    The built-in gather's backward adds row by row, which on a CPU costs more than the attention.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return rows.new_zeros(size, *rows.shape[1:]).index_copy_(0, places, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        return grads[0].index_select(0, places), None, None
+
+
+class _Gather(torch.autograd.Function):
+    """Rows from distinct places; the inverse of `_Scatter`."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.size = padded.shape[0]
+        return padded.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        grad = grads[0]
+        return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, places, grad), None
+
+
+def _softmax(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    return scores.softmax(-1, dtype=torch.float32).to(dtype)
+
+
+class PackedLayout:
+    """Whole prompts followed by whole completions, for scoring and learning.
+
+    Packed order: all tokens of all prompts but their last, then the last token of each prompt,
+    then the completions' inputs, group by group. So the rows whose logits are wanted (prompt ends
+    and completions) are the last ones, and no copy is needed to cut them out.
+    """
+
+    def __init__(self, prompt_lens: list[int], input_lens: list[list[int]], device: torch.device):
+        """`input_lens[p][g]`: tokens of a completion that are inputs (all but its last)."""
+        self.num_groups, self.group_size = len(prompt_lens), max(map(len, input_lens))
+        self.prompt_width = max(prompt_lens)
+        self.input_width = max([length for lens in input_lens for length in lens] + [1])
+        width, size, per_group = self.prompt_width, self.input_width, self.group_size
+        heads = [p * width + t for p, n in enumerate(prompt_lens) for t in range(n - 1)]
+        ends = [p * width + n - 1 for p, n in enumerate(prompt_lens)]
+        inputs = [
+            (p * per_group + g) * size + t
+            for p, lens in enumerate(input_lens)
+            for g, n in enumerate(lens)
+            for t in range(n)
+        ]
+        self.num_prompt_tokens = len(heads) + len(ends)
+        self.prompt_places = torch.tensor(heads + ends, device=device)
+        self.input_places = torch.tensor(inputs, dtype=torch.long, device=device)
+        lens = torch.tensor(prompt_lens, device=device)
+        seen = torch.arange(width, device=device) < lens[:, None]  # (P, Tp)
+        self.hidden_prefix = ~seen[:, None, None, None, :]
+        self.hidden_own = ~torch.ones(size, size, dtype=torch.bool, device=device).tril()
+        self.hidden_prompt = ~torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        self.keys: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        cut = self.num_prompt_tokens
+        kp, vp = self._prompts(k[:cut]), self._prompts(v[:cut])
+        out_p = self._attend_prompts(q[:cut], kp, vp, scaling)
+        if not len(self.input_places):
+            self.keys[layer] = (kp, vp)
+            return out_p
+        return torch.cat([out_p, self._attend_inputs(q[cut:], k[cut:], v[cut:], kp, vp, scaling)])
+
+    def _prompts(self, x: Tensor) -> Tensor:
+        """(tokens, heads, d) -> (P, heads, Tp, d)."""
+        padded = _Scatter.apply(x, self.prompt_places, self.num_groups * self.prompt_width)
+        return padded.view(self.num_groups, self.prompt_width, *x.shape[1:]).transpose(1, 2)
+
+    def _attend_prompts(self, q: Tensor, kp: Tensor, vp: Tensor, scaling: float) -> Tensor:
+        heads, d = q.shape[1:]
+        num_kv = kp.shape[1]
+        q = self._prompts(q).reshape(self.num_groups, num_kv, -1, self.prompt_width, d)
+        scores = (q * scaling) @ kp.unsqueeze(2).transpose(-1, -2)
+        scores = scores.masked_fill(self.hidden_prompt, float("-inf"))
+        out = _softmax(scores, q.dtype) @ vp.unsqueeze(2)  # (P, KV, rep, Tp, d)
+        flat = out.permute(0, 3, 1, 2, 4).reshape(-1, heads, d)
+        gathered: Tensor = _Gather.apply(flat, self.prompt_places)
+        return gathered
+
+    def _inputs(self, x: Tensor, num_kv: int) -> Tensor:
+        """(tokens, KV * rep, d) -> contiguous (P, KV, G, rep, Tc, d)."""
+        rows = self.num_groups * self.group_size
+        padded = _Scatter.apply(x, self.input_places, rows * self.input_width)
+        shape = (self.num_groups, self.group_size, self.input_width, num_kv, -1, x.shape[-1])
+        return padded.view(shape).permute(0, 3, 1, 4, 2, 5).contiguous()
+
+    def _attend_inputs(
+        self, q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, scaling: float
+    ) -> Tensor:
+        heads, d = q.shape[1:]
+        num_kv, width, size = kp.shape[1], self.prompt_width, self.input_width
+        q = self._inputs(q * scaling, num_kv)
+        k, v = self._inputs(k, num_kv).squeeze(3), self._inputs(v, num_kv).squeeze(3)
+        shape = q.shape[:-1]  # (P, KV, G, rep, Tc)
+        # The same queries in two views: against the prompt, all completions of a group form one
+        # matrix; against itself, each completion is its own.
+        prefix = (q.flatten(2, 4) @ kp.transpose(-1, -2)).view(*shape, width)
+        own = (q.flatten(3, 4) @ k.transpose(-1, -2)).view(*shape, size)
+        scores = torch.cat(
+            [
+                prefix.masked_fill(self.hidden_prefix.unsqueeze(1), float("-inf")),
+                own.masked_fill(self.hidden_own, float("-inf")),
+            ],
+            -1,
+        )
+        weights = _softmax(scores, q.dtype)
+        out = (weights[..., :width].flatten(2, 4) @ vp).view(q.shape)
+        out = out + (weights[..., width:].flatten(3, 4) @ v).view(q.shape)
+        flat = out.permute(0, 2, 4, 1, 3, 5).reshape(-1, heads, d)
+        gathered: Tensor = _Gather.apply(flat, self.input_places)
+        return gathered
+
+
+class DecodeLayout:
+    """One new token for each of P x G rows, which attend to their prompt and to themselves."""
+
+    def __init__(self, prefix: PackedLayout, group_size: int):
+        """`prefix`: the layout of a finished pass over the prompts alone."""
+        self.prefix = prefix.keys
+        self.hidden_prefix = prefix.hidden_prefix[:, 0]  # (P, 1, 1, Tp)
+        self.num_groups, self.group_size = prefix.num_groups, group_size
+        self.own: dict[int, tuple[Tensor, Tensor]] = {}
+        self.length = 0  # tokens already in the cache
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+        kp, vp = self.prefix[layer]
+        groups, size, d = self.num_groups, self.group_size, q.shape[-1]
+        num_kv, t = kp.shape[1], self.length
+        rows = groups * size
+        own_k, own_v = self._room(layer, k)
+        own_k[:, :, t] = k
+        own_v[:, :, t] = v
+        q = (q * scaling).view(rows, num_kv, -1, d)
+        by_group = q.view(groups, size, num_kv, -1, d).transpose(1, 2).flatten(2, 3)
+        prefix = by_group @ kp.transpose(-1, -2)  # (P, KV, G * rep, Tp)
+        prefix = prefix.masked_fill(self.hidden_prefix, float("-inf"))
+        width = prefix.shape[-1]
+        prefix = prefix.view(groups, num_kv, size, -1, width).transpose(1, 2)
+        own = q @ own_k[:, :, : t + 1].transpose(-1, -2)  # (rows, KV, rep, t + 1)
+        weights = _softmax(torch.cat([prefix.reshape(rows, num_kv, -1, width), own], -1), q.dtype)
+        shared = weights[..., :width].view(groups, size, num_kv, -1, width).transpose(1, 2)
+        out = (shared.flatten(2, 3) @ vp).view(groups, num_kv, size, -1, d).transpose(1, 2)
+        out = out.reshape(q.shape) + weights[..., width:] @ own_v[:, :, : t + 1]
+        return out.flatten(1, 2)
+
+    def _room(self, layer: int, k: Tensor) -> tuple[Tensor, Tensor]:
+        """The caches of a layer, (rows, KV, room, d), with room for one more token."""
+        pair = self.own.get(layer)
+        if pair is None:
+            shape = (k.shape[0], k.shape[1], _BLOCK, k.shape[2])
+            pair = (k.new_zeros(shape), k.new_zeros(shape))
+        elif pair[0].shape[2] == self.length:
+            more = pair[0].shape[2]  # doubling: each token is copied about once
+            grown = [torch.nn.functional.pad(x, (0, 0, 0, more)) for x in pair]
+            pair = (grown[0], grown[1])
+        self.own[layer] = pair
+        return pair
+
+    def keep(self, groups: Tensor, rows: Tensor, group_size: int) -> None:
+        """Go on with some groups only, and with `group_size` rows in each of them.
+
+        Args:
+            groups: indices of the groups that stay.
+            rows: indices of the rows that stay, (len(groups) * group_size,), in group order.
+        """
+        self.prefix = {
+            layer: (kp.index_select(0, groups), vp.index_select(0, groups))
+            for layer, (kp, vp) in self.prefix.items()
+        }
+        self.hidden_prefix = self.hidden_prefix.index_select(0, groups)
+        self.own = {
+            layer: (k.index_select(0, rows), v.index_select(0, rows))
+            for layer, (k, v) in self.own.items()
+        }
+        self.num_groups, self.group_size = len(groups), group_size

@@ -1,0 +1,182 @@
+"""Batched sampling with addressed noise: the completion of a slot depends on the slot alone.
+
+A draw is the argmax over the sampling support of logit / temperature + Gumbel noise. The support
+is that of `transformers`' processors in their order: temperature, top-k, top-p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swarmproof.config import SamplingConfig
+from swarmproof.policies.attention import DecodeLayout, PackedLayout
+from swarmproof.randomness import gumbel
+
+# A batch is compacted once this share of its rows, or less, is still growing.
+_COMPACT_BELOW = 0.8
+
+
+def support(scaled: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Which tokens the generation strategy can draw.
+
+    Args:
+        scaled: logits / temperature, (R, V).
+
+    Returns:
+        bool, (R, V). Top-k keeps every token whose logit is at least the k-th largest, so ties at
+        the boundary are all in; top-p keeps the smallest set of the most likely of those whose
+        mass reaches p, and at least one.
+    """
+    kept = torch.ones_like(scaled, dtype=torch.bool)
+    if 0 < sampling.top_k < scaled.shape[-1]:
+        kept &= scaled >= scaled.topk(sampling.top_k).values[..., -1:]
+    if sampling.top_p < 1:
+        masked = scaled.masked_fill(~kept, float("-inf"))
+        ascending, order = masked.sort(-1)
+        removed = ascending.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
+        removed[..., -1] = False
+        kept &= ~removed.scatter(-1, order, removed)
+    return kept
+
+
+def draw(logits: Tensor, seeds: Tensor, t: int, sampling: SamplingConfig) -> Tensor:
+    """The token of each row, int64 of shape (R,).
+
+    Args:
+        logits: (R, V).
+        seeds: of the rows' slots, int64 (R,).
+        t: index of the token in its completion.
+    """
+    scaled = logits.float() / sampling.temperature
+    vocab = scaled.shape[-1]
+    if not 0 < sampling.top_k < vocab or sampling.top_p < 1:
+        return _draw_masked(scaled, seeds, t, sampling)
+    # Noise for k candidates instead of the vocabulary. One more than k shows a tie at the
+    # boundary, where the support has more than k tokens.
+    values, ids = scaled.topk(sampling.top_k + 1, sorted=False)
+    lowest, place = values.min(-1, keepdim=True)
+    rivals = values.scatter(-1, place, float("inf")).amin(-1, keepdim=True)
+    noisy = values + gumbel(seeds, t, ids)
+    noisy = noisy.scatter(-1, place, float("-inf"))
+    drawn = ids.gather(-1, noisy.argmax(-1, keepdim=True)).squeeze(-1)
+    tied = (lowest == rivals).squeeze(-1)
+    if tied.any():
+        drawn[tied] = _draw_masked(scaled[tied], seeds[tied], t, sampling)
+    return drawn
+
+
+def _draw_masked(scaled: Tensor, seeds: Tensor, t: int, sampling: SamplingConfig) -> Tensor:
+    every = torch.arange(scaled.shape[-1], device=scaled.device).expand_as(scaled)
+    noisy = scaled + gumbel(seeds, t, every)
+    return noisy.masked_fill(~support(scaled, sampling), float("-inf")).argmax(-1)
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[Sequence[int]],
+    sampling: SamplingConfig,
+    eos_token_id: int,
+) -> list[list[tuple[int, ...]]]:
+    """Sample G completions for each of P prompts.
+
+    Args:
+        model: a causal LM set up by `Policy`.
+        prompts: token ids, P of them, none empty.
+        seeds: of the slots, P x G.
+
+    Returns:
+        P x G tuples of token ids. Each ends with end-of-text, or has `max_new_tokens` tokens.
+    """
+    device = model.device
+    num_groups, group_size = len(seeds), len(seeds[0])
+    seed_R = torch.tensor(seeds, dtype=torch.long, device=device).flatten()
+    start = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    layout, logits = _prefill(model, prompts)
+    logits = logits.repeat_interleave(group_size, 0)
+    decode = DecodeLayout(layout, group_size)
+
+    out = torch.full((num_groups * group_size, sampling.max_new_tokens), -1, device=device)
+    position = start.repeat_interleave(group_size)
+    slot = torch.arange(num_groups * group_size, device=device)  # where a row's tokens go
+    alive = torch.ones_like(slot, dtype=torch.bool)
+    for t in range(sampling.max_new_tokens):
+        token = draw(logits, seed_R, t, sampling)
+        out[slot[alive], t] = token[alive]
+        alive &= token != eos_token_id
+        num_alive = int(alive.sum())
+        if num_alive == 0 or t + 1 == sampling.max_new_tokens:
+            break
+        if num_alive <= _COMPACT_BELOW * len(alive):
+            rows = _compact(decode, alive)
+            token, position, slot, seed_R = token[rows], position[rows], slot[rows], seed_R[rows]
+            # A group with fewer rows than the others is filled up with rows that count no more.
+            filler = torch.zeros_like(alive[rows])
+            filler[1:] = rows[1:] == rows[:-1]
+            alive = alive[rows] & ~filler
+        logits = model(
+            input_ids=token[None],
+            position_ids=(position + t)[None],
+            attention_mask={"full_attention": None},
+            use_cache=False,
+            layout=decode,
+        ).logits[0]
+        decode.length += 1
+    return _cut(out.tolist(), group_size)
+
+
+def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout, Tensor]:
+    """One pass over the prompts: their keys and values, and the logits at their ends, (P, V)."""
+    layout = PackedLayout([len(p) for p in prompts], [[] for _ in prompts], model.device)
+    tokens, positions = pack(prompts, [[] for _ in prompts])
+    logits = model(
+        input_ids=torch.tensor([tokens], device=model.device),
+        position_ids=torch.tensor([positions], device=model.device),
+        attention_mask={"full_attention": None},
+        use_cache=False,
+        logits_to_keep=len(prompts),
+        layout=layout,
+    ).logits[0]
+    return layout, logits
+
+
+def pack(
+    prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]]
+) -> tuple[list[int], list[int]]:
+    """Token ids and positions in the order that `PackedLayout` expects."""
+    heads = [token for prompt in prompts for token in prompt[:-1]]
+    ends = [prompt[-1] for prompt in prompts]
+    inputs = [token for group in completions for row in group for token in row[:-1]]
+    positions = [t for prompt in prompts for t in range(len(prompt) - 1)]
+    positions += [len(prompt) - 1 for prompt in prompts]
+    positions += [
+        len(prompt) + t
+        for prompt, group in zip(prompts, completions, strict=True)
+        for row in group
+        for t in range(len(row) - 1)
+    ]
+    return heads + ends + inputs, positions
+
+
+def _compact(decode: DecodeLayout, alive: Tensor) -> Tensor:
+    """Drop finished rows from the caches; returns the rows that stay, padded to equal groups."""
+    by_group = alive.view(decode.num_groups, decode.group_size)
+    groups = by_group.any(-1).nonzero().squeeze(-1)
+    size = int(by_group.sum(-1).max())
+    # Growing rows first; a group that has fewer of them repeats its last one.
+    order = by_group[groups].to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :size]
+    count = by_group[groups].sum(-1, keepdim=True)
+    column = torch.minimum(torch.arange(size, device=alive.device), count - 1)
+    rows = (groups[:, None] * decode.group_size + order.gather(-1, column)).flatten()
+    decode.keep(groups, rows, size)
+    return rows
+
+
+def _cut(rows: list[list[int]], group_size: int) -> list[list[tuple[int, ...]]]:
+    done = [tuple(row[: row.index(-1)] if -1 in row else row) for row in rows]
+    return [done[i : i + group_size] for i in range(0, len(done), group_size)]
