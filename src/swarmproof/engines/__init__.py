@@ -1,0 +1,1 @@
+"""Where trials run: `local`, side by side on this machine."""

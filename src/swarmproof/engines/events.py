@@ -1,0 +1,32 @@
+"""What an engine tells while trials run. Knows no process, no display and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swarmproof.experiment import Trial
+    from swarmproof.types import RoundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDone:
+    trial: Trial
+    record: RoundRecord
+    seconds: float  # wall-clock of the whole round
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    trial: Trial
+
+
+Event = Started | RoundDone | Finished
+OnEvent = Callable[[Event], None]

@@ -1,0 +1,231 @@
+"""Trials side by side on one machine, each in a process of its own with one thread.
+
+Knows how a trial is started, followed and stopped; not what it computes. Every child hangs on
+one two-way pipe: its work and its events travel there, and the end of the pipe is the end of the
+parent, so that no child outlives it, however it died. A pipe each, not one shared queue, because
+a child that is killed in the middle of a write would leave a queue locked for all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from swarmproof.engines.events import Event, Finished, OnEvent, RoundDone, Started
+
+if TYPE_CHECKING:
+    from swarmproof.experiment import Trial
+    from swarmproof.types import RoundRecord
+
+OnRound = Callable[["RoundRecord", float], None]
+
+_SECONDS_TO_STOP = 5.0
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class TrialCrashedError(RuntimeError):
+    """A trial ended with a bug; the message holds the child's traceback."""
+
+
+class RunTrial(Protocol):
+    """What a child does with its trial; importable by name, as it crosses to another process."""
+
+    def __call__(self, trial: Trial, *, resume: bool, on_round: OnRound) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """The last word of a child whose trial did not finish."""
+
+    error: ValueError | OSError | None  # a mistake of the user's or the machine's
+    traceback: str
+
+
+def default_jobs(num_trials: int, num_cores: int | None = None) -> int:
+    """How many trials to run at once.
+
+    One for each core; but up to twice as many trials as cores all run at once. Three trials on
+    two cores, two and then one, leave a core idle for a third of the time; time-sliced they end
+    together.
+    """
+    cores = num_cores or _cores()
+    return num_trials if num_trials <= 2 * cores else cores
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    *,
+    jobs: int | None = None,
+    resume: bool,
+    on_event: OnEvent,
+    run_trial: RunTrial | None = None,
+) -> None:
+    """Run every trial to its end; events arrive in this thread, in order within a trial.
+
+    Args:
+        jobs: processes at once; `default_jobs` if None.
+        resume: go on from the checkpoints in the trials' folders.
+        run_trial: `experiment.run_trial` if None.
+
+    Raises:
+        ValueError, OSError: what a trial raised, under the same kind; the others were stopped.
+        ChildProcessError: a trial was killed, most likely for want of memory.
+        TrialCrashedError: a bug in a trial.
+    """
+    waiting = deque(trials)
+    running: list[_Child] = []
+    slots = default_jobs(len(trials)) if jobs is None else jobs
+    try:
+        while waiting or running:
+            while waiting and len(running) < slots:
+                trial = waiting.popleft()
+                running.append(_Child(trial, resume, run_trial))
+                on_event(Started(trial))
+            ready = wait([child.connection for child in running])
+            for child in [child for child in running if child.connection in ready]:
+                event = child.next_event()
+                on_event(event)
+                if isinstance(event, Finished):
+                    child.process.join()
+                    running.remove(child)
+    finally:
+        _stop(running)
+
+
+class _Child:
+    """The parent's side of one trial."""
+
+    def __init__(self, trial: Trial, resume: bool, run_trial: RunTrial | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.trial = trial
+        self.connection, theirs = context.Pipe(duplex=True)
+        self.process: SpawnProcess = context.Process(
+            target=_child, args=(theirs,), name=_name(trial), daemon=True
+        )
+        # Ctrl-C reaches the whole process group. Blocked before the start, as a child inherits
+        # it, so that none prints a traceback: the parent alone decides what is stopped.
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        theirs.close()
+        # A child that is gone already is told from the end of its pipe.
+        with contextlib.suppress(BrokenPipeError):
+            # Sent, not given as an argument: arguments are unpickled, and with them torch is
+            # imported, before the child could say how many threads it wants.
+            self.connection.send((trial, resume, run_trial))
+
+    def next_event(self) -> Event:
+        try:
+            event: Event | _Stopped = self.connection.recv()
+        except (EOFError, OSError):  # OSError: it died within a message
+            self.process.join()
+            raise self._death() from None
+        if not isinstance(event, _Stopped):
+            return event
+        if event.error is not None:
+            raise event.error
+        raise TrialCrashedError(f"{_name(self.trial)}\n\n{event.traceback}")
+
+    def _death(self) -> Exception:
+        code = self.process.exitcode or 0
+        if code < 0:
+            return ChildProcessError(
+                f"{_name(self.trial)} was killed by {signal.Signals(-code).name}, perhaps for want "
+                "of memory; run again with --resume, and with --jobs 1 to need less at a time"
+            )
+        return TrialCrashedError(f"{_name(self.trial)} left with exit code {code} and said nothing")
+
+
+def _stop(children: Sequence[_Child]) -> None:
+    for child in children:
+        child.process.terminate()
+    for child in children:
+        child.process.join(_SECONDS_TO_STOP)
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join()
+        child.connection.close()
+
+
+def _child(connection: Connection[Any, Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    with _Report(connection) as report:
+        trial, resume, run_trial = connection.recv()
+        threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
+        work: RunTrial = run_trial or _import_run_trial()
+        work(
+            trial,
+            resume=resume,
+            on_round=lambda record, seconds: connection.send(RoundDone(trial, record, seconds)),
+        )
+        report.last = Finished(trial)
+
+
+def _import_run_trial() -> RunTrial:
+    from swarmproof.experiment import run_trial
+
+    return run_trial
+
+
+class _Report:
+    """Tells the parent how the trial ended, whichever way it did."""
+
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self._connection = connection
+        self.last: Finished | None = None
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        text = "".join(traceback.format_exception(kind, error, trace)) if error else ""
+        # Nobody to tell if the parent is gone.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.send(self.last or _Stopped(_plain(error), text))
+        return True
+
+
+def _plain(error: BaseException | None) -> ValueError | OSError | None:
+    """The error without what may not survive pickling: subclasses, responses, causes."""
+    if isinstance(error, OSError):
+        if error.errno is None:
+            return OSError(str(error))
+        return OSError(error.errno, error.strerror, error.filename)
+    return ValueError(str(error)) if isinstance(error, ValueError) else None
+
+
+def _leave_with_parent(connection: Connection[Any, Any]) -> None:
+    # The parent never sends twice, so this returns only when its end of the pipe is closed.
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    os._exit(1)
+
+
+def _name(trial: Trial) -> str:
+    return f"{trial.experiment}, arm {trial.arm}, seed {trial.seed}"
+
+
+def _cores() -> int:
+    # A container or taskset may grant fewer cores than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
