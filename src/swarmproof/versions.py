@@ -1,0 +1,50 @@
+"""What a run was made with: versions, processor, commit. No host name, no user, no path."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+_PACKAGES = ("swarmproof", "torch", "transformers", "tokenizers", "numpy")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions by name; `commit` is None unless the package is in a git checkout."""
+    return {
+        **{name: version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of this source, `-dirty` behind it if changed since."""
+    here = Path(__file__).resolve()
+    # An environment may lie inside the checkout of something else: is this file tracked?
+    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    return tracked and _git(
+        here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
