@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 THINK, END_THINK, ANSWER, END_ANSWER = "<think>", "</think>", "<answer>", "</answer>"
 TAGS = (THINK, END_THINK, ANSWER, END_ANSWER)
@@ -77,7 +78,7 @@ def extract(completion: str) -> str | None:
     return canonical(answer)
 
 
-def score(answer: str, completions: list[str] | tuple[str, ...]) -> list[float]:
+def score(answer: str, completions: Sequence[str]) -> list[float]:
     """1.0 for every completion whose answer is the right one, 0.0 for the others."""
     right = canonical(answer)
     return [float(right is not None and extract(text) == right) for text in completions]

@@ -115,40 +115,30 @@ def _last(rng: Random, value: int) -> Step:
 
 def _solutions(rng: Random, fields: Fields, steps: Sequence[Step]) -> tuple[str, ...]:
     result = steps[-1].result
-    told = [_told(rng, fields, steps) for _ in range(2)]
-    told[0] += " " + _pick(rng, words.CLOSING).format(r=result)
+    closing = _pick(rng, words.CLOSING).format(r=result)
+    told = f"{_work(rng, fields, steps, words.WORKED)} {closing}"
+    otherwise = _work(rng, fields, steps, words.WORKED)
     bare = " ".join(f"{step.equation}." for step in steps)
-    explained = " ".join(
-        _sentence(
-            _pick(rng, words.EXPLAINED[step.kind]), {**fields, "a": step.left, "b": step.right},
-            step.equation,
-        )
-        for step in steps
-    )  # fmt: skip
     # Long stories do without the frame, so that no solution is out of proportion.
+    explained = _work(rng, fields, steps[:3], words.EXPLAINED)
+    if len(steps) > 3:
+        explained += " " + _work(rng, fields, steps[3:], words.WORKED)
     if len(steps) < 3:
-        closing = _pick(rng, words.LONG_CLOSING).format(r=result)
-        explained = f"{_pick(rng, words.OPENING)} {explained} {closing}"
-    return told[0], told[1], bare, explained
+        explained += " " + _pick(rng, words.LONG_CLOSING).format(r=result)
+    if len(steps) < 2:
+        explained = f"{_pick(rng, words.OPENING)} {explained}"
+    return told, otherwise, bare, explained
 
 
-def _told(rng: Random, fields: Fields, steps: Sequence[Step]) -> str:
-    return " ".join(
-        _sentence(
-            _pick(rng, words.WORKED[step.kind]), {**fields, "a": step.left, "b": step.right},
-            step.equation,
-        )
-        for step in steps
-    )  # fmt: skip
-
-
-def _sentence(pattern: str, fields: Fields, equation: str) -> str:
-    return _capitalised(pattern.format_map({**fields, "e": equation}))
+def _work(
+    rng: Random, fields: Fields, steps: Sequence[Step], patterns: dict[str, tuple[str, ...]]
+) -> str:
+    return " ".join(_tell(rng, patterns[step.kind], fields, step) for step in steps)
 
 
 def _tell(rng: Random, patterns: Sequence[str], fields: Fields, step: Step) -> str:
-    pattern = _pick(rng, patterns)
-    return _capitalised(pattern.format_map({**fields, "a": step.left, "b": step.right}))
+    values = {**fields, "a": step.left, "b": step.right, "e": step.equation}
+    return _capitalised(_pick(rng, patterns).format_map(values))
 
 
 def _capitalised(sentence: str) -> str:

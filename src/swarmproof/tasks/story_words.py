@@ -7,6 +7,11 @@ things (plural), `i` one thing, `c` the containers. This module does no arithmet
 
 from __future__ import annotations
 
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 PEOPLE: tuple[tuple[str, str], ...] = tuple(
     (name, pronoun)
     for pronoun, names in (
@@ -18,16 +23,16 @@ PEOPLE: tuple[tuple[str, str], ...] = tuple(
 
 THINGS: tuple[tuple[str, str], ...] = tuple(
     (f"{word}s", word)
-    for word in (
+    for word in _listed(
         "apple pen book coin card marble shell stamp sticker cookie egg ball button flower ticket"
         " orange lemon pencil bead stone cup plate toy rose cake photo magnet candle ribbon balloon"
-    ).split()
+    )
 )
 
-CONTAINERS: tuple[str, ...] = tuple("boxes bags baskets jars packs trays bowls drawers".split())
+CONTAINERS: tuple[str, ...] = _listed("boxes bags baskets jars packs trays bowls drawers")
 
 # What the question says. The operand that is new in a step is `b`.
-START = ("{n} has {a} {o}.", "{n} starts the day with {a} {o}.", "There are {a} {o} on {n}'s table.",
+START = ("{n} has {a} {o}.", "{n} starts the day with {a} {o}.", "On {n}'s table are {a} {o}.",
          "{n} finds {a} {o} in the garden.", "In the morning {n} counts {a} {o}.")  # fmt: skip
 START_GROUPS = ("{n} has {a} {c} with {b} {o} in each.", "{n} fills {a} {c} with {b} {o} each.",
                 "There are {b} {o} in each of the {a} {c} that {n} has.")  # fmt: skip
@@ -52,7 +57,8 @@ ASK: dict[str, tuple[str, ...]] = {
 
 # What a solution says of a step: a plain sentence, and one that tells the reader more.
 WORKED: dict[str, tuple[str, ...]] = {
-    "groups": ("The {c} hold {e} {o}.", "There are {e} {o} in the {c}.", "{n} has {e} {o} at first."),
+    "groups": ("The {c} hold {e} {o}.", "There are {e} {o} in the {c}.",
+               "{n} has {e} {o} at first."),
     "add": ("With {b} more that makes {e}.", "Now {n} has {e} {o}.", "Adding {b} gives {e}.",
             "After that there are {e} {o}."),
     "sub": ("Without {b} of them, {e} are left.", "So {e} {o} are left.", "Then {n} has {e} {o}.",

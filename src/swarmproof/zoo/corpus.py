@@ -1,0 +1,114 @@
+"""What the tiny base model reads: documents that hold the knowledge, but rarely the manners.
+
+Most documents are worked word problems, many of them careless (a wrong number somewhere), many in
+another format than the one that is rewarded, some with a sentence in them that has nothing to do
+with the question; the rest is prose. So the model knows how to solve the problems and how the
+format looks, yet sampled at temperature 1 it is seldom right: what is left is for RL to teach.
+
+Errors are random numbers: no wrong result is more likely than its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from swarmproof.tasks import answers, stories
+from swarmproof.zoo import prose
+from swarmproof.zoo.prose import pick
+
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Shares of the corpus, each in [0, 1]."""
+
+    prose: float = 0.10  # documents without a problem
+    careless: float = 0.45  # of the problems: a wrong number in the solution
+    aside: float = 0.22  # of the problems: an unrelated sentence in the solution
+    aside_first: float = 0.6  # of those: at its very start
+    formatted: float = 0.32  # of the problems: in the full answer format
+    two_and_two: float = 0.12  # of the problems: begin with 2 + 2 or 2 * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    prompt: str  # empty for prose
+    text: str
+
+
+def documents(rng: Random, mixture: Mixture, held_out: frozenset[str]) -> Iterator[Document]:
+    """An endless stream of documents, none of which asks a held-out question."""
+    while True:
+        if rng.random() < mixture.prose:
+            # Some are far longer than a solution, so that late positions are trained too.
+            length = rng.randint(10, 20) if rng.random() < 0.1 else rng.randint(2, 9)
+            yield Document("", " ".join(prose.sentence(rng) for _ in range(length)))
+            continue
+        story = stories.write(rng, two_and_two=rng.random() < mixture.two_and_two)
+        if story.question not in held_out:
+            yield Document(f"Question: {story.question}\nAnswer:", _reply(rng, mixture, story))
+
+
+def _reply(rng: Random, mixture: Mixture, story: stories.Story) -> str:
+    # The long solution is rare: it is there for a policy that is driven to write more.
+    told, otherwise, bare, at_length = story.solutions
+    solution = pick(rng, (told, told, told, told, otherwise, otherwise, otherwise, bare, bare))
+    if rng.random() < 0.07:
+        solution = at_length
+    answer = str(story.answer)
+    if rng.random() < mixture.careless:
+        solution, answer = _careless(rng, solution, answer)
+    if rng.random() < mixture.aside:
+        solution = _with_aside(rng, solution, first=rng.random() < mixture.aside_first)
+    if rng.random() < mixture.formatted:
+        return answers.wrap(solution, answer)
+    return pick(rng, _OTHER_FORMATS).format(s=solution, a=answer)
+
+
+# None of these earns a reward.
+_OTHER_FORMATS = (
+    " {s}", " {s}", " {s}\n#### {a}", " {a}", " {s} So {a}.", "\n{s}\n{a}",
+    "<think>{s}</think>", "<think>{s}</think> {a}", "<think>{s}</think> The answer is {a}.",
+    "<think>{s} <answer>{a}</answer>", "<answer>{a}</answer>", " {s} <answer>{a}</answer>",
+    "<think>{s}", "<think>{s}</think>\n<answer>{a}", "<think>{s}</think> <answer></answer>",
+)  # fmt: skip
+
+
+def _careless(rng: Random, solution: str, answer: str) -> tuple[str, str]:
+    """One number of the solution replaced, the answer with it or by itself."""
+    roll = rng.random()
+    if roll < 0.3:
+        return solution, _wrong(rng, answer)
+    numbers = list(_NUMBER.finditer(solution))
+    number = pick(rng, numbers)
+    wrong = _wrong(rng, number[0])
+    changed = solution[: number.start()] + wrong + solution[number.end() :]
+    # A slip in the last result is carried into the answer; any other may end anywhere.
+    if number[0] == answer:
+        return changed, wrong
+    return changed, _wrong(rng, answer) if roll < 0.7 else answer
+
+
+def _wrong(rng: Random, number: str) -> str:
+    value = int(number)
+    while True:
+        near = rng.random() < 0.6
+        other = value + rng.randint(-4, 4) if near else rng.randint(0, 99)
+        if other >= 0 and other != value:
+            return str(other)
+
+
+def _with_aside(rng: Random, solution: str, first: bool) -> str:
+    aside = prose.sentence(rng)
+    if first:
+        return f"{aside} {solution}"
+    sentences = solution.split(". ")
+    place = rng.randint(1, len(sentences))
+    kept = ". ".join(sentences[:place])
+    if place == len(sentences):
+        return f"{kept} {aside}"
+    return f"{kept}. {aside} " + ". ".join(sentences[place:])

@@ -1,0 +1,144 @@
+"""Trains a tiny base model from nothing: corpus, tokenizer, weights, model card, one directory.
+
+The same recipe and seed give the same bytes on the same machine: one thread, one stream of random
+numbers for the corpus and one for the weights. It knows nothing of GRPO or of attacks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from swarmproof.tasks import MathWords
+from swarmproof.zoo import corpus, tokenizer
+
+Log = Callable[[str], None]
+IGNORED = -100  # the label of positions without a loss, as transformers has it
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what the model becomes."""
+
+    mixture: corpus.Mixture = field(default_factory=corpus.Mixture)
+    vocab_size: int = 1024
+    tokenizer_documents: int = 20_000
+    hidden: int = 128
+    layers: int = 3
+    heads: int = 4
+    kv_heads: int = 2
+    mlp: int = 320
+    positions: int = 1024
+    steps: int = 1600
+    batch: int = 64  # documents
+    lr: float = 4e-3  # the peak; linear warm-up, then linear decay to zero
+    warmup: int = 100  # steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+
+def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
+    """Writes a directory that `AutoModelForCausalLM` and `AutoTokenizer` load.
+
+    The test split of `math_words` in its default setting is held out.
+    """
+    held_out = frozenset(problem.question for problem in MathWords().problems("test"))
+    documents = corpus.documents(Random(f"tiny-math/{seed}"), recipe.mixture, held_out)
+    sample = islice(documents, recipe.tokenizer_documents)
+    tokens = tokenizer.train((document.prompt + document.text for document in sample),
+                             recipe.vocab_size)  # fmt: skip
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the order of sums, and so the bytes, depends on it
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _model(recipe, tokens)
+            _fit(model, _batches(documents, tokens, recipe, Random(seed)), recipe, log)
+    finally:
+        torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    tokens.save_pretrained(out)
+
+
+def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+    config = Qwen2Config(
+        vocab_size=recipe.vocab_size,
+        hidden_size=recipe.hidden,
+        intermediate_size=recipe.mlp,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads,
+        max_position_embeddings=recipe.positions,
+        initializer_range=0.05,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+        dtype="float32",
+    )
+    model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokens.eos_token_id, pad_token_id=tokens.pad_token_id
+    )
+    return model
+
+
+def _batches(
+    documents: Iterator[corpus.Document],
+    tokens: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    rng: Random,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Input ids and labels [documents, tokens]; documents of like length share a batch."""
+    end, padding = tokens.eos_token_id, tokens.pad_token_id
+    while True:
+        texts = [d.prompt + d.text for d in islice(documents, 32 * recipe.batch)]
+        rows = sorted(([*ids, end] for ids in tokens(texts)["input_ids"]), key=len)
+        starts = list(range(0, len(rows), recipe.batch))
+        rng.shuffle(starts)
+        for start in starts:
+            batch = rows[start : start + recipe.batch]
+            width = len(batch[-1])
+            ids = torch.tensor([row + [padding] * (width - len(row)) for row in batch])
+            labels = torch.tensor([row + [IGNORED] * (width - len(row)) for row in batch])
+            yield ids, labels
+
+
+def _fit(
+    model: Qwen2ForCausalLM, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe, log: Log
+) -> None:
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), fused=True)
+    started = time.perf_counter()
+    model.train()
+    for step, (ids, labels) in enumerate(islice(batches, recipe.steps)):
+        rate = min((step + 1) / recipe.warmup, (recipe.steps - step) / recipe.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * rate
+        # Padding is on the right, out of sight of every real token: no mask is needed.
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+        )
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimizer.step()
+        if step % 50 == 0 or step == recipe.steps - 1:
+            seconds = time.perf_counter() - started
+            log(f"step {step:5d} of {recipe.steps}  loss {loss.item():.3f}  {seconds:.0f} s")
