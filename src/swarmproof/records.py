@@ -251,7 +251,7 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:
     """Replace a file in one step: a reader sees the old or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(table, file, indent=2, ensure_ascii=False, allow_nan=False)

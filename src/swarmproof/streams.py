@@ -24,8 +24,9 @@ ROUNDS = "rounds.jsonl"
 COMPLETIONS = "completions.jsonl.gz"
 TIMINGS = "timings.jsonl"
 STREAMS = (ROUNDS, COMPLETIONS, TIMINGS)
-COMPLETION_KEYS = tuple(
-    "round problem_id index node poisoned text tokens reward kept advantage refused verdicts".split()
+COMPLETION_KEYS = (
+    *("round", "problem_id", "index", "node", "poisoned", "text", "tokens"),
+    *("reward", "kept", "advantage", "refused", "verdicts"),
 )
 # zlib's default; a fixed number, so that a resumed trial gives the same bytes.
 _GZIP_LEVEL = 6

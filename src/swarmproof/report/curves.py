@@ -1,0 +1,192 @@
+"""The curves of a run, as PNG and SVG: attack success, accuracy and length over the iterations.
+
+Reads a `Run` and its summary; knows nothing of how they came to be.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from swarmproof.report.palette import arm_colours
+from swarmproof.statistics import t_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from swarmproof.records import Run
+
+INK, FAINT = "#24292f", "#d9dce0"
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.7,
+    "ytick.major.size": 0,
+    "svg.fonttype": "path",
+    # Element ids come from a hash; with a fixed salt the same run gives the same file.
+    "svg.hashsalt": "swarmproof",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    metric: str  # its key in an arm of the summary
+    column: str  # and in the frame of rounds
+    title: str
+
+
+PANELS = (
+    Panel("asr", "asr", "Attack success"),
+    Panel("accuracy", "reward", "Accuracy"),
+    Panel("length", "length", "Mean length, tokens"),
+)
+
+
+def draw(run: Run, out: Path) -> list[Path]:
+    """Write `curves.png` and `curves.svg` into the folder `out`; the paths of both.
+
+    The SVG is the same bytes for the same run (and version of matplotlib).
+
+    Raises:
+        ValueError: no arm has a round yet.
+        OSError: the folder cannot be written.
+    """
+    png, vector = out / "curves.png", out / "curves.svg"
+    with matplotlib.rc_context(_STYLE):
+        figure(run).savefig(png, dpi=200, metadata={"Software": None})
+    vector.write_text(svg(run), encoding="utf-8")
+    return [png, vector]
+
+
+def svg(run: Run, *, transparent: bool = False) -> str:
+    """The curves as SVG text; `transparent` leaves the page's background visible."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        metadata = {"Date": None, "Creator": None}
+        figure(run).savefig(buffer, format="svg", metadata=metadata, transparent=transparent)
+    return buffer.getvalue()
+
+
+def figure(run: Run) -> Figure:
+    """The three panels. A line is the mean over seeds, its band the 95 % t interval."""
+    arms: dict[str, Any] = run.summary["arms"]
+    if not arms:
+        raise ValueError("there is nothing to draw yet: no arm has finished an iteration")
+    fig = Figure(figsize=(11.5, 3.4), layout="constrained")
+    fig.get_layout_engine().set(wspace=0.05, w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+    all_axes: Sequence[Axes] = fig.subplots(1, len(PANELS))
+    colours = arm_colours(arms)
+    for axes, panel in zip(all_axes, PANELS, strict=True):
+        for arm in arms:
+            _draw_arm(axes, run, panel, arm, colours[arm])
+        _finish(axes, panel, arms)
+        _label_ends(axes, panel, arms, colours)
+    return fig
+
+
+def _draw_arm(axes: Axes, run: Run, panel: Panel, arm: str, colour: str) -> None:
+    rounds = run.rounds[run.rounds["arm"] == arm]
+    by_round = rounds.groupby(["round", "seed"])[panel.column].mean().dropna().groupby("round")
+    means = by_round.mean()
+    several = len(run.summary["arms"][arm]["seeds"]) > 1
+    axes.plot(
+        1 + means.index.to_numpy(),
+        means.to_numpy(),
+        color=colour,
+        linewidth=1.9 if several else 1.3,
+        solid_capstyle="round",
+        marker="o" if len(means) == 1 else None,
+        markersize=4,
+        clip_on=False,
+        zorder=3,
+    )
+    bands = {i: band for i, values in by_round if (band := t_interval(values.tolist()))}
+    if bands:
+        low, high = zip(*bands.values(), strict=True)
+        if _is_share(panel, run.summary["arms"]):
+            low, high = [max(0.0, x) for x in low], [min(1.0, x) for x in high]
+        axes.fill_between([1 + i for i in bands], low, high, color=colour, alpha=0.16, linewidth=0)
+
+
+def _finish(axes: Axes, panel: Panel, arms: dict[str, Any]) -> None:
+    axes.set_title(panel.title, loc="left", fontweight="bold", fontsize=11, pad=10)
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.set_xlim(1, max(2, *(arm["rounds"] for arm in arms.values())))
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    if _is_share(panel, arms):
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[str, str]) -> None:
+    """Each arm's name and final value at the right of its line, pushed apart where they meet."""
+    low, high = axes.get_ylim()
+    share = _is_share(panel, arms)
+    finals = {name: arm[panel.metric]["final"] for name, arm in arms.items()}
+    wanted = {name: (y - low) / (high - low) for name, y in finals.items() if y is not None}
+    places = spread(list(wanted.values()), gap=0.085)
+    for name, place in zip(wanted, places, strict=True):
+        value = f"{100 * finals[name]:.1f} %" if share else f"{finals[name]:.0f}"
+        axes.annotate(
+            f"{name}  {value}",
+            (1, place),
+            xycoords="axes fraction",
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colours[name],
+            fontsize=9.5,
+            fontweight="bold",
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _is_share(panel: Panel, arms: dict[str, Any]) -> bool:
+    """Whether the panel's values are shares; an attack's own measure may be a length."""
+    values = [y for arm in arms.values() for y in arm[panel.metric]["by_iteration"]]
+    return panel.metric != "length" and all(y is None or 0 <= y <= 1 for y in values)
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move places apart to at least `gap`, in order, each cluster about its own mean."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    clusters: list[list[int]] = []
+
+    def start(cluster: list[int]) -> float:
+        centre = sum(places[i] for i in cluster) / len(cluster)
+        return max(0.0, centre - gap * (len(cluster) - 1) / 2)
+
+    for i in order:
+        clusters.append([i])
+        while len(clusters) > 1:
+            before, after = clusters[-2:]
+            if start(before) + gap * len(before) <= start(after):
+                break
+            clusters[-2:] = [before + after]
+    result = [0.0] * len(places)
+    for cluster in clusters:
+        for offset, i in enumerate(cluster):
+            result[i] = start(cluster) + gap * offset
+    return result

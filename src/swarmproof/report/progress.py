@@ -1,0 +1,219 @@
+"""What a run shows while it runs: one line per arm, or plain lines where there is no terminal.
+
+Knows only the events of an engine; it reads no file and computes no final number.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from swarmproof.engines.events import Event, Finished, RoundDone, Started
+
+if TYPE_CHECKING:
+    from swarmproof.experiment import Trial
+    from swarmproof.types import RoundRecord
+
+Key = tuple[str, int]  # arm, seed
+
+PLAIN_EVERY = 10  # iterations
+_RECENT = 10  # rounds that the pace is taken from: later rounds are often faster
+
+
+@dataclass(slots=True)
+class _TrialState:
+    """How far one trial is."""
+
+    rounds: int  # to do in all
+    done: int = 0
+    running: bool = False
+    finished: bool = False
+    latest: dict[str, RoundRecord] = field(default_factory=dict)  # by cohort
+    accuracy: dict[str, float] = field(default_factory=dict)  # the last that was measured
+    seconds: list[float] = field(default_factory=list)
+    poisoned: int = 0
+    poisoned_refused: int = 0
+    honest: int = 0
+    honest_refused: int = 0
+
+    def add(self, record: RoundRecord, seconds: float) -> None:
+        if record.round >= self.done:  # the first cohort of its round
+            self.seconds.append(seconds)
+        self.done = record.round + 1
+        self.latest[record.cohort] = record
+        if record.heldout_accuracy is not None:
+            self.accuracy[record.cohort] = record.heldout_accuracy
+        self.poisoned += record.poisoned
+        self.poisoned_refused += record.poisoned_refused
+        self.honest += record.honest
+        self.honest_refused += record.honest_refused
+
+
+class Progress:
+    """Shows events; a context manager, as a live display has an end.
+
+    Args:
+        trials: all of the run, in order.
+        jobs: how many run at once, for the time that is left.
+        console: where to show it; its being a terminal decides between the two forms.
+        quiet: show nothing.
+    """
+
+    def __init__(
+        self, trials: Sequence[Trial], *, jobs: int, console: Console, quiet: bool = False
+    ) -> None:
+        self._trials = {(t.arm, t.seed): _TrialState(t.config.rounds) for t in trials}
+        self._arms = list(dict.fromkeys(t.arm for t in trials))
+        self._jobs = jobs
+        self._console = console
+        self._quiet = quiet
+        self._printed = dict.fromkeys(self._arms, 0)
+        self._live: Live | None = None
+        if console.is_terminal and not quiet:
+            self._live = Live(
+                console=console, get_renderable=self._table, refresh_per_second=2, transient=False
+            )
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def on_event(self, event: Event) -> None:
+        state = self._trials[event.trial.arm, event.trial.seed]
+        match event:
+            case Started():
+                state.running = True
+            case RoundDone():
+                state.add(event.record, event.seconds)
+            case Finished():
+                state.running, state.finished = False, True
+        if not self._live and not self._quiet:
+            self._print_when_due(event.trial.arm)
+
+    def _print_when_due(self, arm: str) -> None:
+        states = self._of(arm)
+        done, rounds = _iterations(states)
+        due = done - done % PLAIN_EVERY if done < rounds else rounds
+        if due > self._printed[arm]:
+            self._printed[arm] = due
+            cells = dict(zip(_COLUMNS, self._cells(arm), strict=True))
+            text = ", ".join(f"{name} {value}" for name, value in cells.items() if value)
+            self._console.print(f"{arm}: {text}", highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("arm")
+        table.add_column("")
+        for name in _COLUMNS:
+            table.add_column(name, justify="right")
+        for arm in self._arms:
+            done, rounds = _iterations(self._of(arm))
+            table.add_row(arm, ProgressBar(rounds, done, width=16), *self._cells(arm))
+        left = max(self._seconds_left().values(), default=None)
+        table.caption = f"{_duration(left)} left in all" if left else None
+        table.caption_justify = "left"
+        return table
+
+    def _cells(self, arm: str) -> list[str]:
+        """The values of `_COLUMNS`; empty where there is nothing to tell yet."""
+        states = self._of(arm)
+        done, rounds = _iterations(states)
+        records = [record for state in states for record in state.latest.values()]
+        left = max((s for key, s in self._seconds_left().items() if key[0] == arm), default=None)
+        return [
+            f"{done}/{rounds}",
+            _percent(record.asr for record in records),
+            _percent(value for state in states for value in state.accuracy.values()),
+            _share(states, lambda s: s.poisoned_refused, lambda s: s.poisoned),
+            _share(states, lambda s: s.honest_refused, lambda s: s.honest),
+            _duration(left) if left else "",
+        ]
+
+    def _of(self, arm: str) -> list[_TrialState]:
+        return [state for key, state in self._trials.items() if key[0] == arm]
+
+    def _seconds_left(self) -> dict[Key, float]:
+        """Time to the end of every unfinished trial; empty until a pace is known.
+
+        Waiting trials are dealt to the slots in the order in which these fall free.
+        """
+        paces = {
+            key: fmean(state.seconds[-_RECENT:])
+            for key, state in self._trials.items()
+            if state.seconds
+        }
+        if not paces:
+            return {}
+        usual = fmean(paces.values())
+        need = {
+            key: (state.rounds - state.done) * paces.get(key, usual)
+            for key, state in self._trials.items()
+            if not state.finished
+        }
+        ends = {key: need[key] for key in need if self._trials[key].running}
+        slots = list(ends.values())[: self._jobs]
+        slots += [0.0] * (self._jobs - len(slots))
+        heapq.heapify(slots)
+        for key in need:
+            if key not in ends:
+                ends[key] = slots[0] + need[key]
+                heapq.heapreplace(slots, ends[key])
+        return ends
+
+
+_COLUMNS = (
+    "iteration",
+    "attack success",
+    "accuracy",
+    "refused poisoned",
+    "refused honest",
+    "time left",
+)
+
+
+def _iterations(states: Sequence[_TrialState]) -> tuple[int, int]:
+    """Done and planned, the mean over seeds."""
+    done, rounds = sum(s.done for s in states), sum(s.rounds for s in states)
+    return done // len(states), rounds // len(states)
+
+
+def _percent(values: Iterable[float]) -> str:
+    values = list(values)
+    return f"{100 * fmean(values):.0f} %" if values else ""
+
+
+def _share(
+    states: Sequence[_TrialState],
+    count: Callable[[_TrialState], int],
+    of: Callable[[_TrialState], int],
+) -> str:
+    total = sum(of(state) for state in states)
+    # One decimal: a false-rejection rate of 0.4 % is not nothing.
+    return f"{100 * sum(count(state) for state in states) / total:.1f} %" if total else ""
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
