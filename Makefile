@@ -1,0 +1,51 @@
+# make run    install into .venv (once) and run the headline experiment
+# make test   install the tools too (once) and run all tests
+# make check  ruff, ruff format, mypy
+# make bench  side by side with peers; writes results/bench.json
+# make clean  remove .venv and caches; runs/ stays
+#
+# Arguments go through ARGS:  make run ARGS="--arm attack"    make test ARGS="-k cli"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# A stamp is written only when its install went through, so that a broken one is done again.
+BASE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+.PHONY: run test check bench clean
+
+run: $(BASE)
+	@$(BIN)/swarmproof run $(ARGS)
+
+# One torch thread in each worker: they share the cores already.
+test: $(DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(BASE): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "swarmproof needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV) (once; takes a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(DEV): $(BASE)
+	@echo "Installing the tools for tests and checks (once)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,67 @@
+"""What there is to choose from, as text: plug-ins with their parameters, models, experiments."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable, Iterator
+
+from pydantic.fields import FieldInfo
+
+from swarmproof import config, registry
+
+
+_WIDTH = 70  # of a default value; templates of prompts are long
+
+
+def describe(kind: str) -> Iterator[str]:
+    """The lines that tell what there is of a kind, which is a key of `KINDS`."""
+    yield kind
+    yield from KINDS[kind]()
+
+
+def _plugins(kind: registry.Kind) -> Callable[[], Iterator[str]]:
+    def lines() -> Iterator[str]:
+        for name, plugin in registry.plugins(kind).items():
+            yield f"  {name}: {_first_line(plugin)}"
+            for parameter, info in plugin.model_fields.items():
+                yield f"      {parameter}{_default(info)}"
+
+    return lines
+
+
+def _models() -> Iterator[str]:
+    from swarmproof import zoo
+
+    for name in zoo.names():
+        yield f"  {name}"
+    yield "  or a directory with a Hugging Face model, or a hub id"
+
+
+def _experiments() -> Iterator[str]:
+    for name, path in config.shipped().items():
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        yield f"  {name}: {table.get('title', '')}"
+        yield f"      arms: {', '.join(table.get('arms', {}))}"
+
+
+KINDS: dict[str, Callable[[], Iterator[str]]] = {
+    "attacks": _plugins("attack"),
+    "defenses": _plugins("defense"),
+    "tasks": _plugins("task"),
+    "exchanges": _plugins("exchange"),
+    "models": _models,
+    "experiments": _experiments,
+}
+
+
+def _first_line(plugin: type[registry.Plugin]) -> str:
+    # Its own docstring: getdoc would fall back on that of the base class.
+    return inspect.cleandoc(plugin.__doc__ or "").partition("\n")[0]
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return " (required)"
+    text = repr(info.get_default(call_default_factory=True))
+    return f" = {text}" if len(text) <= _WIDTH else f" = {text[:_WIDTH]} …"

@@ -1,0 +1,245 @@
+"""The command line. A wrong setting or a failing machine is one line and exit code 2.
+
+Knows the order of a run's steps, none of their insides. torch, transformers, matplotlib and
+pandas are imported within commands only, so that help and mistakes are told at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swarmproof import catalogue
+from swarmproof.config import ExperimentConfig, load
+from swarmproof.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from swarmproof.records import RunFolder
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # A bug shows Python's own traceback.
+    pretty_exceptions_enable=False,
+    help="Prove your swarm against malicious completions.",
+)
+zoo_app = typer.Typer(no_args_is_help=True, help="The tiny models that ship with the package.")
+app.add_typer(zoo_app, name="zoo")
+
+_INTERRUPTED = 130  # what shells use for Ctrl-C
+# EFBIG: a limit on the size of files is a disk that is full for this process.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def main() -> None:
+    """The entry point: what a user or a machine did wrong is one line, a bug its traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(installed_version("swarmproof"))
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="A shipped experiment, or a path that ends in .toml.")
+    ] = "text-horizontal",
+    arm: Annotated[
+        list[str] | None, typer.Option(help="Run only this arm (repeatable).", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable)."),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.  [default: runs/EXPERIMENT-N]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an earlier run.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once.  [default: by the cores]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Run an experiment: every arm with every seed, then the report."""
+    config = load(experiment, arms=arm or (), overrides=set_ or (), seeds=_parse_seeds(seeds))
+    _check(config)
+    path = out or _default_folder(config, resume=resume)
+    from swarmproof.records import RunFolder
+
+    folder = RunFolder.create(path, config, resume=resume)
+    try:
+        print(f"{config.name} in {path}")
+        _run_trials(folder, jobs=jobs, resume=resume, quiet=quiet)
+        folder.write_summary()
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with: {_resume_command(path)}", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+    finally:
+        folder.close()
+    _report(path)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]) -> None:
+    """Draw the curves and the report of a run folder again, and show its table."""
+    from swarmproof.records import RunFolder
+
+    opened = RunFolder.open(folder)
+    # Not there yet for a run that was killed; what it has so far is worth a report.
+    opened.write_summary()
+    opened.close()
+    _report(folder)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(metavar=f"[{'|'.join(catalogue.KINDS)}]", show_default=False)
+    ] = None,
+) -> None:
+    """Show what there is to choose from, with parameters and defaults."""
+    if kind is not None and kind not in catalogue.KINDS:
+        raise ValueError(f"nothing is called {kind!r}{did_you_mean(kind, catalogue.KINDS)}")
+    for each in [kind] if kind else catalogue.KINDS:
+        print("\n".join(catalogue.describe(each)))
+
+
+@zoo_app.command("list")
+def zoo_list() -> None:
+    """Show the models that ship with the package."""
+    from swarmproof import zoo
+
+    for name in zoo.names():
+        print(f"{name}  {zoo.path(name)}")
+
+
+@zoo_app.command("build")
+def zoo_build(
+    name: Annotated[str, typer.Argument(help="A model of the zoo.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a model of the zoo again, from its recipe."""
+    from swarmproof import zoo
+
+    zoo.build(name, out, seed=seed)
+
+
+def _check(config: ExperimentConfig) -> None:
+    from swarmproof.experiment import check
+
+    for name, trial in config.arms.items():
+        try:
+            check(trial)
+        except ValueError as error:
+            raise ValueError(f"arm {name}: {error}") from None
+
+
+def _run_trials(folder: RunFolder, *, jobs: int | None, resume: bool, quiet: bool) -> None:
+    from rich.console import Console
+
+    from swarmproof.engines.local import default_jobs, run_trials
+    from swarmproof.experiment import Trial
+    from swarmproof.report.progress import Progress
+
+    config = folder.config
+    # Seed by seed, so that a run that is stopped early has compared whole sets of arms.
+    trials = [
+        Trial(config.name, arm, seed, trial, folder.trial_folder(arm, seed))
+        for seed in config.seeds
+        for arm, trial in config.arms.items()
+    ]
+    jobs = jobs or default_jobs(len(trials))
+    with Progress(trials, jobs=jobs, console=Console(), quiet=quiet) as progress:
+        run_trials(trials, jobs=jobs, resume=resume, on_event=progress.on_event)
+
+
+def _report(path: Path) -> None:
+    from rich.console import Console
+
+    from swarmproof.records import load_run
+    from swarmproof.report import curves, html, table
+
+    run = load_run(path)
+    drawn = curves.draw(run, path / "curves")
+    html.write(run, path / "report.html")
+    Console().print(table.summary_table(run.summary))
+    print(headline(run.summary))
+    print(f"report: {path / 'report.html'}")
+    print(f"curves: {', '.join(str(picture) for picture in drawn)}")
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """One sentence: attack success and accuracy at the end, arm by arm."""
+    parts = [
+        f"{_percent(arm['asr']['final'])} attack success and "
+        f"{_percent(arm['accuracy']['final'])} accuracy in {name}"
+        for name, arm in summary["arms"].items()
+    ]
+    return f"At the end: {', '.join(parts)}."
+
+
+def _percent(share: float | None) -> str:
+    return "no" if share is None else f"{100 * share:.0f} %"
+
+
+def _parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(,\d+)*", text) or text == "0":
+        raise ValueError(f"--seeds {text!r}: give how many (3), or which, with commas (0,1,5)")
+    seeds = tuple(map(int, text.split(",")))
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds {text!r}: a seed is listed twice")
+    return tuple(range(seeds[0])) if len(seeds) == 1 else seeds
+
+
+def _default_folder(config: ExperimentConfig, *, resume: bool) -> Path:
+    """`runs/<experiment>-<n>`: the first free n, or the latest run when resuming."""
+    stem = re.sub(r"[^\w.-]+", "-", config.name)
+    numbers = {
+        int(path.name.removeprefix(f"{stem}-"))
+        for path in Path("runs").glob(f"{stem}-*")
+        if path.name.removeprefix(f"{stem}-").isdecimal()
+    }
+    if not resume:
+        return Path("runs") / f"{stem}-{max(numbers, default=0) + 1}"
+    if not numbers:
+        raise ValueError(f"runs/ holds no run of {config.name} to go on with; leave out --resume")
+    return Path("runs") / f"{stem}-{max(numbers)}"
+
+
+def _resume_command(path: Path) -> str:
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        words += ["--out", str(path)]
+    return shlex.join(["swarmproof", *words, "--resume"])
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}; free some space and run the same with --resume"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
