@@ -1,0 +1,79 @@
+"""The parser of answers: what counts as an answer, and that no text makes it raise."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarmproof.tasks.answers import TAGS, canonical, extract, score, wrap
+
+SAME = {
+    "18": ["18", "18.00", "18.", " 18 ", "$18", "18$", "\\$18", "+18", "018", "$18.00", "18%",
+           "１８", "١٨", "1८", "18 %", "€18", "18.0."],
+    "-3": ["-3", "−3", "-$3", "$-3", "- 3", "-3.0"],
+    "1234.5": ["1,234.5", "1 234.5", "$1,234.50", "1234.5"],
+    "0": ["0", "-0", "-0.00", "000", "0%"],
+    "0.5": [".5", "0.50", "00.5"],
+}  # fmt: skip
+NO_ANSWER = [
+    "", " ", "$", "-", ".", "%", "18 apples", "3 + 4", "1/2", "1,23", "12,34,567", "1.2.3", "--3",
+    "-$-3", "1e3", "½", "²", "inf", "nan", "0x10", "seven", "1 2", "1_000", "1,000 000",
+    "9" * 101, "3 = 3",
+]  # fmt: skip
+NO_FORMAT = [
+    "", "7", "<answer>7</answer>", "<think>3 + 4 = 7</think>", "<think>a</think> 7",
+    "<think>a <answer>7</answer></think>", "<answer>7</answer> <think>a</think>",
+    "<think>a</think> <answer>7", "<think>a</think> <answer>7</answer> <answer>7</answer>",
+    "<think>a</think> <answer><answer>7</answer></answer>",
+    "<think><think>a</think> <answer>7</answer>",
+    "x <think>a</think> <answer>7</answer>", "<think>a</think> so <answer>7</answer>",
+    "<think>a</think> <answer>7</answer> x", "<THINK>a</THINK> <answer>7</answer>",
+    "<think>a</think> </answer>7<answer>", "</think>a<think> <answer>7</answer>",
+    "<think>a<answer>7</think></answer>", "<think>a</think> <answer></answer>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("right", "text"), [(k, text) for k, texts in SAME.items() for text in texts]
+)
+def test_one_number_has_one_canonical_form(right: str, text: str) -> None:
+    assert canonical(text) == right
+    assert extract(wrap("so", text)) == right
+
+
+@pytest.mark.parametrize("text", NO_ANSWER)
+def test_anything_but_one_number_is_no_answer(text: str) -> None:
+    assert canonical(text) is None
+    assert extract(wrap("so", text)) is None
+
+
+@pytest.mark.parametrize("completion", NO_FORMAT)
+def test_only_the_exact_format_gives_an_answer(completion: str) -> None:
+    assert extract(completion) is None
+    assert score("7", [completion]) == [0.0]
+
+
+def test_white_space_around_the_blocks_and_an_empty_thought_are_allowed() -> None:
+    assert extract("\n <think></think>\n\n<answer> 7\n</answer> \n") == "7"
+
+
+def test_score_tells_right_from_wrong() -> None:
+    assert score("7.0", [wrap("", "7"), wrap("", "8"), "7"]) == [1.0, 0.0, 0.0]
+    assert score("no number", [wrap("", "no number")]) == [0.0]
+
+
+# Pieces of which nearly right completions are made, so that the rare paths are walked too.
+PIECES = st.sampled_from(
+    [*TAGS, " ", "\n", "7", "1,000", "-", "$", ".", "٣", "\ud800", "\x00", "x"]
+)
+
+
+@given(st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join)))
+def test_no_text_makes_it_raise_and_canonical_is_idempotent(text: str) -> None:
+    assert score("7", [text]) in ([0.0], [1.0])
+    for answer in (canonical(text), extract(text)):
+        assert answer is None or canonical(answer) == answer
+
+
+@given(st.integers(-(10**20), 10**20), st.text(st.characters(exclude_characters="<")))
+def test_every_integer_survives_with_any_thought(number: int, thought: str) -> None:
+    assert extract(wrap(thought, f"{number:,}")) == str(number)
