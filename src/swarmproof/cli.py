@@ -12,7 +12,7 @@ import shlex
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -178,29 +178,15 @@ def _report(path: Path) -> None:
     from rich.console import Console
 
     from swarmproof.records import load_run
-    from swarmproof.report import curves, html, table
+    from swarmproof.report import curves, headline, html, table
 
     run = load_run(path)
-    drawn = curves.draw(run, path / "curves")
-    html.write(run, path / "report.html")
+    drawn = curves.draw(run, path)
+    page = html.write(run, path)
     Console().print(table.summary_table(run.summary))
-    print(headline(run.summary))
-    print(f"report: {path / 'report.html'}")
+    print("\n".join(headline.headline(run.summary, run.config)))
+    print(f"report: {page}")
     print(f"curves: {', '.join(str(picture) for picture in drawn)}")
-
-
-def headline(summary: dict[str, Any]) -> str:
-    """One sentence: attack success and accuracy at the end, arm by arm."""
-    parts = [
-        f"{_percent(arm['asr']['final'])} attack success and "
-        f"{_percent(arm['accuracy']['final'])} accuracy in {name}"
-        for name, arm in summary["arms"].items()
-    ]
-    return f"At the end: {', '.join(parts)}."
-
-
-def _percent(share: float | None) -> str:
-    return "no" if share is None else f"{100 * share:.0f} %"
 
 
 def _parse_seeds(text: str | None) -> tuple[int, ...] | None:

@@ -141,7 +141,7 @@ class Progress:
         left = max((s for key, s in self._seconds_left().items() if key[0] == arm), default=None)
         return [
             f"{done}/{rounds}",
-            _percent(record.asr for record in records),
+            _asr(record.asr for record in records),
             _percent(value for state in states for value in state.accuracy.values()),
             _share(states, lambda s: s.poisoned_refused, lambda s: s.poisoned),
             _share(states, lambda s: s.honest_refused, lambda s: s.honest),
@@ -194,6 +194,12 @@ def _iterations(states: Sequence[_TrialState]) -> tuple[int, int]:
     """Done and planned, the mean over seeds."""
     done, rounds = sum(s.done for s in states), sum(s.rounds for s in states)
     return done // len(states), rounds // len(states)
+
+
+def _asr(values: Iterable[float]) -> str:
+    values = list(values)
+    # Most attacks measure a share; one that measures a length goes past 1 at once.
+    return f"{fmean(values):.1f}" if max(values, default=0) > 1 else _percent(values)
 
 
 def _percent(values: Iterable[float]) -> str:
