@@ -50,8 +50,9 @@ class Completion:
     slot: Slot
     node: NodeId
     text: str
-    # The tokens that the text is made of, with the end-of-text token if it was drawn;
-    # None where the sender gave text only and the receiver tokenises for itself.
+    # The tokens that the text is made of, with the end-of-text token if it was drawn. None only
+    # until the receiver has tokenised a text that came alone: from `admit` on they are there, and
+    # are what is verified, rewarded and trained on.
     token_ids: tuple[int, ...] | None
 
 
@@ -89,13 +90,17 @@ class Sample:
     """A completion ready to learn from."""
 
     completion: Completion
-    token_ids: tuple[int, ...]  # what is verified, rewarded and trained on
     verdicts: tuple[Verdict, ...]
     reward: float  # the task's, before any rejection
     kept: bool  # counted in the group's mean and deviation
     advantage: float
     loss_weight: float  # share of this completion in the loss: 1 / (groups x kept in its group)
     token_weights: tuple[float, ...] | None = None
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        assert self.completion.token_ids is not None
+        return self.completion.token_ids
 
     @property
     def refused(self) -> bool:

@@ -35,6 +35,12 @@ class PackedBatch:
     def num_tokens(self) -> int:
         return sum(map(len, self.prompts)) + sum(map(len, self.rows))
 
+    def select(self, counts: Sequence[bool]) -> PackedBatch:
+        """Only the completions that count, and the groups that then have any."""
+        chosen = iter(counts)
+        kept = [[row for row in group if next(chosen)] for group in self.completions]
+        return _batch([p for p, rows in enumerate(kept) if rows], self.prompts, kept)
+
     def flatten(self, per_token: Sequence[Sequence[float]], device: torch.device) -> Tensor:
         """One value a token, given completion by completion, in flat token order."""
         first = [values[0] for values in per_token]
@@ -129,7 +135,11 @@ def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor, T
 
 def token_logprobs(model: Any, batch: PackedBatch, temperature: float = 1.0) -> Tensor:
     """log pi(token) of every token of every completion, (M,), in flat token order."""
-    ends, further = token_logits(model, batch, temperature)
+    return logprobs_of(batch, *token_logits(model, batch, temperature))
+
+
+def logprobs_of(batch: PackedBatch, ends: Tensor, further: Tensor) -> Tensor:
+    """The same, from what `token_logits` gave."""
     group, first, rest = targets(batch, ends.device)
     first_logp = ends.log_softmax(-1)[group, first]
     rest_logp = further.log_softmax(-1).gather(-1, rest[:, None]).squeeze(-1)

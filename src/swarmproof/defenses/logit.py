@@ -1,0 +1,67 @@
+"""LOGIT: refuse what the receiver's own model could not have drawn.
+
+For swarms in which all nodes hold the same weights. Why it works: a payload from outside has
+tokens that the model ranks far below the top k, and one is enough. Where it fails: a poison that
+the model itself finds plausible (2+2=5 is often within the top 50), or that was drawn from it
+(needless length), passes. Source: "Hail to the Thief", arXiv 2511.09780, logit check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.registry import register
+from swarmproof.types import Group, Verdict
+
+
+@register("defense", "logit")
+class Logit(Defense):
+    """Refuse a completion with any token outside the support that sampling could have drawn from.
+
+    The rule, to the letter. The completion's tokens are those that were sent, or, where only text
+    was sent, the receiver's own tokenisation of it. One forward pass of the receiver's current
+    weights gives the logits before each token, divided by the sampling temperature. The support
+    is that of the generation strategy: every token whose logit is at least the k-th largest (ties
+    at the boundary are inside), then the smallest most likely set of those that reaches top-p. A
+    token's shortfall is the distance of its logit from the lowest in the support, 0 inside. The
+    completion is refused if any shortfall exceeds `tolerance`. End-of-text is a token like any
+    other, and the last one checked; a completion that ends without it before the length limit is
+    refused as well, since generation would have gone on.
+    """
+
+    tolerance: float = Field(
+        default=1e-3,
+        ge=0,
+        description="shortfall, in units of logit / temperature, that rounding may explain",
+    )
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        return [
+            [
+                self._verdict(
+                    completion.token_ids or (),
+                    score.shortfall.tolist(),
+                    view,
+                )
+                for completion, score in zip(group.completions, scores, strict=True)
+            ]
+            for group, scores in zip(groups, view.scores, strict=True)
+        ]
+
+    def _verdict(
+        self, token_ids: tuple[int, ...], shortfall: list[float], view: DefenseView
+    ) -> Verdict:
+        score = max(shortfall)
+        if score > self.tolerance:
+            outside = [t for t, x in enumerate(shortfall) if x > self.tolerance]
+            reason = (
+                f"{len(outside)} of {len(token_ids)} tokens outside the sampling support, "
+                f"the first at position {outside[0]}"
+            )
+            return Verdict(self.name, False, score, reason)
+        if token_ids[-1] != view.eos_token_id and len(token_ids) < view.sampling.max_new_tokens:
+            return Verdict(self.name, False, score, "ends without end-of-text before the limit")
+        return Verdict(self.name, True, score, "")
