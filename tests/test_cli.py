@@ -18,6 +18,9 @@ from swarmproof import registry, zoo
 from swarmproof.cli import _default_folder, _parse_seeds
 from swarmproof.config import load, shipped
 
+# Nothing listens there: a run of a zoo model that asked the hub for anything would fail.
+NO_HUB = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}
+
 SMALL = [
     "--set=rounds=2",
     "--set=batch.problems=4",
@@ -33,6 +36,7 @@ def swarmproof(
     return subprocess.run(
         [sys.executable, "-m", "swarmproof", *map(str, arguments)],
         cwd=cwd,
+        env=NO_HUB,
         capture_output=True,
         text=True,
         preexec_fn=preexec,
@@ -68,6 +72,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
         (["--seeds", "a"], ["--seeds 'a'"]),
         (["--seeds", "1,1"], ["listed twice"]),
         (["--set", "model.path=no/such/model"], ["no/such/model"]),
+        (["--set", "model.path=someone/some-model"], ["someone/some-model"]),
         (
             ["--set", "task.name=gsm8k", "--set", "task.path=no/such.jsonl"],
             ["no/such.jsonl"],
@@ -152,6 +157,7 @@ def test_a_folder_in_use_is_refused(held_folder: Path, tmp_path: Path) -> None:
 def test_a_run_ends_with_a_table_and_its_files(tmp_path: Path) -> None:
     done = swarmproof("run", "--arm=attack", "--arm=logit", "--seeds=2", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     folder = tmp_path / "runs" / "text-horizontal-1"
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary["arms"]) == ["attack", "logit"]
