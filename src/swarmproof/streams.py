@@ -124,7 +124,7 @@ def completion_row(sample: Sample, malicious: frozenset[int]) -> dict[str, Any]:
         "node": completion.node,
         "poisoned": completion.node in malicious,
         "text": completion.text,
-        "tokens": len(sample.token_ids),
+        "tokens": len(sample.tokens),
         "reward": sample.reward,
         "kept": bool(sample.kept),
         "advantage": sample.advantage,

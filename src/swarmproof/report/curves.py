@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from swarmproof.report.palette import arm_colours
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from swarmproof.records import Run
 
 INK, FAINT = "#24292f", "#d9dce0"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
@@ -87,8 +89,8 @@ def figure(run: Run) -> Figure:
     arms: dict[str, Any] = run.summary["arms"]
     if not arms:
         raise ValueError("there is nothing to draw yet: no arm has finished an iteration")
-    fig = Figure(figsize=(11.5, 3.4), layout="constrained")
-    fig.get_layout_engine().set(wspace=0.05, w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(wspace=0.05, w_pad=0.06, h_pad=0.06)
+    fig = Figure(figsize=(11.5, 3.4), layout=layout)
     all_axes: Sequence[Axes] = fig.subplots(1, len(PANELS))
     colours = arm_colours(arms)
     for axes, panel in zip(all_axes, PANELS, strict=True):
@@ -115,12 +117,15 @@ def _draw_arm(axes: Axes, run: Run, panel: Panel, arm: str, colour: str) -> None
         clip_on=False,
         zorder=3,
     )
-    bands = {i: band for i, values in by_round if (band := t_interval(values.tolist()))}
+    bands = []
+    for number, values in by_round:
+        if interval := t_interval([float(value) for value in values]):
+            bands.append((1 + float(number), *interval))  # type: ignore[arg-type]
     if bands:
-        low, high = zip(*bands.values(), strict=True)
+        x, low, high = np.array(bands).T
         if _is_share(panel, run.summary["arms"]):
-            low, high = [max(0.0, x) for x in low], [min(1.0, x) for x in high]
-        axes.fill_between([1 + i for i in bands], low, high, color=colour, alpha=0.16, linewidth=0)
+            low, high = low.clip(0, 1), high.clip(0, 1)
+        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
 def _finish(axes: Axes, panel: Panel, arms: dict[str, Any]) -> None:
@@ -146,7 +151,7 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
     share = _is_share(panel, arms)
     finals = {name: arm[panel.metric]["final"] for name, arm in arms.items()}
     wanted = {name: (y - low) / (high - low) for name, y in finals.items() if y is not None}
-    places = spread(list(wanted.values()), gap=0.085)
+    places = spread(list(wanted.values()), gap=0.078)
     for name, place in zip(wanted, places, strict=True):
         value = f"{100 * finals[name]:.1f} %" if share else f"{finals[name]:.0f}"
         axes.annotate(

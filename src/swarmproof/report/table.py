@@ -1,0 +1,105 @@
+"""The summary of a run as a table: the words in its cells, and the table for a terminal.
+
+The HTML report shows the same cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from swarmproof.report.palette import arm_colours
+
+HEADINGS = (
+    "arm",
+    "attack success",
+    "accuracy",
+    "length, tokens",
+    "poisoned refused",
+    "honest refused",
+    "seconds",
+)
+_ABSENT = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    value: str
+    detail: str = ""  # the interval, or the counts behind the value
+
+
+def rows(summary: Mapping[str, Any]) -> dict[str, list[Cell]]:
+    """Arm -> its cells, in the order of `HEADINGS` after the first."""
+    return {name: _cells(arm) for name, arm in summary["arms"].items()}
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """The table that the command line shows at the end. Arms' names are not read as markup."""
+    table = Table(title=Text(summary["experiment"]), title_justify="left", title_style="bold")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    colours = arm_colours(summary["arms"])
+    for name, cells in rows(summary).items():
+        lines = [Text(cell.value) for cell in cells]
+        for line, cell in zip(lines, cells, strict=True):
+            if cell.detail:
+                line.append(f"\n{cell.detail}", style="dim")
+        table.add_row(Text(name, style=f"bold {colours[name]}"), *lines)
+    return table
+
+
+def percent(share: float | None) -> str:
+    """`99.5 %`; two decimals near 0 and 1, and never rounded to all or nothing."""
+    if share is None:
+        return _ABSENT
+    value = 100 * share
+    if 0 < value < 0.005:
+        words = "< 0.01"
+    elif 99.995 <= value < 100:
+        words = "> 99.99"
+    else:
+        words = f"{value:.{2 if 0 < value < 1 or 99 < value < 100 else 1}f}"
+    return f"{words}\N{NO-BREAK SPACE}%".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _cells(arm: Mapping[str, Any]) -> list[Cell]:
+    asr, accuracy, length = arm["asr"], arm["accuracy"], arm["length"]
+    is_share = all(value is None or 0 <= value <= 1 for value in asr["by_iteration"])
+    return [
+        Cell(percent(asr["final"]), _interval(asr["ci95"], percent_of=True))
+        if is_share
+        else Cell(_number(asr["final"]), _interval(asr["ci95"], percent_of=False)),
+        Cell(
+            f"{percent(accuracy['first'])} → {percent(accuracy['final'])}",
+            _interval(accuracy["ci95"], percent_of=True),
+        ),
+        Cell(
+            f"{_number(length['first'])} → {_number(length['final'])}",
+            _interval(length["ci95"], percent_of=False),
+        ),
+        *(_refused(arm["refused"][who]) for who in ("poisoned", "honest")),
+        Cell(f"{arm['seconds']:.0f}", "a trial"),
+    ]
+
+
+def _refused(counts: Mapping[str, Any]) -> Cell:
+    if not counts["of"]:
+        return Cell(_ABSENT, "none gathered")
+    return Cell(percent(counts["rate"]), f"{counts['count']:,} of {counts['of']:,}")
+
+
+def _interval(ends: list[float | None], *, percent_of: bool) -> str:
+    low, high = ends
+    if low is None or high is None:
+        return ""
+    if percent_of:
+        return f"{100 * low:.1f} to {100 * high:.1f}"
+    return f"{low:.1f} to {high:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return _ABSENT if value is None else f"{value:.1f}"
