@@ -59,8 +59,8 @@ def admit(
 
 def _malformed(ids: tuple[int, ...], limit: int, policy: Policy) -> str:
     """Why these cannot be the tokens of a completion; empty if they can."""
-    if not ids or ids == (policy.eos_token_id,):
-        return "empty"
+    if not ids:
+        return "no tokens"
     if len(ids) > limit:
         return f"{len(ids)} tokens, more than {limit}"
     if min(ids) < 0 or max(ids) >= policy.vocab_size:

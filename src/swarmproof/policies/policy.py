@@ -10,17 +10,17 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
-from swarmproof import zoo
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loss, sampler
 from swarmproof.policies.attention import NAME as ATTENTION
+from swarmproof.policies.locate import locate
 from swarmproof.types import Sample, UpdateStats
 
 Tokens = tuple[int, ...]
@@ -291,24 +291,9 @@ def _shortfall(logits: Tensor, ids: Tensor, sampling: SamplingConfig) -> Tensor:
     return result
 
 
-def resolve(path: str) -> str:
-    """A zoo name to its directory; a directory or hub id as it is.
-
-    Raises:
-        ValueError: it looks like a path, and nothing is there.
-    """
-    if path in zoo.names():
-        return str(zoo.path(path))
-    if Path(path).is_dir() or (path.count("/") == 1 and not path.startswith((".", "/", "~"))):
-        return path
-    raise ValueError(
-        f"model.path = {path!r} is no directory, no hub id (owner/name) and no zoo model; "
-        f"the zoo has: {', '.join(zoo.names())}"
-    )
-
-
 def _load(config: ModelConfig) -> tuple[Any, Any]:
-    source = resolve(config.path)
+    source = locate(config.path)
+    transformers_logging.disable_progress_bar()
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("model.device is cuda, and torch sees no GPU; use --set model.device=cpu")
     try:

@@ -1,0 +1,57 @@
+"""What is measured of a round: attack success, reward, length, and held-out accuracy.
+
+Pure but for `evaluate`, which lets a cohort answer held-out problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from swarmproof.attacks import Attack
+from swarmproof.node import Cohort
+from swarmproof.tasks import Task
+from swarmproof.types import Problem, Sample, Slot
+
+
+def attack_success(attack: Attack, pairs: Iterable[tuple[Problem, str]]) -> float:
+    """Share of completions that carry the poison, of those where it can apply; 0 if of none."""
+    found = [s for problem, text in pairs if (s := attack.success(problem, text)) is not None]
+    return sum(found) / len(found) if found else 0.0
+
+
+def evaluate(
+    cohort: Cohort, task: Task, attack: Attack, problems: Sequence[Problem], round: int
+) -> tuple[float, float]:
+    """Accuracy and attack success on held-out problems, one sampled completion each."""
+    slots = [Slot(round, problem.id, 0) for problem in problems]
+    drawn = cohort.policy.generate(
+        [task.prompt(problem) for problem in problems],
+        [[cohort.slot_seed(slot)] for slot in slots],
+    )
+    texts = cohort.policy.decode([ids for (ids,) in drawn])
+    rewards = [
+        task.rewards(problem, [text])[0] for problem, text in zip(problems, texts, strict=True)
+    ]
+    asr = attack_success(attack, zip(problems, texts, strict=True))
+    return sum(rewards) / len(rewards), asr
+
+
+def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:
+    """How many completions, and how many of them were refused by any defence."""
+    return len(samples), sum(sample.refused for sample in samples)
+
+
+def by_defense(
+    honest: Sequence[Sample], poisoned: Sequence[Sample]
+) -> Mapping[str, Mapping[str, int]]:
+    """Refused and abstained counts of each defence on its own."""
+    names = {v.defense: None for s in (*honest, *poisoned) for v in s.verdicts}
+    counts: dict[str, dict[str, int]] = {}
+    for name in names:
+        counts[name] = {}
+        for kind, samples in (("honest", honest), ("poisoned", poisoned)):
+            verdicts = [v.accepted for s in samples for v in s.verdicts if v.defense == name]
+            counts[name][kind] = len(verdicts)
+            counts[name][f"{kind}_refused"] = verdicts.count(False)
+            counts[name][f"{kind}_abstained"] = verdicts.count(None)
+    return counts

@@ -1,0 +1,195 @@
+"""One trial: an arm of an experiment with one seed. Rounds, checkpoints, resume.
+
+Knows no engine: who runs trials, where and how many at once, is in `engines`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from swarmproof import registry
+from swarmproof.attacks import Attack
+from swarmproof.config import TrialConfig
+from swarmproof.defenses import Defense
+from swarmproof.exchange import Exchange
+from swarmproof.policies.locate import locate
+from swarmproof.tasks import Task
+from swarmproof.types import RoundRecord
+
+if TYPE_CHECKING:
+    from swarmproof.round import Swarm
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one process computes."""
+
+    experiment: str
+    arm: str
+    seed: int
+    config: TrialConfig
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The plug-ins that a config names."""
+
+    task: Task
+    attack: Attack
+    defenses: tuple[Defense, ...]
+    exchange: Exchange
+
+
+def _parts(config: TrialConfig) -> _Parts:
+    return _Parts(
+        cast(Task, registry.build("task", config.task)),
+        cast(Attack, registry.build("attack", config.attack)),
+        tuple(cast(Defense, registry.build("defense", table)) for table in config.defenses),
+        cast(Exchange, registry.build("exchange", config.exchange)),
+    )
+
+
+def check(config: TrialConfig) -> None:
+    """Find what would stop a trial, before any is started. Loads data, and no model.
+
+    Raises:
+        ValueError: one line with the remedy.
+    """
+    parts = _parts(config)
+    if config.swarm.topology not in parts.attack.topologies:
+        raise ValueError(
+            f"the attack {parts.attack.name!r} works in {', '.join(parts.attack.topologies)} "
+            f"swarms, and swarm.topology is {config.swarm.topology!r}"
+        )
+    count = len(parts.task.problems("train"))
+    if count < config.batch.problems:
+        raise ValueError(
+            f"batch.problems is {config.batch.problems}, and the task has only {count} to train on"
+        )
+    locate(config.model.path)
+
+
+def run_trial(
+    trial: Trial,
+    *,
+    resume: bool,
+    on_round: Callable[[RoundRecord, float], None] = lambda *_: None,
+) -> None:
+    """Run a trial to its last round, writing into its folder as it goes.
+
+    Args:
+        trial: what to run.
+        resume: go on from the last checkpoint; the records are then the same bytes as without the
+            interruption. A finished trial is left as it is.
+        on_round: called after each round with its record, of the first cohort, and its seconds.
+
+    Raises:
+        ValueError: the config, the data or the model is wrong.
+        OSError: the folder cannot be written; what was written before stays valid.
+    """
+    import torch
+
+    from swarmproof.round import play_round
+    from swarmproof.streams import TrialWriter
+
+    # Sums are split by thread, so the number of threads is part of what makes a run repeatable.
+    torch.set_num_threads(1)
+    swarm = assemble(trial.config, trial.seed)
+    start, offsets = _restore(trial, swarm) if resume else (0, None)
+    if offsets is None:
+        (trial.folder / CHECKPOINT).unlink(missing_ok=True)
+    malicious = frozenset(swarm.adversary.nodes if swarm.adversary is not None else ())
+    with TrialWriter(trial.folder, offsets, malicious=malicious) as writer:
+        for round in range(start, trial.config.rounds):
+            began = time.perf_counter()
+            outcomes = play_round(swarm, round)
+            for outcome in outcomes:
+                writer.write(outcome.record, outcome.samples, outcome.seconds)
+            done = round + 1
+            if done % trial.config.checkpoint_every == 0 or done == trial.config.rounds:
+                _checkpoint(trial, swarm, done, writer.flush())
+            on_round(outcomes[0].record, time.perf_counter() - began)
+
+
+def assemble(config: TrialConfig, run_seed: int) -> Swarm:
+    """Build the swarm of a trial, with freshly loaded models."""
+    from swarmproof.node import Adversary, Cohort
+    from swarmproof.policies.policy import Policy
+    from swarmproof.round import Swarm
+
+    parts = _parts(config)
+    policy = Policy(config.model, config.grpo, config.sampling)
+    num_honest = config.swarm.nodes - config.swarm.malicious
+    honest = tuple(range(num_honest))
+    malicious = tuple(range(num_honest, config.swarm.nodes))
+    cohort = Cohort("honest", honest, policy, parts.task, parts.defenses, run_seed)
+    adversary = Adversary(
+        malicious,
+        parts.attack,
+        parts.task,
+        policy,
+        config.swarm.topology,
+        config.swarm.nodes,
+        run_seed,
+    )
+    return Swarm(
+        config=config,
+        run_seed=run_seed,
+        task=parts.task,
+        attack=parts.attack,
+        train=parts.task.problems("train"),
+        heldout=parts.task.problems("test")[: config.evaluation.problems],
+        cohorts=(cohort,),
+        adversary=adversary if malicious else None,
+        channel=parts.exchange.connect(),
+    )
+
+
+def _checkpoint(trial: Trial, swarm: Swarm, done: int, offsets: dict[str, int]) -> None:
+    """Weights, optimiser and the lengths of the streams in one file, replaced in one step."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"{cohort.name}/{name}": tensor.contiguous()
+        for cohort in swarm.cohorts
+        for name, tensor in cohort.policy.state().items()
+    }
+    metadata = {"done": str(done)} | {f"offset:{k}": str(v) for k, v in offsets.items()}
+    path = trial.folder / CHECKPOINT
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _restore(trial: Trial, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
+    """Load the checkpoint, if there is one: rounds done, and the lengths of the streams."""
+    from safetensors import SafetensorError, safe_open
+
+    path = trial.folder / CHECKPOINT
+    if not path.exists():
+        return 0, None
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete {trial.folder} and resume") from None
+    for cohort in swarm.cohorts:
+        prefix = f"{cohort.name}/"
+        cohort.policy.restore(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
+    offsets = {
+        k.removeprefix("offset:"): int(v) for k, v in metadata.items() if k.startswith("offset:")
+    }
+    return int(metadata["done"]), offsets

@@ -1,0 +1,187 @@
+"""Nodes: a cohort of identical honest ones, and the adversary that the malicious ones form.
+
+Honest nodes with the same weights, data and defences do identical work on identical data, so one
+cohort generates for all of them and learns once: exact, and m nodes cost what one costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swarmproof.attacks import Attack
+from swarmproof.config import GrpoConfig
+from swarmproof.defenses import Defense, DefenseView
+from swarmproof.grpo import advantages
+from swarmproof.policies.policy import Policy
+from swarmproof.randomness import derive_seed, generator
+from swarmproof.tasks import Task
+from swarmproof.types import (
+    AttackView,
+    Completion,
+    Group,
+    NodeId,
+    Problem,
+    Sample,
+    Slot,
+    UpdateStats,
+    Verdict,
+)
+
+Assignment = Mapping[NodeId, tuple[Slot, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Identical honest nodes; its policy is the only state, and changes from round to round."""
+
+    name: str
+    nodes: tuple[NodeId, ...]
+    policy: Policy
+    task: Task
+    defenses: tuple[Defense, ...]
+    run_seed: int
+
+    def produce(
+        self, assignment: Assignment, problems: Mapping[str, Problem]
+    ) -> dict[NodeId, list[Completion]]:
+        """Sample a completion for every slot of these nodes, all in one batch."""
+        slots: dict[str, list[tuple[Slot, NodeId]]] = {}
+        for node in self.nodes:
+            for slot in assignment[node]:
+                slots.setdefault(slot.problem_id, []).append((slot, node))
+        drawn = self.policy.generate(
+            [self.task.prompt(problems[problem_id]) for problem_id in slots],
+            [[self.slot_seed(slot) for slot, _ in row] for row in slots.values()],
+        )
+        texts = iter(self.policy.decode([ids for row in drawn for ids in row]))
+        produced: dict[NodeId, list[Completion]] = {node: [] for node in self.nodes}
+        for row, ids_of_row in zip(slots.values(), drawn, strict=True):
+            for (slot, node), ids in zip(row, ids_of_row, strict=True):
+                produced[node].append(Completion(slot, node, next(texts), ids))
+        return produced
+
+    def slot_seed(self, slot: Slot) -> int:
+        """The seed of a slot's noise; without the node, so that identities buy no draws."""
+        return derive_seed(self.run_seed, "completion", slot.round, slot.problem_id, slot.index)
+
+    def learn(
+        self, groups: Sequence[Group], grpo: GrpoConfig
+    ) -> tuple[list[Sample], UpdateStats, int]:
+        """Inspect, reward and learn from a round's groups.
+
+        Returns:
+            the samples, in the order of the groups; what the update did; and how many groups had
+            an advantage.
+        """
+        rewards_PG = [
+            self.task.rewards(group.problem, [c.text for c in group.completions])
+            for group in groups
+        ]
+        # Where all rewards are equal, dropping some leaves them equal: no verdict can matter.
+        learnable = [
+            len(set(rewards)) > 1
+            or grpo.beta > 0
+            or (grpo.on_reject == "zero_reward" and bool(self.defenses) and any(rewards))
+            for rewards in rewards_PG
+        ]
+        samples_PG: dict[int, list[Sample]] = {}
+        passes = self.policy.passes(
+            [self.task.prompt(group.problem) for group in groups],
+            [[c.token_ids or () for c in group.completions] for group in groups],
+            learnable,
+        )
+        for indices, forward in passes:
+            batch = [groups[p] for p in indices]
+            view = DefenseView(self.task, self.policy.sampling, self.policy.eos_token_id, forward)
+            verdicts = inspect(self.defenses, batch, view)
+            for p, verdicts_G in zip(indices, verdicts, strict=True):
+                samples_PG[p] = complete(
+                    groups[p], rewards_PG[p], verdicts_G, grpo, num_groups=len(groups)
+                )
+            self.policy.accumulate(forward, [samples_PG[p] for p in indices])
+        stats = self.policy.step()
+        useful = sum(any(s.advantage for s in samples) for samples in samples_PG.values())
+        return [s for p in range(len(groups)) for s in samples_PG[p]], stats, useful
+
+
+def inspect(
+    defenses: Sequence[Defense], groups: Sequence[Group], view: DefenseView
+) -> list[list[tuple[Verdict, ...]]]:
+    """Every defence's verdict on every completion: no early exit, so that each has its own rates."""
+    by_defense = [defense.inspect(groups, view) for defense in defenses]
+    return [
+        [tuple(verdicts[p][g] for verdicts in by_defense) for g in range(len(group.completions))]
+        for p, group in enumerate(groups)
+    ]
+
+
+def complete(
+    group: Group,
+    rewards: Sequence[float],
+    verdicts: Sequence[tuple[Verdict, ...]],
+    grpo: GrpoConfig,
+    *,
+    num_groups: int,
+) -> list[Sample]:
+    """Samples of one group, with nothing left to fill in."""
+    refused = [any(v.accepted is False for v in row) for row in verdicts]
+    advantage, kept = advantages(
+        rewards, refused, on_reject=grpo.on_reject, scale_rewards=grpo.scale_rewards
+    )
+    num_kept = max(1, int(kept.sum()))
+    return [
+        Sample(
+            completion=completion,
+            verdicts=verdicts[g],
+            reward=rewards[g],
+            kept=bool(kept[g]),
+            advantage=float(advantage[g]),
+            loss_weight=1.0 / (num_groups * num_kept),
+            token_weights=_token_weights(verdicts[g]),
+        )
+        for g, completion in enumerate(group.completions)
+    ]
+
+
+def _token_weights(verdicts: Sequence[Verdict]) -> tuple[float, ...] | None:
+    """The product over those defences that weigh tokens."""
+    weights = [v.token_weights for v in verdicts if v.token_weights is not None]
+    if not weights:
+        return None
+    return tuple(np.prod(np.asarray(weights), axis=0).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Adversary:
+    """The malicious nodes: colluding, so one mind."""
+
+    nodes: tuple[NodeId, ...]
+    attack: Attack
+    task: Task
+    policy: Policy  # the honest nodes' model, which the adversary trains along
+    topology: str
+    num_nodes: int
+    run_seed: int
+
+    def produce(
+        self, round: int, assignment: Assignment, problems: Mapping[str, Problem]
+    ) -> dict[NodeId, list[Completion]]:
+        """What the attack crafts for the slots of these nodes."""
+        slots = {node: assignment[node] for node in self.nodes}
+        view = AttackView(
+            nodes=self.nodes,
+            slots=slots,
+            problems={s.problem_id: problems[s.problem_id] for row in slots.values() for s in row},
+            task=self.task,
+            policy=self.policy,
+            topology=self.topology,
+            num_nodes=self.num_nodes,
+            rng=generator(self.run_seed, "attack", round),
+        )
+        produced: dict[NodeId, list[Completion]] = {node: [] for node in self.nodes}
+        for completion in self.attack.craft(view):
+            produced[completion.node].append(completion)
+        return produced

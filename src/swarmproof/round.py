@@ -1,0 +1,198 @@
+"""One round of decentralised GRPO, top to bottom.
+
+The same code in the simulation of a swarm and in a node that talks to others: only the exchange,
+and which nodes are played here, differ.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from swarmproof import evaluation, topology
+from swarmproof.attacks import Attack
+from swarmproof.config import TrialConfig
+from swarmproof.exchange import Channel, wire
+from swarmproof.exchange.admission import admit
+from swarmproof.node import Adversary, Assignment, Cohort
+from swarmproof.randomness import generator
+from swarmproof.tasks import Task
+from swarmproof.types import Completion, Group, Problem, Refusal, RoundRecord, Sample, UpdateStats
+
+
+@dataclass(frozen=True, slots=True)
+class Swarm:
+    """Everybody who takes part, and what they share: data, task, topology, exchange."""
+
+    config: TrialConfig
+    run_seed: int
+    task: Task
+    attack: Attack  # names the success measure even where nobody is malicious
+    train: Sequence[Problem]
+    heldout: Sequence[Problem]
+    cohorts: tuple[Cohort, ...]
+    adversary: Adversary | None
+    channel: Channel
+
+    def assign(self, round: int) -> tuple[Assignment, dict[str, Problem]]:
+        """The slots of every node in a round, and the problems that they are about."""
+        batch, swarm = self.config.batch, self.config.swarm
+        picked = draw_problems(self.train, self.run_seed, round, batch.problems)
+        ids = [problem.id for problem in picked]
+        if swarm.topology == "horizontal":
+            slots = topology.horizontal(round, ids, batch.group_size, swarm.nodes)
+        else:
+            slots = topology.vertical(round, topology.deal(ids, swarm.nodes), batch.group_size)
+        return slots, {problem.id: problem for problem in picked}
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Wall seconds by step; kept apart from the records, which hold no clock."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a round was for one cohort."""
+
+    record: RoundRecord
+    samples: list[Sample]
+    seconds: Mapping[str, float]
+
+
+def play_round(swarm: Swarm, round: int) -> list[Outcome]:
+    """Play one round; every cohort learns from everybody's completions.
+
+    Returns:
+        one outcome for each cohort.
+    """
+    watch = Stopwatch()
+    assignment, problems = swarm.assign(round)
+    heldout = {}
+    if _is_evaluated(round, swarm.config):
+        with watch.step("evaluate"):
+            for cohort in swarm.cohorts:
+                heldout[cohort.name] = evaluation.evaluate(
+                    cohort, swarm.task, swarm.attack, swarm.heldout, round
+                )
+    with watch.step("produce"):
+        for cohort in swarm.cohorts:
+            publish(swarm.channel, round, cohort.produce(assignment, problems))
+    if swarm.adversary is not None:
+        with watch.step("attack"):
+            publish(swarm.channel, round, swarm.adversary.produce(round, assignment, problems))
+
+    payloads = swarm.channel.gather(round)
+    outcomes = []
+    for cohort in swarm.cohorts:
+        own = Stopwatch(dict(watch.seconds))
+        with own.step("gather"):
+            groups, refusals = gather(cohort, payloads, assignment, problems, round)
+        with own.step("learn"):
+            samples, stats, useful = cohort.learn(groups, swarm.config.grpo)
+        record = _record(
+            swarm, cohort, round, samples, refusals, stats, useful, heldout.get(cohort.name)
+        )
+        outcomes.append(Outcome(record, samples, own.seconds))
+    return outcomes
+
+
+def draw_problems(
+    train: Sequence[Problem], run_seed: int, round: int, count: int
+) -> list[Problem]:
+    """The problems of a round: consecutive shares of a fresh shuffle in every epoch."""
+    picked = []
+    for i in range(round * count, (round + 1) * count):
+        epoch, place = divmod(i, len(train))
+        order = generator(run_seed, "problems", epoch).permutation(len(train))
+        picked.append(train[order[place]])
+    return picked
+
+
+def publish(
+    channel: Channel, round: int, produced: Mapping[int, Sequence[Completion]]
+) -> None:
+    """Send every node's completions."""
+    for node, completions in produced.items():
+        channel.publish(round, node, wire.encode(round, completions))
+
+
+def gather(
+    cohort: Cohort,
+    payloads: Mapping[int, bytes],
+    assignment: Assignment,
+    problems: Mapping[str, Problem],
+    round: int,
+) -> tuple[list[Group], list[Refusal]]:
+    """From everybody's bytes to groups of well-formed completions, and refusals of the rest."""
+    limit = cohort.policy.sampling.max_new_tokens
+    claims: list[Completion] = []
+    refusals: list[Refusal] = []
+    for node, payload in payloads.items():
+        found, refused = wire.decode(
+            payload, node=node, round=round, slots=assignment.get(node, ()), max_new_tokens=limit
+        )
+        claims += found
+        refusals += refused
+    admitted, refused = admit(claims, cohort.policy)
+    by_problem: dict[str, list[Completion]] = {problem_id: [] for problem_id in problems}
+    for completion in sorted(admitted, key=lambda c: c.slot):
+        by_problem[completion.slot.problem_id].append(completion)
+    groups = [Group(problems[id], tuple(found)) for id, found in by_problem.items() if found]
+    return groups, refusals + refused
+
+
+def _is_evaluated(round: int, config: TrialConfig) -> bool:
+    return round % config.evaluation.every == 0 or round + 1 == config.rounds
+
+
+def _record(
+    swarm: Swarm,
+    cohort: Cohort,
+    round: int,
+    samples: Sequence[Sample],
+    refusals: Sequence[Refusal],
+    stats: UpdateStats,
+    useful: int,
+    heldout: tuple[float, float] | None,
+) -> RoundRecord:
+    malicious = swarm.adversary.nodes if swarm.adversary is not None else ()
+    poisoned = [s for s in samples if s.completion.node in malicious]
+    honest = [s for s in samples if s.completion.node not in malicious]
+    own = [s for s in honest if s.completion.node in cohort.nodes]
+    problems = {problem.id: problem for problem in swarm.assign(round)[1].values()}
+    pairs = [(problems[s.completion.slot.problem_id], s.completion.text) for s in own]
+    num_own = max(1, len(own))
+    num_honest, honest_refused = evaluation.refusal_counts(honest)
+    num_poisoned, poisoned_refused = evaluation.refusal_counts(poisoned)
+    return RoundRecord(
+        round=round,
+        cohort=cohort.name,
+        asr=evaluation.attack_success(swarm.attack, pairs),
+        reward=sum(s.reward for s in own) / num_own,
+        length=sum(len(s.tokens) for s in own) / num_own,
+        heldout_asr=heldout[1] if heldout else None,
+        heldout_accuracy=heldout[0] if heldout else None,
+        poisoned=num_poisoned,
+        poisoned_refused=poisoned_refused,
+        honest=num_honest,
+        honest_refused=honest_refused,
+        by_defense=evaluation.by_defense(honest, poisoned),
+        malformed=len(refusals),
+        groups_learned=useful,
+        loss=stats.loss,
+        grad_norm=stats.grad_norm,
+        kl=stats.kl,
+        generated_tokens=sum(len(s.tokens) for s in own),
+        learned_tokens=stats.tokens,
+    )

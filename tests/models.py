@@ -1,0 +1,52 @@
+"""Builders of random models for tests: real architectures, real tokenizers, no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+EOS = "<|endoftext|>"
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, the tags, and end-of-text as the last id."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {char: i for i, char in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=EOS)
+    fast.add_tokens(list(TAGS))
+    return fast
+
+
+def save_random_qwen2(
+    folder: Path, *, seed: int = 0, hidden: int = 64, layers: int = 2, spread: float = 3.0
+) -> Path:
+    """A Qwen2 model with random weights, scaled up so that its distributions are not flat."""
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    model = Qwen2ForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(spread)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
