@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import swarmproof
-from swarmproof.config import ExperimentConfig, GrpoConfig, TrialConfig
+from swarmproof.config import ExperimentConfig, GrpoConfig, TrialConfig, load
 from swarmproof.records import RunFolder, TrialWriter, load_run
 from swarmproof.streams import STREAMS, read_completions, read_rounds
 from swarmproof.types import Completion, Sample, Slot, Verdict
@@ -268,20 +268,12 @@ def test_an_arm_cannot_leave_the_folder(tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "run", config(arms=("../out",)), resume=False)
 
 
-def test_open_reads_a_run_back_while_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_reads_a_run_back_while_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not a run folder: it has no config\.json"):
         RunFolder.open(tmp_path)
-    monkeypatch.setattr("swarmproof.registry.build", lambda _kind, table: _Named(table["name"]))
-    folder = RunFolder.create(tmp_path / "run", config(), resume=False)
+    folder = RunFolder.create(tmp_path / "run", load("text-horizontal"), resume=False)
     assert RunFolder.open(folder.path).config == folder.config
     folder.close()
-
-
-class _Named:
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 # Summary and frames
