@@ -56,8 +56,14 @@ class Policy:
         self.reference = None
         if grpo.beta > 0:
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
+        # Steps of the usual size vanish in the rounding of bf16 weights, so the optimiser works on
+        # fp32 masters; in fp32 the masters are the weights themselves.
+        self.masters = [
+            p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
+            for p in self.model.parameters()
+        ]
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
+            self.masters,
             lr=grpo.lr,
             betas=(grpo.beta1, grpo.beta2),
             eps=grpo.eps,
@@ -182,11 +188,19 @@ class Policy:
     def _apply(self) -> UpdateStats:
         stats = UpdateStats(loss=self._loss, grad_norm=0.0, kl=None, tokens=self._tokens)
         if self._tokens:
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.grpo.max_grad_norm)
+            pairs = list(zip(self.masters, self.model.parameters(), strict=True))
+            for master, p in pairs:
+                if master is not p and p.grad is not None:
+                    master.grad, p.grad = p.grad.float(), None
+            norm = torch.nn.utils.clip_grad_norm_(self.masters, self.grpo.max_grad_norm)
             warm = min(1.0, (self.num_rounds + 1) / (self.grpo.warmup + 1))
             for group in self.optimizer.param_groups:
                 group["lr"] = self.grpo.lr * warm
             self.optimizer.step()
+            with torch.no_grad():
+                for master, p in pairs:
+                    if master is not p:
+                        p.copy_(master)
             kl = None if self.reference is None else self._kl / self._tokens
             stats = UpdateStats(self._loss, float(norm), kl, self._tokens)
         self.optimizer.zero_grad(set_to_none=True)
@@ -196,7 +210,8 @@ class Policy:
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimiser as named tensors, for a checkpoint."""
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        names = [name for name, _ in self.model.named_parameters()]
+        tensors = {f"model.{n}": p.detach() for n, p in zip(names, self.masters, strict=True)}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{key}": value for key, value in state.items()}
         tensors["num_rounds"] = torch.tensor(self.num_rounds)
@@ -205,8 +220,9 @@ class Policy:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
         with torch.no_grad():
-            for name, p in self.model.named_parameters():
-                p.copy_(tensors[f"model.{name}"])
+            for master, (name, p) in zip(self.masters, self.model.named_parameters(), strict=True):
+                master.copy_(tensors[f"model.{name}"])
+                p.copy_(master)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("adam."):
