@@ -10,7 +10,7 @@ KV key-value heads, rep query heads per key-value head, d head size, N packed to
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -80,6 +80,14 @@ class _Gather(torch.autograd.Function):
         return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, places, grad), None
 
 
+def _scatter(rows: Tensor, places: Tensor, size: int) -> Tensor:
+    return cast(Tensor, _Scatter.apply(rows, places, size))  # type: ignore[no-untyped-call]
+
+
+def _gather(padded: Tensor, places: Tensor) -> Tensor:
+    return cast(Tensor, _Gather.apply(padded, places))  # type: ignore[no-untyped-call]
+
+
 def _softmax(scores: Tensor, dtype: torch.dtype) -> Tensor:
     return scores.softmax(-1, dtype=torch.float32).to(dtype)
 
@@ -127,7 +135,7 @@ class PackedLayout:
 
     def _prompts(self, x: Tensor) -> Tensor:
         """(tokens, heads, d) -> (P, heads, Tp, d)."""
-        padded = _Scatter.apply(x, self.prompt_places, self.num_groups * self.prompt_width)
+        padded = _scatter(x, self.prompt_places, self.num_groups * self.prompt_width)
         return padded.view(self.num_groups, self.prompt_width, *x.shape[1:]).transpose(1, 2)
 
     def _attend_prompts(self, q: Tensor, kp: Tensor, vp: Tensor, scaling: float) -> Tensor:
@@ -138,13 +146,12 @@ class PackedLayout:
         scores = scores.masked_fill(self.hidden_prompt, float("-inf"))
         out = _softmax(scores, q.dtype) @ vp.unsqueeze(2)  # (P, KV, rep, Tp, d)
         flat = out.permute(0, 3, 1, 2, 4).reshape(-1, heads, d)
-        gathered: Tensor = _Gather.apply(flat, self.prompt_places)
-        return gathered
+        return _gather(flat, self.prompt_places)
 
     def _inputs(self, x: Tensor, num_kv: int) -> Tensor:
         """(tokens, KV * rep, d) -> contiguous (P, KV, G, rep, Tc, d)."""
         rows = self.num_groups * self.group_size
-        padded = _Scatter.apply(x, self.input_places, rows * self.input_width)
+        padded = _scatter(x, self.input_places, rows * self.input_width)
         shape = (self.num_groups, self.group_size, self.input_width, num_kv, -1, x.shape[-1])
         return padded.view(shape).permute(0, 3, 1, 4, 2, 5).contiguous()
 
@@ -171,8 +178,7 @@ class PackedLayout:
         out = (weights[..., :width].flatten(2, 4) @ vp).view(q.shape)
         out = out + (weights[..., width:].flatten(3, 4) @ v).view(q.shape)
         flat = out.permute(0, 2, 4, 1, 3, 5).reshape(-1, heads, d)
-        gathered: Tensor = _Gather.apply(flat, self.input_places)
-        return gathered
+        return _gather(flat, self.input_places)
 
 
 class DecodeLayout:

@@ -50,7 +50,7 @@ class PackedBatch:
     def split(self, flat: Tensor) -> list[Tensor]:
         """The inverse of `flatten`: one tensor a completion."""
         lens = [len(row) - 1 for row in self.rows]
-        rest = flat[len(lens) :].split(lens)
+        rest = torch.split(flat[len(lens) :], lens)
         return [torch.cat([flat[i : i + 1], part]) for i, part in enumerate(rest)]
 
 

@@ -276,9 +276,7 @@ class ForwardPass:
             shortfall = torch.cat(
                 [_shortfall(ends[group], first, sampling), _shortfall(further, rest, sampling)]
             )
-            columns = zip(
-                batch.split(self.detached_logp()), batch.split(shortfall), strict=True
-            )
+            columns = zip(batch.split(self.detached_logp()), batch.split(shortfall), strict=True)
             return [[TokenScores(*next(columns)) for _ in rows] for rows in batch.completions]
 
 
@@ -327,6 +325,10 @@ def _load(config: ModelConfig) -> tuple[Any, Any]:
         raise ValueError(f"the tokenizer of {config.path!r} has no end-of-text token (eos_token)")
     model.to(config.device).eval()
     if config.gradient_checkpointing:
-        model.train()  # dropout is checked below; transformers checkpoints in training mode only
+        model.train()  # transformers checkpoints in training mode only
         model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Training mode would also drop out at random, and what is verified is not random.
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
     return tokenizer, model
