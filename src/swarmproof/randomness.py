@@ -23,7 +23,10 @@ def derive_seed(run: int, purpose: str, *address: int | str) -> int:
         address: for example round, problem id and index. Never a node's identity, or more
             identities would mean more draws.
     """
-    text = "\x1f".join([str(run), purpose, *(f"{type(part).__name__}:{part}" for part in address)])
+    typed = (f"{type(part).__name__}:{part}" for part in address)
+    # Escaped, so that no text can hold a border of its own.
+    parts = (part.replace("\x1e", "\x1e\x1e").replace("\x1f", "\x1e\x1f") for part in typed)
+    text = "\x1f".join([str(run), purpose, *parts])
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") & (_MASK >> 1)
 
