@@ -6,22 +6,51 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from swarmproof import registry
 
 Topology = Literal["horizontal", "vertical"]
 OnReject = Literal["drop", "zero_reward"]
 
+_MAX_NODES = 4096
+# Settings of a whole experiment; all others are of its arms.
+_HEAD = ("name", "title", "claim", "seeds")
+_PLUGINS: dict[str, registry.Kind] = {
+    "task": "task",
+    "attack": "attack",
+    "exchange": "exchange",
+    "defenses": "defense",
+}
+
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _describes(kind: registry.Kind) -> AfterValidator:
+    """Checks that a table describes a plug-in, and leaves it as it is."""
+
+    def check(table: dict[str, Any]) -> dict[str, Any]:
+        registry.build(kind, table)
+        return table
+
+    return AfterValidator(check)
 
 
 class ModelConfig(_Table):
@@ -30,7 +59,7 @@ class ModelConfig(_Table):
     # A name in the zoo, a directory with a Hugging Face model, or a hub id.
     path: str = "tiny-math"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: str = "cpu"
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     gradient_checkpointing: bool = False
 
 
@@ -38,15 +67,15 @@ class SwarmConfig(_Table):
     """Who takes part, and how the work is divided."""
 
     topology: Topology = "horizontal"
-    nodes: Annotated[int, Field(ge=1, le=4096)] = 4
+    nodes: Annotated[int, Field(ge=1, le=_MAX_NODES)] = 4
     malicious: Annotated[int, Field(ge=0)] = 1
 
 
 class BatchConfig(_Table):
     """B problems a round, G completions each, over the whole swarm."""
 
-    problems: Annotated[int, Field(ge=1)] = 32
-    group_size: Annotated[int, Field(ge=2)] = 12
+    problems: Annotated[int, Field(ge=1, le=65_536)] = 32
+    group_size: Annotated[int, Field(ge=2, le=65_536)] = 12
 
 
 class SamplingConfig(_Table):
@@ -55,7 +84,7 @@ class SamplingConfig(_Table):
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 50  # 0: no limit
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Annotated[int, Field(ge=1)] = 128
+    max_new_tokens: Annotated[int, Field(ge=1, le=131_072)] = 128
 
 
 class GrpoConfig(_Table):
@@ -86,17 +115,19 @@ class TrialConfig(_Table):
     """One arm of an experiment, resolved; with a seed it is one trial."""
 
     rounds: Annotated[int, Field(ge=1)]
-    task: dict[str, Any]
+    task: Annotated[dict[str, Any], _describes("task")]
     model: ModelConfig = ModelConfig()
     swarm: SwarmConfig = SwarmConfig()
     batch: BatchConfig = BatchConfig()
     sampling: SamplingConfig = SamplingConfig()
     grpo: GrpoConfig = GrpoConfig()
     # The attack of the malicious nodes; where there are none it only names the success measure.
-    attack: dict[str, Any]
-    defenses: tuple[dict[str, Any], ...] = ()
+    attack: Annotated[dict[str, Any], _describes("attack")]
+    defenses: tuple[Annotated[dict[str, Any], _describes("defense")], ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
-    exchange: dict[str, Any] = Field(default_factory=lambda: {"name": "memory"})
+    exchange: Annotated[dict[str, Any], _describes("exchange")] = Field(
+        default_factory=lambda: {"name": "memory"}
+    )
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
 
     @model_validator(mode="after")
@@ -113,15 +144,12 @@ class TrialConfig(_Table):
             else ("batch.problems", batch.problems)
         )
         if size % swarm.nodes:
-            fits = [n for n in range(1, size + 1) if size % n == 0]
+            fits = [n for n in range(1, min(size, _MAX_NODES) + 1) if size % n == 0]
             raise ValueError(
                 f"{work} = {size} does not divide among swarm.nodes = {swarm.nodes} in a "
                 f"{swarm.topology} swarm; nodes may be {', '.join(map(str, fits))}"
             )
-        registry.build("task", self.task)
-        registry.build("attack", self.attack)
-        registry.build("exchange", self.exchange)
-        names = [registry.build("defense", table).name for table in self.defenses]
+        names = [table["name"] for table in self.defenses]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"defenses: {', '.join(sorted(repeated))} is listed twice")
         return self
@@ -134,8 +162,15 @@ class ExperimentConfig(_Table):
     title: str = ""
     # What a reader should see if the claim holds; shown in the report.
     claim: str = ""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     arms: dict[str, TrialConfig]
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is listed twice")
+        return seeds
 
 
 def shipped() -> dict[str, Path]:
@@ -167,20 +202,29 @@ def load(
     path = _find(name_or_path)
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: tables within tables
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    head = {key: raw.pop(key) for key in ("name", "title", "claim", "seeds") if key in raw}
+    head: dict[str, Any] = {key: raw.pop(key) for key in _HEAD if key in raw}
     arm_tables = raw.pop("arms", {})
     if not isinstance(arm_tables, dict) or not arm_tables:
         raise ValueError(f"{path} has no arms; add at least one table such as [arms.attack]")
     wanted = list(arms) or list(arm_tables)
     for arm in wanted:
         if arm not in arm_tables:
-            raise ValueError(f"{path.stem} has no arm {arm!r}{registry.did_you_mean(arm, arm_tables)}")
-    for table in (raw, *(arm_tables[arm] for arm in arm_tables)):
-        _reject_unknown_tables(table)
+            raise ValueError(
+                f"{path.stem} has no arm {arm!r}{registry.did_you_mean(arm, arm_tables)}"
+            )
+    _reject_unknown(raw, (*_HEAD, "arms", *TrialConfig.model_fields))
+    for arm, table in arm_tables.items():
+        if not re.fullmatch(r"\w[\w.-]*", arm):
+            raise ValueError(f"an arm cannot be called {arm!r}; use letters, digits, - and _")
+        if not isinstance(table, dict):  # a mistake in a file, whatever its kind, is a ValueError
+            raise ValueError(  # noqa: TRY004
+                f"arms.{arm} must be a table such as [arms.{arm}], not {table!r:.60}"
+            )
+        _reject_unknown(table, tuple(TrialConfig.model_fields))
     parsed = [_parse_override(text) for text in overrides]
     resolved = {}
     for arm in wanted:
@@ -199,7 +243,7 @@ def validate(model: type[ExperimentConfig], table: Mapping[str, Any]) -> Experim
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        raise ValueError(_one_line(error)) from None
+        raise ValueError(_one_line(error, table)) from None
 
 
 def _find(name_or_path: str) -> Path:
@@ -211,14 +255,14 @@ def _find(name_or_path: str) -> Path:
     known = shipped()
     if name_or_path not in known:
         raise ValueError(
-            f"no experiment is called {name_or_path!r}{registry.did_you_mean(name_or_path, known)}; "
+            f"no experiment is called {name_or_path!r}"
+            f"{registry.did_you_mean(name_or_path, known)}; "
             "for a file of your own give a path that ends in .toml"
         )
     return known[name_or_path]
 
 
-def _reject_unknown_tables(table: Mapping[str, Any]) -> None:
-    known = list(TrialConfig.model_fields)
+def _reject_unknown(table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
             raise ValueError(f"unknown setting {key!r}{registry.did_you_mean(key, known)}")
@@ -226,13 +270,20 @@ def _reject_unknown_tables(table: Mapping[str, Any]) -> None:
 
 def _parse_override(text: str) -> tuple[list[str], Any]:
     key, equals, literal = text.partition("=")
-    if not equals or not key.strip():
-        raise ValueError(f"--set {text!r}: write it as key=value, for example grpo.lr=1e-4")
+    keys = [part.strip() for part in key.split(".")]
+    if not equals or not all(keys):
+        raise ValueError(f"--set {text!r:.60}: write it as key=value, for example grpo.lr=1e-4")
+    if keys[0] in _HEAD:
+        raise ValueError(
+            f"--set {text!r:.60}: {keys[0]} is not a setting of an arm; change it in the file"
+            + (", or use --seeds" if keys[0] == "seeds" else "")
+        )
     try:
-        value = tomllib.loads(f"value = {literal}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = literal
-    return key.strip().split("."), value
+        parsed = tomllib.loads(f"value = {literal}")
+    except (ValueError, RecursionError):
+        return keys, literal
+    # Only a text with line breaks in it can hold more than the one value.
+    return keys, parsed["value"] if len(parsed) == 1 else literal
 
 
 def _nest(keys: list[str], value: Any) -> dict[str, Any]:
@@ -247,33 +298,42 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        renamed = isinstance(value, dict) and isinstance(old, dict) and (
-            "name" in value and value["name"] != old.get("name")
-        )
-        both = isinstance(value, dict) and isinstance(old, dict) and not renamed
-        merged[key] = _merge(old, value) if both and isinstance(old, dict) else value
+        if isinstance(value, dict) and isinstance(old, dict):
+            same = value.get("name", old.get("name")) == old.get("name")
+            value = _merge(old, value) if same else value
+        merged[key] = value
     return merged
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, table: Mapping[str, Any]) -> str:
     """`grpo.lr: Input should be greater than 0 (got -1)`, with a guess for a misspelt key."""
     first = error.errors(include_url=False)[0]
-    keys = [str(part) for part in first["loc"]]
-    arm = keys[1] if keys[:1] == ["arms"] and len(keys) > 1 else None
-    keys = keys[2:] if arm else keys
-    where = ".".join(keys)
+    keys = first["loc"]
+    if keys[:1] == ("arms",) and len(keys) > 1:
+        table, keys = table["arms"][keys[1]], keys[2:]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown setting{registry.did_you_mean(keys[-1], _fields_at(keys[:-1]))}"
+        message = f"unknown setting{registry.did_you_mean(str(keys[-1]), _known(table, keys[:-1]))}"
+    elif first["type"] == "missing":
+        message = "this setting is missing, and has no default"
     elif first["type"] != "value_error":
-        message = f"{message} (got {first['input']!r})"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 and not arm else ""
-    return f"{where}: {message}{more}" if where else f"{message}{more}"
+        message = f"{message} (got {_short(first['input'])})"
+    where = ".".join(map(str, keys))
+    return " ".join((f"{where}: {message}" if where else message).split())
 
 
-def _fields_at(keys: list[str]) -> list[str]:
-    model: Any = TrialConfig
+def _known(trial: Mapping[str, Any], keys: tuple[int | str, ...]) -> list[str]:
+    """The settings that there are at `keys` of a trial; in a plug-in's table, that plug-in's."""
+    if not keys:
+        return list(TrialConfig.model_fields)
+    table: Any = trial
     for key in keys:
-        field = getattr(model, "model_fields", {}).get(key)
-        model = field.annotation if field is not None else None
-    return list(getattr(model, "model_fields", {}))
+        table = table[key]
+    if kind := _PLUGINS.get(str(keys[0])):
+        return list(registry.plugins(kind)[table["name"]].model_fields)
+    return list(getattr(TrialConfig.model_fields[str(keys[0])].annotation, "model_fields", {}))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]} …"

@@ -19,7 +19,7 @@ KINDS: tuple[Kind, ...] = ("task", "attack", "defense", "exchange")
 class Plugin(BaseModel):
     """Base of every plug-in. Unknown parameters are errors; bounds live in the fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
@@ -63,11 +63,11 @@ def build(kind: Kind, parameters: dict[str, object]) -> Plugin:
     rest = dict(parameters)
     name = rest.pop("name", None)
     known = plugins(kind)
-    if not isinstance(name, str):
-        raise ValueError(f"{kind}: `name` is missing; known: {', '.join(known)}")
-    if name not in known:
-        raise ValueError(f"no {kind} is called {name!r}{did_you_mean(name, known)}")
-    return known[name].model_validate(rest)
+    if name is None:
+        raise ValueError(f"the {kind} has no `name`; known: {', '.join(known)}")
+    if str(name) not in known:
+        raise ValueError(f"no {kind} is called {name!r:.60}{did_you_mean(str(name), known)}")
+    return known[str(name)].model_validate(rest)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
