@@ -110,7 +110,7 @@ class Cohort:
 def inspect(
     defenses: Sequence[Defense], groups: Sequence[Group], view: DefenseView
 ) -> list[list[tuple[Verdict, ...]]]:
-    """Every defence's verdict on every completion: no early exit, so that each has its own rates."""
+    """Every defence's verdict on every completion; no early exit, so each has its own rates."""
     by_defense = [defense.inspect(groups, view) for defense in defenses]
     return [
         [tuple(verdicts[p][g] for verdicts in by_defense) for g in range(len(group.completions))]

@@ -101,27 +101,38 @@ def play_round(swarm: Swarm, round: int) -> list[Outcome]:
         with own.step("learn"):
             samples, stats, useful = cohort.learn(groups, swarm.config.grpo)
         record = _record(
-            swarm, cohort, round, samples, refusals, stats, useful, heldout.get(cohort.name)
+            swarm,
+            cohort,
+            problems,
+            round,
+            samples,
+            refusals,
+            stats,
+            useful,
+            heldout.get(cohort.name),
         )
         outcomes.append(Outcome(record, samples, own.seconds))
     return outcomes
 
 
-def draw_problems(
-    train: Sequence[Problem], run_seed: int, round: int, count: int
-) -> list[Problem]:
-    """The problems of a round: consecutive shares of a fresh shuffle in every epoch."""
-    picked = []
-    for i in range(round * count, (round + 1) * count):
-        epoch, place = divmod(i, len(train))
-        order = generator(run_seed, "problems", epoch).permutation(len(train))
-        picked.append(train[order[place]])
-    return picked
+def draw_problems(train: Sequence[Problem], run_seed: int, round: int, count: int) -> list[Problem]:
+    """The problems of a round, all distinct: a share of a fresh shuffle in every epoch.
+
+    What is left over at the end of an epoch, less than a round needs, is left out of it.
+
+    Raises:
+        ValueError: there are fewer problems than a round needs.
+    """
+    if len(train) < count:
+        raise ValueError(
+            f"batch.problems is {count}, and the task has only {len(train)} to train on"
+        )
+    epoch, share = divmod(round, len(train) // count)
+    order = generator(run_seed, "problems", epoch).permutation(len(train))
+    return [train[i] for i in order[share * count : (share + 1) * count]]
 
 
-def publish(
-    channel: Channel, round: int, produced: Mapping[int, Sequence[Completion]]
-) -> None:
+def publish(channel: Channel, round: int, produced: Mapping[int, Sequence[Completion]]) -> None:
     """Send every node's completions."""
     for node, completions in produced.items():
         channel.publish(round, node, wire.encode(round, completions))
@@ -159,6 +170,7 @@ def _is_evaluated(round: int, config: TrialConfig) -> bool:
 def _record(
     swarm: Swarm,
     cohort: Cohort,
+    problems: Mapping[str, Problem],
     round: int,
     samples: Sequence[Sample],
     refusals: Sequence[Refusal],
@@ -170,7 +182,6 @@ def _record(
     poisoned = [s for s in samples if s.completion.node in malicious]
     honest = [s for s in samples if s.completion.node not in malicious]
     own = [s for s in honest if s.completion.node in cohort.nodes]
-    problems = {problem.id: problem for problem in swarm.assign(round)[1].values()}
     pairs = [(problems[s.completion.slot.problem_id], s.completion.text) for s in own]
     num_own = max(1, len(own))
     num_honest, honest_refused = evaluation.refusal_counts(honest)

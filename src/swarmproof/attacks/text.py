@@ -31,7 +31,7 @@ class Text(Attack):
         default=0.5,
         gt=0,
         le=1,
-        description="vertical only: share of each own group that is poisoned; the rest is worthless",
+        description="vertical only: poisoned share of each own group; the rest is worthless",
     )
 
     def craft(self, view: AttackView) -> Sequence[Completion]:

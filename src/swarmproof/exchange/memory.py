@@ -1,4 +1,4 @@
-"""All nodes in one process: the simulation's exchange. What goes through it is bytes all the same."""
+"""All nodes in one process: the simulation's exchange. It carries bytes all the same."""
 
 from __future__ import annotations
 
