@@ -72,7 +72,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
         (["--seeds", "a"], ["--seeds 'a'"]),
         (["--seeds", "1,1"], ["listed twice"]),
         (["--set", "model.path=no/such/model"], ["no/such/model"]),
-        (["--set", "model.path=someone/some-model"], ["someone/some-model"]),
+        (["--set", "model.path=someone/model"], ["someone/model", "hub cannot be reached"]),
         (
             ["--set", "task.name=gsm8k", "--set", "task.path=no/such.jsonl"],
             ["no/such.jsonl"],

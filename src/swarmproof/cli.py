@@ -147,10 +147,14 @@ def zoo_build(
 
 def _check(config: ExperimentConfig) -> None:
     from swarmproof.experiment import check
+    from swarmproof.policies import hub
+    from swarmproof.policies.locate import locate
 
     for name, trial in config.arms.items():
         try:
             check(trial)
+            if locate(trial.model.path) == trial.model.path and not Path(trial.model.path).exists():
+                hub.require(trial.model.path)
         except ValueError as error:
             raise ValueError(f"arm {name}: {error}") from None
 
