@@ -13,7 +13,7 @@ from swarmproof.policies import hub
 
 
 class _Hub(BaseHTTPRequestHandler):
-    def do_HEAD(self) -> None:  # noqa: N802 (the name is http.server's)
+    def do_HEAD(self) -> None:
         self.send_response(200 if self.path == "/api/models/someone/known" else 401)
         self.end_headers()
 
@@ -51,5 +51,5 @@ def test_offline_is_told_from_unreachable(monkeypatch: pytest.MonkeyPatch) -> No
         hub.require("someone/known")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ValueError, match="cannot be reached.*give a model directory"):
+    with pytest.raises(ValueError, match=r"cannot be reached.*give a model directory"):
         hub.require("someone/known")
