@@ -6,6 +6,7 @@ Knows no engine: who runs trials, where and how many at once, is in `engines`.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ def check(config: TrialConfig) -> None:
         raise ValueError(
             f"batch.problems is {config.batch.problems}, and the task has only {count} to train on"
         )
+    if not parts.task.problems("test"):
+        raise ValueError("the task has no held-out problems to evaluate on")
     locate(config.model.path)
 
 
@@ -102,6 +105,8 @@ def run_trial(
 
     # Sums are split by thread, so the number of threads is part of what makes a run repeatable.
     torch.set_num_threads(1)
+    for stray in trial.folder.glob(".tmp*"):  # of a process killed while it wrote a checkpoint
+        stray.unlink()
     swarm = assemble(trial.config, trial.seed)
     start, offsets = _restore(trial, swarm) if resume else (0, None)
     if offsets is None:
@@ -155,6 +160,7 @@ def assemble(config: TrialConfig, run_seed: int) -> Swarm:
 
 def _checkpoint(trial: Trial, swarm: Swarm, done: int, offsets: dict[str, int]) -> None:
     """Weights, optimiser and the lengths of the streams in one file, replaced in one step."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {
@@ -165,7 +171,13 @@ def _checkpoint(trial: Trial, swarm: Swarm, done: int, offsets: dict[str, int]) 
     metadata = {"done": str(done)} | {f"offset:{k}": str(v) for k, v in offsets.items()}
     path = trial.folder / CHECKPOINT
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata)
+    try:
+        save_file(tensors, part, metadata)
+    except SafetensorError as error:  # what the system said, a full disk say, is only in its text
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(path)
@@ -180,16 +192,17 @@ def _restore(trial: Trial, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
         return 0, None
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+        done = int(metadata["done"])
+        for cohort in swarm.cohorts:
+            prefix = f"{cohort.name}/"
+            cohort.policy.restore(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+    except (SafetensorError, KeyError) as error:  # KeyError: a file of something else
         raise ValueError(f"{path} is damaged ({error}); delete {trial.folder} and resume") from None
-    for cohort in swarm.cohorts:
-        prefix = f"{cohort.name}/"
-        cohort.policy.restore(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        )
     offsets = {
         k.removeprefix("offset:"): int(v) for k, v in metadata.items() if k.startswith("offset:")
     }
-    return int(metadata["done"]), offsets
+    return done, offsets

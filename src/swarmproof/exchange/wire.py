@@ -65,7 +65,8 @@ def decode(
     try:
         message = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return [], [Refusal(node, None, f"not a message: {error}")]
+        # The error quotes what was sent, which may be long, or have line breaks in it.
+        return [], [Refusal(node, None, f"not a message: {str(error)[:200]!r}")]
     if message.round != round:
         return [], [Refusal(node, None, f"for round {message.round}, not {round}")]
 
