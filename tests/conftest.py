@@ -1,0 +1,21 @@
+"""One tiny random model for all tests that need any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from models import save_random_qwen2
+
+    return save_random_qwen2(tmp_path_factory.mktemp("models") / "random", seed=1, hidden=32)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from models import save_random_qwen2
+
+    return save_random_qwen2(tmp_path_factory.mktemp("models") / "other", seed=2, hidden=32)

@@ -1,0 +1,157 @@
+"""Builders of tiny swarms: a task that a random model solves now and then, configs, policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig, TrialConfig
+from swarmproof.defenses import DefenseView
+from swarmproof.policies.policy import Policy
+from swarmproof.registry import register
+from swarmproof.tasks import Task
+from swarmproof.tasks.base import Split
+from swarmproof.types import AttackView, Completion, Group, Problem, Slot, Verdict
+
+# As in a trial: sums are split by thread.
+torch.set_num_threads(1)
+
+
+@register("task", "letters")
+class Letters(Task):
+    """Write the second of two letters in upper case: about one random text in ten has it."""
+
+    train: int = Field(default=64, ge=1, le=600, description="problems to learn on")
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        pairs = [(a, b) for a in ascii_lowercase for b in ascii_lowercase]
+        chosen = pairs[: self.train] if split == "train" else pairs[600:616]
+        return [
+            Problem(f"letters/{split}/{a}{b}", f"{a} {b}", b.upper(), (f"{b} in capitals",))
+            for a, b in chosen
+        ]
+
+    def prompt(self, problem: Problem) -> str:
+        return f"{problem.question}:"
+
+    def oracle(self, problem: Problem, variant: int = 0) -> str:
+        solution = problem.solutions[variant % len(problem.solutions)]
+        return f"<think>{solution}</think> {problem.answer}"
+
+    def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
+        return [float(self.answer(text) == problem.answer) for text in completions]
+
+    def answer(self, completion: str) -> str | None:
+        capitals = [
+            c
+            for c in completion.replace("All hail", "all hail")
+            if c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        ]
+        return capitals[0] if capitals else None
+
+
+def trial_config(model: Path, **changes: Mapping[str, Any] | Sequence[Any] | int) -> TrialConfig:
+    """Six rounds of 4 x 4 with an attacker in four nodes; tables in `changes` are laid on top."""
+    table: dict[str, Any] = {
+        "rounds": 6,
+        "task": {"name": "letters"},
+        "model": {"path": str(model)},
+        "swarm": {"nodes": 4, "malicious": 1},
+        "batch": {"problems": 4, "group_size": 4},
+        "sampling": {"max_new_tokens": 56},
+        "grpo": {"lr": 1e-3},
+        "attack": {"name": "text"},
+        "defenses": [],
+        "evaluation": {"every": 3, "problems": 4},
+        "checkpoint_every": 2,
+    }
+    for key, value in changes.items():
+        old = table.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, dict)
+        table[key] = {**old, **value} if both else value  # type: ignore[dict-item]
+    return TrialConfig.model_validate(table)
+
+
+@cache
+def policy(model: Path, **sampling: Any) -> Policy:
+    """A policy of its own for each sampling strategy; never trained by a test."""
+    return Policy(ModelConfig(path=str(model)), GrpoConfig(), SamplingConfig(**sampling))
+
+
+def problem(name: str = "p", question: str = "a b") -> Problem:
+    return Problem(name, question, "B", ("b in capitals",))
+
+
+def completion(
+    text: str,
+    token_ids: tuple[int, ...] | None = None,
+    *,
+    index: int = 0,
+    node: int = 0,
+    problem_id: str = "p",
+) -> Completion:
+    return Completion(Slot(0, problem_id, index), node, text, token_ids)
+
+
+def draw_group(
+    drawer: Policy, task: Task, of: Problem, seeds: Sequence[int], node: int = 0
+) -> Group:
+    """What a policy draws for a problem, one completion a seed."""
+    (row,) = drawer.generate([task.prompt(of)], [list(seeds)])
+    texts = drawer.decode(row)
+    return Group(
+        of,
+        tuple(
+            Completion(Slot(0, of.id, i), node, text, ids)
+            for i, (text, ids) in enumerate(zip(texts, row, strict=True))
+        ),
+    )
+
+
+def view_of(receiver: Policy, task: Task, groups: Sequence[Group]) -> DefenseView:
+    """What a receiver has at hand when it inspects these groups, all in one pass."""
+    passes = receiver.passes(
+        [task.prompt(group.problem) for group in groups],
+        [[c.token_ids or () for c in group.completions] for group in groups],
+        [True] * len(groups),
+    )
+    ((order, forward),) = list(passes)
+    assert order == list(range(len(groups))), "give groups in order of length"
+    return DefenseView(task, receiver.sampling, receiver.eos_token_id, forward)
+
+
+def verdicts_of(defense: Any, receiver: Policy, task: Task, group: Group) -> list[Verdict]:
+    """A defence's verdicts on one group."""
+    (verdicts,) = defense.inspect([group], view_of(receiver, task, [group]))
+    checked: list[Verdict] = verdicts
+    return checked
+
+
+def attack_view(
+    task: Task,
+    problems: Sequence[Problem],
+    slots: Mapping[int, tuple[Slot, ...]],
+    *,
+    topology: str,
+    num_nodes: int,
+    seed: int = 0,
+    policy: Policy | None = None,
+) -> AttackView:
+    import numpy as np
+
+    return AttackView(
+        nodes=tuple(slots),
+        slots=slots,
+        problems={p.id: p for p in problems},
+        task=task,
+        policy=policy,
+        topology=topology,
+        num_nodes=num_nodes,
+        rng=np.random.default_rng(seed),
+    )
