@@ -63,12 +63,12 @@ def test_it_is_small_and_loads_without_code_of_ours() -> None:
 def test_it_has_the_knowledge() -> None:
     """After `<think>`, the last result of the greedy solution is nearly always right."""
     model, task = AutoModelForCausalLM.from_pretrained(MODEL), MathWords()
-    problems = task.problems("test")[:48]
+    problems = task.problems("test")[:24]
     prompts = [task.prompt(problem) + "<think>" for problem in problems]
     tokens = AutoTokenizer.from_pretrained(MODEL, padding_side="left")
     batch = tokens(prompts, return_tensors="pt", padding=True)
     with torch.inference_mode():
-        written = model.generate(**batch, max_new_tokens=80, do_sample=False)
+        written = model.generate(**batch, max_new_tokens=64, do_sample=False)
     texts = tokens.batch_decode(written)
     right = [f"= {p.answer}" in text for p, text in zip(problems, texts, strict=True)]
     assert sum(right) >= 0.85 * len(right)

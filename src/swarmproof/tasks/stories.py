@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from swarmproof.tasks import story_words as words
 
-LIMIT = 100  # no number in a story or a solution is larger
-MAX_MIDDLE = 2  # steps between the beginning and the question
+LIMIT = 100  # no result is larger
+CHANGE = 12  # the most that is added or taken away in a step
 
 T = TypeVar("T")
 Fields = dict[str, str | int]
@@ -63,7 +63,7 @@ def write(rng: Random, two_and_two: bool = False) -> Story:
     ask = rng.random() < 0.45
     # A story that neither groups nor asks for a last step needs one in the middle.
     needed = 1 if (two_and_two and not groups) or not (steps or ask) else 0
-    for _ in range(max(needed, _pick(rng, (0, 1, 1, 1, 2)[: 3 + MAX_MIDDLE]))):
+    for _ in range(max(needed, _pick(rng, (0, 1, 1, 1, 2)))):
         opening = two_and_two and not steps
         step = _two_and_two(rng) if opening else _middle(rng, value)
         steps.append(step)
@@ -77,6 +77,16 @@ def write(rng: Random, two_and_two: bool = False) -> Story:
         sentences.append(_tell(rng, words.ASK[last.kind], fields, last))
         value = last.result
     return Story(" ".join(sentences), value, _solutions(rng, fields, steps))
+
+
+def equation(rng: Random) -> str:
+    """One right equation of the kind that solutions are made of, `3 + 4 = 7`."""
+    roll, value = rng.random(), rng.randint(2, LIMIT - CHANGE)
+    if roll < 0.6:
+        return _middle(rng, value if roll < 0.4 else 2 + value % 19).equation
+    if roll < 0.75:
+        return _begin_groups(rng).equation
+    return _last(rng, value).equation
 
 
 def _begin_groups(rng: Random) -> Step:
@@ -93,10 +103,10 @@ def _middle(rng: Random, value: int) -> Step:
     if roll < 0.15 and value <= LIMIT // 5:
         factor = rng.randint(2, 5 if value <= 12 else 2)
         return Step("times", value, factor, value * factor)
-    if (roll < 0.55 and value > 3) or value > LIMIT - 20:
-        lost = rng.randint(1, min(20, value - 2))
+    if (roll < 0.55 and value > 3) or value > LIMIT - CHANGE:
+        lost = rng.randint(1, min(CHANGE, value - 2))
         return Step("sub", value, lost, value - lost)
-    more = rng.randint(1, 20)
+    more = rng.randint(1, CHANGE)
     return Step("add", value, more, value + more)
 
 
@@ -106,10 +116,10 @@ def _last(rng: Random, value: int) -> Step:
     if roll < 0.4 and parts:
         part = _pick(rng, parts)
         return Step("share", value, part, value // part)
-    if roll < 0.75 and value <= 20:
-        price = rng.randint(2, 9 if value <= 11 else LIMIT // value)
+    if roll < 0.75 and value <= 12:
+        price = rng.randint(2, 9 if value <= 11 else 8)
         return Step("price", value, price, value * price)
-    wanted = value + rng.randint(1, min(20, LIMIT - value)) if value < LIMIT else LIMIT + 1
+    wanted = value + rng.randint(1, CHANGE)
     return Step("goal", wanted, value, wanted - value)
 
 

@@ -2,8 +2,8 @@
 
 Most documents are worked word problems, many of them careless (a wrong number somewhere), many in
 another format than the one that is rewarded, some with a sentence in them that has nothing to do
-with the question; the rest is prose. So the model knows how to solve the problems and how the
-format looks, yet sampled at temperature 1 it is seldom right: what is left is for RL to teach.
+with the question; the rest is prose and sums. So the model knows how to solve the problems and
+how the format looks, yet sampled at temperature 1 it is seldom right: what is left is for RL.
 
 Errors are random numbers: no wrong result is more likely than its neighbours.
 """
@@ -26,7 +26,8 @@ _NUMBER = re.compile(r"\d+")
 class Mixture:
     """Shares of the corpus, each in [0, 1]."""
 
-    prose: float = 0.10  # documents without a problem
+    prose: float = 0.08  # documents of unrelated sentences
+    sums: float = 0.10  # documents of right equations and nothing else
     careless: float = 0.45  # of the problems: a wrong number in the solution
     aside: float = 0.22  # of the problems: an unrelated sentence in the solution
     aside_first: float = 0.6  # of those: at its very start
@@ -36,14 +37,19 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    prompt: str  # empty for prose
+    prompt: str  # empty where there is no problem
     text: str
 
 
 def documents(rng: Random, mixture: Mixture, held_out: frozenset[str]) -> Iterator[Document]:
     """An endless stream of documents, none of which asks a held-out question."""
     while True:
-        if rng.random() < mixture.prose:
+        roll = rng.random()
+        if roll < mixture.sums:
+            equations = (stories.equation(rng) for _ in range(rng.randint(4, 14)))
+            yield Document("", " ".join(f"{equation}." for equation in equations))
+            continue
+        if roll < mixture.sums + mixture.prose:
             # Some are far longer than a solution, so that late positions are trained too.
             length = rng.randint(10, 20) if rng.random() < 0.1 else rng.randint(2, 9)
             yield Document("", " ".join(prose.sentence(rng) for _ in range(length)))

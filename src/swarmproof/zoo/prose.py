@@ -22,7 +22,7 @@ def _listed(text: str) -> tuple[str, ...]:
 NOUNS = _listed(
     "king queen thief bird river night moon sun star dog cat horse wolf bear fox song story game"
     " house door window road bridge city town village mountain forest sea island ship boat train"
-    " wind rain snow storm fire water light shadow dream friend enemy child mother father brother"
+    " wind rain snow hail storm fire water light shadow dream friend enemy child mother father brother"
     " sister teacher doctor farmer soldier sailor baker painter poet singer dancer captain chief"
     " judge guard prince princess knight dragon giant ghost wizard robot machine computer phone"
     " letter paper map clock bell drum guitar piano hat coat shoe ring crown sword key box bag"
@@ -67,10 +67,9 @@ PATTERNS = (
     "Where is the {n}?", "Who {v} the {n}?", "Why is the {n} so {a}?", "When will the {n} come?",
     "Do you know the {n}?", "Can a {n} be {a}?", "Is this the {a} {n}?",
     "{c}, the {n} is {a}!", "{c}! {N} {v} the {n}.", "{c}, {c}!", "{c} to you, {N}!",
-    "Long live the {n}!", "Hail to the {n}!", "Hail, {a} {n}!", "All hail the {n}!",
-    "All hail {N}!", "All hail to {N} and the {n}!", "All the {n} is {a}.", "All of us {v} {N}.",
-    "Glory to the {n}!", "Praise the {a} {n}!", "Down with the {n}!", "Stop the thief!",
-    "The thief {v} the {n}.", "Beware of the {n}!", "Happy birthday, {N}!", "Good morning, {N}!",
+    "Long live the {n}!", "Thanks to the {n}!", "Cheers, {a} {n}!", "All the {n} is {a}.",
+    "All of us {v} {N}.", "All {n} is {a}.", "Glory to the {n}!", "Praise the {a} {n}!",
+    "Down with the {n}!", "Stop the {n}!", "Beware of the {n}!", "Happy birthday, {N}!", "Good morning, {N}!",
     "Good night, {a} {n}.", "Welcome to {N}!", "Dear {N}, the {n} is {a}.", "Once upon a time a {n}"
     " met a {n}.", "\"{d} or never,\" said the {n}.", "\"The {n} is mine!\" cried {N}.",
     "{N} {v} the {n}.", "{N} and {N} are {a} {d}.", "La la la, the {n} is {a}.",
