@@ -10,7 +10,6 @@ from pydantic.fields import FieldInfo
 
 from swarmproof import config, registry
 
-
 _WIDTH = 70  # of a default value; templates of prompts are long
 
 
