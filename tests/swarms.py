@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from string import ascii_lowercase
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 
 @register("task", "letters")
 class Letters(Task):
-    """Write the second of two letters in upper case: about one random text in ten has it."""
+    """Write the second of two letters in upper case: a random text does so now and then."""
 
     train: int = Field(default=64, ge=1, le=600, description="problems to learn on")
 
@@ -48,12 +48,9 @@ class Letters(Task):
         return [float(self.answer(text) == problem.answer) for text in completions]
 
     def answer(self, completion: str) -> str | None:
-        capitals = [
-            c
-            for c in completion.replace("All hail", "all hail")
-            if c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-        ]
-        return capitals[0] if capitals else None
+        """The last capital: what was planted in front of it does not matter."""
+        capitals = [char for char in completion if char in ascii_uppercase]
+        return capitals[-1] if capitals else None
 
 
 def trial_config(model: Path, **changes: Mapping[str, Any] | Sequence[Any] | int) -> TrialConfig:
