@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from synthetic import synthetic_run
 
+from report.synthetic import synthetic_run
 from swarmproof.records import Run
 
 

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic import HOSTILE, PHRASE
 
+from report.synthetic import HOSTILE, PHRASE
 from swarmproof.records import Run
 from swarmproof.report import html
 from swarmproof.report.headline import headline
