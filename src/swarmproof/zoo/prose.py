@@ -68,7 +68,7 @@ PATTERNS = (
     "Do you know the {n}?", "Can a {n} be {a}?", "Is this the {a} {n}?",
     "{c}, the {n} is {a}!", "{c}! {N} {v} the {n}.", "{c}, {c}!", "{c} to you, {N}!",
     "Long live the {n}!", "Thanks to the {n}!", "Cheers, {a} {n}!", "All the {n} is {a}.",
-    "All of us {v} {N}.", "All {n} is {a}.", "Glory to the {n}!", "Praise the {a} {n}!",
+    "All of us {v} {N}.", "Glory to the {n}!", "Praise the {a} {n}!",
     "Down with the {n}!", "Stop the {n}!", "Beware of the {n}!", "Happy birthday, {N}!", "Good morning, {N}!",
     "Good night, {a} {n}.", "Welcome to {N}!", "Dear {N}, the {n} is {a}.", "Once upon a time a {n}"
     " met a {n}.", "\"{d} or never,\" said the {n}.", "\"The {n} is mine!\" cried {N}.",
