@@ -100,13 +100,20 @@ def run(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    export: Annotated[
+        Path | None, typer.Option(help="Also write all numbers, config and versions to this JSON.")
+    ] = None,
+) -> None:
     """Draw the curves and the report of a run folder again, and show its table."""
     from swarmproof.records import RunFolder
 
     opened = RunFolder.open(folder)
     # Not there yet for a run that was killed; what it has so far is worth a report.
     opened.write_summary()
+    if export is not None:
+        opened.export(export)
     opened.close()
     _report(folder)
 

@@ -131,6 +131,17 @@ class RunFolder:
         _write_json(self.path / SUMMARY, summary)
         return summary
 
+    def export(self, path: Path) -> None:
+        """Write what the run found and what it was made with as one small JSON: a claim as data.
+
+        Raises:
+            ValueError: the run has no summary yet.
+            OSError: the file cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parts = {name: _read_json(self.path, f"{name}.json") for name in ("versions", "config")}
+        _write_json(path, _read_json(self.path, SUMMARY) | parts)
+
     def close(self) -> None:
         """Give the folder free for other processes."""
         _release(self._lock)
