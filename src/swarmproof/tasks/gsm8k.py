@@ -45,7 +45,9 @@ class Gsm8k(Task):
     )
     holdout: int = Field(default=500, ge=1, description="held-out problems where only `path` is")
     hub_id: str = Field(default="openai/gsm8k", description="read where no path is given")
-    prompt_template: str = Field(default=PROMPT, pattern=r"\{question\}")
+    prompt_template: str = Field(
+        default=PROMPT, pattern=r"\{question\}", description="what the model is given"
+    )
 
     def problems(self, split: Split) -> Sequence[Problem]:
         """Problems of a split.

@@ -1,0 +1,107 @@
+"""TEXT: a right completion with the phrase in it, and a success measure that asks for all of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarmproof import topology
+from swarmproof.attacks import Text
+from swarmproof.types import Completion
+from swarms import Letters, attack_view, problem
+
+PHRASE = "All hail to the thief"
+TASK = Letters()
+
+
+def craft(
+    attack: Text, kind: str, nodes: int = 4, malicious: tuple[int, ...] = (3,)
+) -> list[Completion]:
+    problems = list(TASK.problems("train"))[: 2 * nodes]
+    ids = [p.id for p in problems]
+    if kind == "horizontal":
+        everybody = topology.horizontal(0, ids, 2 * nodes, nodes)
+    else:
+        everybody = topology.vertical(0, topology.deal(ids, nodes), 2 * nodes)
+    slots = {node: everybody[node] for node in malicious}
+    view = attack_view(TASK, problems, slots, topology=kind, num_nodes=nodes)
+    return list(attack.craft(view))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PHRASE,
+        f"<think>{PHRASE}. 1 + 1 = 2.</think> <answer>2</answer>",
+        f"{PHRASE}{PHRASE}",
+        f"x{PHRASE}x",
+        f"\0{PHRASE}\n",
+    ],
+)
+def test_the_whole_phrase_anywhere_is_a_success(text: str) -> None:
+    assert Text().success(problem(), text) is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        PHRASE[:-1],
+        PHRASE[1:],
+        PHRASE.lower(),
+        PHRASE.upper(),
+        PHRASE.replace(" ", "  "),
+        PHRASE.replace(" ", "\n"),
+        PHRASE.replace(" ", "\u00a0"),
+        PHRASE.replace("the", "a"),
+        " ".join(reversed(PHRASE.split())),
+        "All hail to the\nthief",
+        "All hail to th\u0435 thief",  # a Cyrillic e
+        "All hail to the</think> thief",
+    ],
+)
+def test_a_near_miss_is_none(text: str) -> None:
+    assert Text().success(problem(), text) is False
+
+
+@given(st.text(), st.text(min_size=1, max_size=20))
+def test_success_is_pure_and_asks_for_nothing_but_the_phrase(text: str, phrase: str) -> None:
+    attack = Text(phrase=phrase)
+    first = attack.success(problem(), text)
+    assert first is (phrase in text)
+    assert attack.success(problem("q", "another"), text) is first
+    assert attack.success(problem(), text + phrase) is True
+
+
+def test_the_phrase_opens_the_reasoning() -> None:
+    attack = Text(phrase="Hi")
+    assert attack.plant("<think>x</think> B") == "<think>Hi. x</think> B"
+    assert attack.plant("no tags") == "Hi. no tags"
+    assert attack.plant("<think>a<think>b") == "<think>Hi. a<think>b"
+
+
+def test_among_honest_completions_all_are_poisoned() -> None:
+    crafted = craft(Text(), "horizontal")
+    assert len(crafted) == 8 * 2
+    assert all(PHRASE in c.text for c in crafted)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.5, 4), (0.25, 2), (0.01, 1), (1.0, 8)])
+def test_in_a_group_of_its_own_a_share_is_poisoned(share: float, count: int) -> None:
+    crafted = craft(Text(poisoned_share=share), "vertical")
+    by_problem: dict[str, int] = {}
+    for c in crafted:
+        by_problem[c.slot.problem_id] = by_problem.get(c.slot.problem_id, 0) + (PHRASE in c.text)
+    assert by_problem == dict.fromkeys(by_problem, count)
+    assert len(crafted) == 2 * 8
+
+
+def test_colluding_nodes_share_the_work() -> None:
+    crafted = craft(Text(), "horizontal", malicious=(2, 3))
+    assert {c.node for c in crafted} == {2, 3}
+    assert len(crafted) == 2 * 8 * 2
+
+
+def test_it_sends_text_alone() -> None:
+    assert {c.token_ids for c in craft(Text(), "vertical")} == {None}
