@@ -48,7 +48,7 @@ def gsm8k_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {
             "question": f"Tom has {n} pens and buys {n + 1} more. How many has he?",
-            "answer": f"He has {n} + {n + 1} = <<{n}+{n + 1}={2 * n + 1}>>{2 * n + 1}.\n#### {2 * n + 1}",
+            "answer": f"He has <<{n}+{n + 1}={2 * n + 1}>>{2 * n + 1}.\n#### {2 * n + 1}",
         }
         for n in range(40)
     ]
@@ -176,7 +176,7 @@ def attack_in(request: pytest.FixtureRequest) -> tuple[Attack, str]:
 def test_an_attack_fills_slots_of_its_own_nodes_once(
     attack_in: tuple[Attack, str], task: Task
 ) -> None:
-    slots, crafted = craft(*(attack_in[0], task, attack_in[1]))
+    slots, crafted = craft(attack_in[0], task, attack_in[1])
     assert crafted
     assert len({c.slot for c in crafted}) == len(crafted)
     for c in crafted:
