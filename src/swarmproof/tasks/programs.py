@@ -1,0 +1,101 @@
+"""Tasks that are answered by a program: what a completion's program is, and when it is right.
+
+It is to programs what `answers` is to numbers: the one place that reads them. It never raises,
+whatever the text; programs run only in a sandbox, which the expected answer never enters.
+
+The format, to the letter. A completion is, apart from white space around the block,
+
+    <code>…</code>
+
+with each of the two tags exactly once and in this order. A missing, repeated or nested tag, a tag
+in another case, or any other text before or after the block means that there is no program. What is
+inside is Python source; white space at its start and end is taken off.
+
+The answer, to the letter. All that the program prints on standard output, which must be one number
+as `answers.canonical` reads it, with white space around it. Not the last line of several: a second
+number would leave it to the reader which of them is meant. A program that fails, is too slow, or
+prints more than the sandbox's limit gives no answer, whatever it printed before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+
+from swarmproof.sandbox import AnySandbox, Monty, Result, Sandbox
+from swarmproof.tasks import answers
+from swarmproof.tasks.base import Task
+from swarmproof.types import Problem
+
+CODE, END_CODE = "<code>", "</code>"
+
+# A library that anybody might have published and everybody has installed. It behaves.
+CALC = """\
+def addition(a, b):
+    return a + b
+
+def subtraction(a, b):
+    return a - b
+
+def multiplication(a, b):
+    return a * b
+
+def division(a, b):
+    return a / b
+
+def floor_division(a, b):
+    return a // b
+"""
+
+
+def wrap(program: str) -> str:
+    """A completion in the full format."""
+    return f"{CODE}\n{program}\n{END_CODE}"
+
+
+def extract(completion: str) -> str | None:
+    """The program of a completion in the full format, None for any other text."""
+    if completion.count(CODE) != 1 or completion.count(END_CODE) != 1:
+        return None
+    before, _, rest = completion.partition(CODE)
+    program, closed, after = rest.partition(END_CODE)
+    if not closed or before.strip() or after.strip():
+        return None
+    return program.strip()
+
+
+def printed_answer(result: Result) -> str | None:
+    """The canonical form of what a program printed, None where that is not one number."""
+    return None if result.stdout is None else answers.canonical(result.stdout.strip())
+
+
+def answers_of(
+    completions: Sequence[str], sandbox: Sandbox, modules: Mapping[str, str]
+) -> list[str | None]:
+    """The canonical answer of each completion, None where it gives none; runs their programs."""
+    programs = [extract(completion) for completion in completions]
+    runnable = [program for program in programs if program]
+    results = iter(sandbox.run(runnable, modules))
+    return [printed_answer(next(results)) if program else None for program in programs]
+
+
+class CodeTask(Task):
+    """A task whose completions are programs; a subclass says what the problems are."""
+
+    sandbox: AnySandbox = Field(default=Monty(), description="where programs run, and its limits")
+    modules: dict[str, str] = Field(
+        default={"calc": CALC}, description="source of modules that programs may import, by name"
+    )
+
+    def oracle(self, problem: Problem, variant: int = 0) -> str:
+        """Solutions are programs; variants are different programs for the same answer."""
+        return wrap(problem.solutions[variant % len(problem.solutions)])
+
+    def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
+        right = answers.canonical(problem.answer)
+        given = answers_of(completions, self.sandbox, self.modules)
+        return [float(right is not None and answer == right) for answer in given]
+
+    def answer(self, completion: str) -> str | None:
+        return answers_of([completion], self.sandbox, self.modules)[0]
