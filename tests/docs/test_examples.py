@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models import save_random_qwen2
 
+from models import save_random_qwen2
 from swarmproof import registry
 from swarmproof.config import TrialConfig
 from swarmproof.experiment import Trial, check, run_trial
@@ -78,6 +78,11 @@ def test_examples_have_at_most_20_lines() -> None:
     assert all(len(block.splitlines()) <= 20 for block in code)
 
 
+def test_the_readme_shows_the_same_examples() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"```python\n{block}```" in readme for block in blocks("python"))
+
+
 @pytest.mark.usefixtures("plugins")
 def test_the_attack_poisons_and_is_rewarded(tmp_path: Path, model: Path) -> None:
     record, completions = play(tmp_path / "run", model, attack={"name": "advert"})
@@ -128,3 +133,10 @@ def test_the_layout_is_that_of_the_package() -> None:
     package = ROOT / "src/swarmproof"
     assert named <= {path.name for path in package.rglob("*.py")}
     assert named >= {path.name for path in package.glob("*.py")} - {"__init__.py"}
+
+
+def test_the_readme_shows_the_same_examples() -> None:
+    """The README's attack and defence are those of architecture.md, which the tests above run."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for block in blocks("python"):
+        assert block in readme
