@@ -78,11 +78,6 @@ def test_examples_have_at_most_20_lines() -> None:
     assert all(len(block.splitlines()) <= 20 for block in code)
 
 
-def test_the_readme_shows_the_same_examples() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"```python\n{block}```" in readme for block in blocks("python"))
-
-
 @pytest.mark.usefixtures("plugins")
 def test_the_attack_poisons_and_is_rewarded(tmp_path: Path, model: Path) -> None:
     record, completions = play(tmp_path / "run", model, attack={"name": "advert"})
