@@ -9,7 +9,7 @@ import pytest
 from swarmproof import evaluation
 from swarmproof.attacks import Text
 from swarmproof.node import Cohort
-from swarmproof.types import Problem, Sample, Verdict
+from swarmproof.types import Problem, Sample, Slot, Verdict
 from swarms import Letters, completion, policy, problem
 
 
@@ -85,11 +85,7 @@ def test_held_out_accuracy_is_that_of_one_completion_each(random_model: Path, ro
     accuracy, asr = evaluation.evaluate(cohort, task, attack, problems, round)
     texts = []
     for p in problems:
-        seed = cohort.slot_seed(completion("", problem_id=p.id).slot)
-        if round:
-            from swarmproof.types import Slot
-
-            seed = cohort.slot_seed(Slot(round, p.id, 0))
+        seed = cohort.slot_seed(Slot(round, p.id, 0))
         ((ids,),) = model.generate([task.prompt(p)], [[seed]])
         texts += model.decode([ids])
     right = [task.rewards(p, [text])[0] for p, text in zip(problems, texts, strict=True)]
