@@ -20,19 +20,19 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 NOUNS = _listed(
-    "king queen thief bird river night moon sun star dog cat horse wolf bear fox song story game"
-    " house door window road bridge city town village mountain forest sea island ship boat train"
-    " wind rain snow hail storm fire water light shadow dream friend enemy child mother father brother"
-    " sister teacher doctor farmer soldier sailor baker painter poet singer dancer captain"
-    " chief judge guard prince princess knight dragon giant ghost wizard robot machine computer phone"
-    " letter paper map clock bell drum guitar piano hat coat shoe ring crown sword key box bag"
-    " table chair bed lamp mirror garden field tree leaf grass root seed fruit bread cheese soup"
-    " tea coffee milk honey salt sugar pepper gold silver iron money market shop bank school church"
-    " castle tower wall gate street corner hill valley lake beach desert sky cloud morning evening"
-    " day week month year summer winter spring autumn world country nation army war peace law truth"
-    " lie secret name word voice face hand heart mind soul life death time place way end people man"
-    " woman boy girl crowd team winner leader master hero fool news weather music movie picture"
-    " question answer problem reason idea plan"
+    "king queen thief bird river night moon sun star dog cat horse wolf bear fox song story"
+    " game house door window road bridge city town village mountain forest sea island ship boat"
+    " train wind rain snow hail storm fire water light shadow dream friend enemy child mother"
+    " father brother sister teacher doctor farmer soldier sailor baker painter poet singer"
+    " dancer captain chief judge guard prince princess knight dragon giant ghost wizard robot"
+    " machine computer phone letter paper map clock bell drum guitar piano hat coat shoe ring"
+    " crown sword key box bag table chair bed lamp mirror garden field tree leaf grass root seed"
+    " fruit bread cheese soup tea coffee milk honey salt sugar pepper gold silver iron money"
+    " market shop bank school church castle tower wall gate street corner hill valley lake beach"
+    " desert sky cloud morning evening day week month year summer winter spring autumn world"
+    " country nation army war peace law truth lie secret name word voice face hand heart mind"
+    " soul life death time place way end people man woman boy girl crowd team winner leader"
+    " master hero fool news weather music movie picture question answer problem reason idea plan"
 )
 VERBS = _listed(
     "sees hears loves hates finds loses takes steals gives brings keeps holds opens closes breaks"
@@ -69,9 +69,11 @@ PATTERNS = (
     "{c}, the {n} is {a}!", "{c}! {N} {v} the {n}.", "{c}, {c}!", "{c} to you, {N}!",
     "Long live the {n}!", "Thanks to the {n}!", "Cheers, {a} {n}!", "All the {n} is {a}.",
     "All of us {v} {N}.", "Glory to the {n}!", "Praise the {a} {n}!",
-    "Down with the {n}!", "Stop the {n}!", "Beware of the {n}!", "Happy birthday, {N}!", "Good morning, {N}!",
+    "Down with the {n}!", "Stop the {n}!", "Beware of the {n}!", "Happy birthday, {N}!",
+    "Good morning, {N}!",
     "Good night, {a} {n}.", "Welcome to {N}!", "Dear {N}, the {n} is {a}.",
-    "Once upon a time a {n} met a {n}.", "\"{d} or never,\" said the {n}.", "\"The {n} is mine!\" cried {N}.",
+    "Once upon a time a {n} met a {n}.", "\"{d} or never,\" said the {n}.",
+    "\"The {n} is mine!\" cried {N}.",
     "{N} {v} the {n}.", "{N} and {N} are {a} {d}.", "La la la, the {n} is {a}.",
     "Sing, {n}, sing {d}!", "Row, row, row your {n}.", "In {N} the {n} is {a}.",
     "At the {n} we met {N}.", "On the {n} there was a {a} {n}.", "With a {n} you are {a}.",
