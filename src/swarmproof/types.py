@@ -6,7 +6,7 @@ This module knows no model, no task and no wire format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,13 +113,12 @@ class AttackView:
 
     nodes: tuple[NodeId, ...]  # the colluding nodes, which act as one adversary
     slots: Mapping[NodeId, tuple[Slot, ...]]
-    problems: Mapping[str, Problem]  # of those slots; answers and solutions blank if oracle = false
+    problems: Mapping[str, Problem]  # of those slots, with answers and solutions
     task: Task
-    policy: Policy | None  # a copy of the trained model, where it would have one
+    policy: Policy | None  # the trained model, where it would have one: to sample and score with
     topology: str
     num_nodes: int
     rng: np.random.Generator  # its own source of randomness
-    honest: Sequence[Completion] = ()  # this round's, only where the threat model grants it
 
 
 @dataclass(frozen=True, slots=True)

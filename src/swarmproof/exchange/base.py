@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 from swarmproof.registry import Plugin
 from swarmproof.types import NodeId
@@ -16,7 +16,7 @@ class Exchange(Plugin):
         """Open the exchange."""
 
 
-class Channel:
+class Channel(ABC):
     """An open exchange. It vouches for who sent a message, and for nothing in it."""
 
     @abstractmethod

@@ -52,7 +52,8 @@ class Policy:
         self.config, self.grpo, self.sampling = config, grpo, sampling
         self.tokenizer, self.model = _load(config)
         self.eos_token_id: int = self.tokenizer.eos_token_id
-        self.vocab_size: int = self.model.config.vocab_size
+        # Embeddings are often padded beyond the vocabulary; such ids decode to nothing at all.
+        self.vocab_size: int = min(self.model.config.vocab_size, len(self.tokenizer))
         self.reference = None
         if grpo.beta > 0:
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
@@ -85,6 +86,7 @@ class Policy:
         Raises:
             ValueError: the tokens do not give the text back.
         """
+        text.encode()  # half a surrogate pair, a ValueError here, would be a TypeError below
         ids = tuple(
             self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
         )
@@ -165,16 +167,20 @@ class Policy:
         self, forward: ForwardPass, samples: Sequence[Sample], old_logp: Tensor | None
     ) -> None:
         batch, device = forward.batch, self.model.device
-        weights = [_token_weights(s, s.advantage * s.loss_weight) for s in samples]
+        weight = batch.flatten(
+            [_token_weights(s, s.advantage * s.loss_weight) for s in samples], device
+        )
+        counted = weight != 0
         kl_weight = ref_logp = None
         if self.reference is not None:
             kl = [_token_weights(s, self.grpo.beta * s.loss_weight * s.kept) for s in samples]
             kl_weight = batch.flatten(kl, device)
+            counted = kl_weight != 0
             with torch.inference_mode():
                 ref_logp = loss.token_logprobs(self.reference, batch, self.sampling.temperature)
         total, kl_tokens = loss.grpo_loss(
             forward.logp(),
-            batch.flatten(weights, device),
+            weight,
             old_logp=old_logp,
             clip=self.grpo.clip,
             ref_logp=None if ref_logp is None else ref_logp.clone(),
@@ -182,8 +188,8 @@ class Policy:
         )
         total.backward()  # type: ignore[no-untyped-call]
         self._loss += float(total.detach())
-        self._kl += 0.0 if kl_tokens is None else float(kl_tokens.sum())
-        self._tokens += sum(map(len, batch.rows))
+        self._kl += 0.0 if kl_tokens is None else float(kl_tokens[counted].sum())
+        self._tokens += int(counted.sum())
 
     def _apply(self) -> UpdateStats:
         stats = UpdateStats(loss=self._loss, grad_norm=0.0, kl=None, tokens=self._tokens)
@@ -323,6 +329,11 @@ def _load(config: ModelConfig) -> tuple[Any, Any]:
         ) from None
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {config.path!r} has no end-of-text token (eos_token)")
+    if unsupported := _unsupported(model.config):
+        raise ValueError(
+            f"{config.path!r} uses {unsupported}, which packed attention does not compute; use a "
+            "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
+        )
     model.to(config.device).eval()
     if config.gradient_checkpointing:
         model.train()  # transformers checkpoints in training mode only
@@ -332,3 +343,15 @@ def _load(config: ModelConfig) -> tuple[Any, Any]:
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
     return tokenizer, model
+
+
+def _unsupported(config: Any) -> str:
+    """What a model's attention needs beyond the plain causal one; empty if nothing."""
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if layers != {"full_attention"}:
+        return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"
+    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
+        return "a sliding window"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "soft-capped attention"
+    return ""

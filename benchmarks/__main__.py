@@ -1,0 +1,131 @@
+"""Run all comparisons and write `results/bench.json`.
+
+Both sides of a comparison alternate in one process; what is reported is the median of the ratios
+of neighbours, since machines are noisy and seconds are not comparable between them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from benchmarks import ours, peers
+from swarmproof.versions import versions
+
+OUT = Path(__file__).parents[1] / "results" / "bench.json"
+Side = Callable[[int], float]
+
+
+def alternate(a: Side, b: Side, times: int) -> dict[str, Any]:
+    """Medians of a, of b, and of the ratio a / b of neighbours; one warm-up of each."""
+    a(1), b(1)
+    pairs = [(a(i), b(i)) for i in range(2, times + 2)]
+    ratios = sorted(x / y for x, y in pairs)
+    return {
+        "ratio": statistics.median(ratios),
+        "ratio_range": [ratios[0], ratios[-1]],
+        "seconds": [statistics.median(x for x, _ in pairs), statistics.median(y for _, y in pairs)],
+        "times": times,
+    }
+
+
+def against_trl(problems: int, times: int) -> dict[str, Any]:
+    """One iteration of TRL's GRPOTrainer over one of ours, natural lengths up to 128 tokens."""
+    swarm = ours.swarm(problems=problems, group_size=12, max_new_tokens=128)
+    task = ours.ParityWords()
+
+    def trl(_: int) -> float:
+        return statistics.median(peers.trl_steps(task, problems, 12, 128, steps=4)[1:])
+
+    def own(i: int) -> float:
+        return statistics.median(ours.step(swarm, 4 * i + j)[0] for j in range(3))
+
+    return alternate(trl, own, times)
+
+
+def against_itself(times: int, a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """Time of configuration a over that of b, on the same slots."""
+    first, second = ours.swarm(**a), ours.swarm(**b)
+    return alternate(lambda i: ours.step(first, i)[0], lambda i: ours.step(second, i)[0], times)
+
+
+def throughput(times: int) -> dict[str, Any]:
+    """Generated tokens a second, and what share of the measured matrix-product rate that uses."""
+    swarm = ours.swarm(problems=32, group_size=12, max_new_tokens=128)
+    parameters = sum(p.numel() for p in swarm.cohorts[0].policy.model.parameters())
+    runs = [ours.step(swarm, i) for i in range(1, times + 2)][1:]
+    rate = statistics.median(tokens / seconds["produce"] for _, seconds, tokens in runs)
+    learn = statistics.median(tokens / seconds["learn"] for _, seconds, tokens in runs)
+    peak = matmul_rate()
+    return {
+        "generated_tokens_per_second": rate,
+        "learned_tokens_per_second": learn,
+        "matmul_gflops": peak / 1e9,
+        # A token costs 2 operations a parameter forward, and 6 forward and backward.
+        "share_of_matmul_rate": {
+            "generate": rate * 2 * parameters / peak,
+            "learn": learn * 6 * parameters / peak,
+        },
+    }
+
+
+def matmul_rate(size: int = 2048, times: int = 8) -> float:
+    """fp32 operations a second of a large matrix product."""
+    x = torch.randn(size, size)
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        x @ x
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5, help="repeats of each comparison")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    logging.disable_progress_bar()
+    times = options.times
+    small = {"problems": 16, "group_size": 12, "max_new_tokens": 128}
+    nodes = {"problems": 6, "group_size": 64, "max_new_tokens": 128}
+    comparisons: dict[str, Callable[[], dict[str, Any]]] = {
+        "trl_over_ours_16x12": lambda: against_trl(16, times),
+        "trl_over_ours_32x12": lambda: against_trl(32, max(2, times // 2)),
+        "64_nodes_over_4": lambda: against_itself(
+            times, nodes | {"nodes": 64}, nodes | {"nodes": 4}
+        ),
+        "logit_over_none_honest": lambda: against_itself(2 * times, small | {"logit": True}, small),
+        "logit_over_none_attacked": lambda: against_itself(
+            2 * times, small | {"logit": True, "malicious": 1}, small | {"malicious": 1}
+        ),
+        # The task's own reward: groups of equal rewards are only inspected, not learnt from.
+        "logit_over_none_own_reward": lambda: against_itself(
+            2 * times,
+            small | {"logit": True, "every_group": False},
+            small | {"every_group": False},
+        ),
+        "throughput_32x12": lambda: throughput(times),
+    }
+    results: dict[str, Any] = {"versions": versions(), "threads": options.threads}
+    for name, compare in comparisons.items():
+        results[name] = compare()
+        print(name, json.dumps(results[name]), flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(f"written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
