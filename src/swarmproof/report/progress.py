@@ -140,7 +140,7 @@ class Progress:
         records = [record for state in states for record in state.latest.values()]
         left = max((s for key, s in self._seconds_left().items() if key[0] == arm), default=None)
         return [
-            f"{done}/{rounds}",
+            f"{done}/{rounds}" + (f" of {len(states)} seeds" if len(states) > 1 else ""),
             _asr(record.asr for record in records),
             _percent(value for state in states for value in state.accuracy.values()),
             _share(states, lambda s: s.poisoned_refused, lambda s: s.poisoned),
@@ -191,9 +191,10 @@ _COLUMNS = (
 
 
 def _iterations(states: Sequence[_TrialState]) -> tuple[int, int]:
-    """Done and planned, the mean over seeds."""
-    done, rounds = sum(s.done for s in states), sum(s.rounds for s in states)
-    return done // len(states), rounds // len(states)
+    """Done and planned, of all seeds together: seeds run one after another, and a mean would
+    stand beside the values of whichever seed is running.
+    """
+    return sum(s.done for s in states), sum(s.rounds for s in states)
 
 
 def _asr(values: Iterable[float]) -> str:
