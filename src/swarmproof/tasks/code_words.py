@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
@@ -129,14 +129,19 @@ def _operation(step: _Step, left: str, right: str, divide: str) -> str:
 
 
 def _by_variables(rng: Random, steps: Sequence[_Step], names: Sequence[str], divide: str) -> str:
+    lines = _assignments(steps, names, divide)
+    if rng.random() < _WITH_COMMENT:
+        lines[-1] += f"  # {_COMMENTS[steps[-1].sign]}"
+    return "\n".join([*lines, f"print({names[-1]})"])
+
+
+def _assignments(steps: Sequence[_Step], names: Sequence[str], divide: str) -> list[str]:
     lines = []
     for i, step in enumerate(steps):
         left = names[i - 1] if step.left_is_previous else step.left
         right = names[i - 1] if step.right_is_previous else step.right
         lines.append(f"{names[i]} = {_operation(step, left, right, divide)}")
-    if rng.random() < _WITH_COMMENT:
-        lines[-1] += f"  # {_COMMENTS[steps[-1].sign]}"
-    return "\n".join([*lines, f"print({names[-1]})"])
+    return lines
 
 
 def _expression(steps: Sequence[_Step], divide: str) -> str:
@@ -167,10 +172,6 @@ def _by_one_variable(steps: Sequence[_Step], things: str, divide: str) -> str:
 
 def _by_inputs(steps: Sequence[_Step], names: Sequence[str], divide: str) -> str:
     first = steps[0]
-    lines = [f"a = {first.left}", f"b = {first.right}"]
-    lines.append(f"{names[0]} = {_operation(first, 'a', 'b', divide)}")
-    for i, step in enumerate(steps[1:], start=1):
-        left = names[i - 1] if step.left_is_previous else step.left
-        right = names[i - 1] if step.right_is_previous else step.right
-        lines.append(f"{names[i]} = {_operation(step, left, right, divide)}")
-    return "\n".join([*lines, f"print({names[-1]})"])
+    given = [f"a = {first.left}", f"b = {first.right}"]
+    named = [replace(first, left="a", right="b"), *steps[1:]]
+    return "\n".join([*given, *_assignments(named, names, divide), f"print({names[-1]})"])

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -37,6 +38,9 @@ Solution:"""
 class Gsm8k(Task):
     """Real word problems, for base models of about a billion parameters and more."""
 
+    # Whether the solutions keep their calculator marks, `<<48/2=24>>`.
+    keeps_marks: ClassVar[bool] = False
+
     path: Path | None = Field(
         default=None, description="JSONL to train on, lines with `question` and `answer`"
     )
@@ -60,10 +64,11 @@ class Gsm8k(Task):
                 hub is out of reach.
         """
         if self.path is None:
-            return _from_hub(self.hub_id, split)
+            return _from_hub(self.hub_id, split, self.keeps_marks)
         if self.test_path is not None:
-            return _from_file(self.path if split == "train" else self.test_path)
-        everything = _from_file(self.path)
+            path = self.path if split == "train" else self.test_path
+            return _from_file(path, self.keeps_marks)
+        everything = _from_file(self.path, self.keeps_marks)
         if len(everything) <= self.holdout:
             raise ValueError(
                 f"{self.path} has {len(everything)} problems, of which {self.holdout} are to be "
@@ -86,7 +91,7 @@ class Gsm8k(Task):
         return answers.extract(completion)
 
 
-def parse(line: str, where: str) -> Problem:
+def parse(line: str, where: str, keep_marks: bool = False) -> Problem:
     """A problem from a line `{"question": …, "answer": "… #### 72"}`.
 
     The id is the SHA-256 of the question, so that it does not depend on the order of the lines.
@@ -108,14 +113,17 @@ def parse(line: str, where: str) -> Problem:
     if not mark or answer is None:
         raise ValueError(f"{where}: `answer` must end in `{_FINAL}` and a number")
     digest = hashlib.sha256(question.encode("utf-8", "surrogatepass")).hexdigest()
-    solution = _CALCULATOR.sub("", solution).strip()
-    return Problem(f"gsm8k/{digest[:16]}", question, answer, (solution,))
+    if not keep_marks:
+        solution = _CALCULATOR.sub("", solution)
+    return Problem(f"gsm8k/{digest[:16]}", question, answer, (solution.strip(),))
 
 
-def _parsed(lines: Iterable[str], source: str) -> tuple[Problem, ...]:
+def _parsed(lines: Iterable[str], source: str, keep_marks: bool) -> tuple[Problem, ...]:
     numbered = enumerate(lines, start=1)
     problems = [
-        parse(line, f"{source}, line {number}") for number, line in numbered if line.strip()
+        parse(line, f"{source}, line {number}", keep_marks)
+        for number, line in numbered
+        if line.strip()
     ]
     # A question that occurs twice could end up on both sides of a split.
     unique = {problem.id: problem for problem in reversed(problems)}
@@ -123,7 +131,7 @@ def _parsed(lines: Iterable[str], source: str) -> tuple[Problem, ...]:
 
 
 @lru_cache(maxsize=4)
-def _from_file(path: Path) -> tuple[Problem, ...]:
+def _from_file(path: Path, keep_marks: bool) -> tuple[Problem, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -134,11 +142,11 @@ def _from_file(path: Path) -> tuple[Problem, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}; give a JSONL file in UTF-8") from error
     # Not `splitlines`: a question may hold a line separator that is none in JSONL.
-    return _parsed(text.split("\n"), str(path))
+    return _parsed(text.split("\n"), str(path), keep_marks)
 
 
 @lru_cache(maxsize=4)
-def _from_hub(hub_id: str, split: Split) -> tuple[Problem, ...]:
+def _from_hub(hub_id: str, split: Split, keep_marks: bool) -> tuple[Problem, ...]:
     try:
         import datasets
     except ImportError as error:
@@ -153,4 +161,4 @@ def _from_hub(hub_id: str, split: Split) -> tuple[Problem, ...]:
             f"cannot load {hub_id} from the hub ({type(error).__name__}: {error}); check the "
             "network and the id, or give the `path` of a train.jsonl"
         ) from error
-    return _parsed((json.dumps(row) for row in rows), f"{hub_id}/{split}")
+    return _parsed((json.dumps(row) for row in rows), f"{hub_id}/{split}", keep_marks)
