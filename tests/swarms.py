@@ -53,7 +53,7 @@ class Letters(Task):
         return capitals[-1] if capitals else None
 
 
-def trial_config(model: Path, **changes: Mapping[str, Any] | Sequence[Any] | int) -> TrialConfig:
+def trial_config(model: Path, /, **changes: Mapping[str, Any] | Sequence[Any] | int) -> TrialConfig:
     """Six rounds of 4 x 4 with an attacker in four nodes; tables in `changes` are laid on top."""
     table: dict[str, Any] = {
         "rounds": 6,
