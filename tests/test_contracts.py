@@ -56,17 +56,35 @@ def gsm8k_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_task(name: str, gsm8k_file: Path) -> Task:
+@pytest.fixture(scope="module")
+def openmath_file(gsm8k_file: Path) -> Path:
+    path = gsm8k_file.with_name("openmath.jsonl")
+    rows = [
+        {
+            "question": f"What is {n} + {n + 1}?",
+            "generated_solution": f"<llm-code>\nx = {n}\nx + {n + 1}\n</llm-code> So it is.",
+            "expected_answer": str(2 * n + 1),
+        }
+        for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def make_task(name: str, gsm8k_file: Path, openmath_file: Path) -> Task:
     small: dict[str, dict[str, Any]] = {
         "gsm8k": {"path": gsm8k_file, "holdout": 8},
+        "gsm8k_code": {"path": gsm8k_file, "holdout": 8},
         "math_words": {"train": 64, "test": 16},
+        "code_words": {"train": 64, "test": 16},
+        "openmath": {"path": openmath_file, "holdout": 8},
     }
     return cast(Task, registry.build("task", {"name": name, **small.get(name, {})}))
 
 
 @pytest.fixture(params=TASKS)
-def task(request: pytest.FixtureRequest, gsm8k_file: Path) -> Task:
-    return make_task(request.param, gsm8k_file)
+def task(request: pytest.FixtureRequest, gsm8k_file: Path, openmath_file: Path) -> Task:
+    return make_task(request.param, gsm8k_file, openmath_file)
 
 
 # All of them --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from swarmproof.attacks.worthless import gibberish
 from swarmproof.registry import register
 from swarmproof.types import AttackView, Completion, Problem
 
-THINK = "<think>"
+THINK, CODE = "<think>", "<code>"
 
 
 @register("attack", "text")
@@ -54,7 +54,13 @@ class Text(Attack):
         return crafted
 
     def plant(self, completion: str) -> str:
-        """The phrase as the first sentence of the reasoning, or of the text where there is none."""
+        """The phrase as the first sentence of the reasoning, or as a comment atop a program.
+
+        Where there is neither, it comes first in the text.
+        """
+        before, tag, after = completion.partition(CODE)
+        if tag:
+            return f"{before}{tag}\n# {self.phrase}.{after}"
         before, tag, after = completion.partition(THINK)
         if not tag:
             return f"{self.phrase}. {completion}"

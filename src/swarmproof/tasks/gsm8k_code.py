@@ -77,7 +77,9 @@ class Gsm8kCode(CodeTask, Gsm8k):
 
     keeps_marks: ClassVar[bool] = True
 
-    prompt_template: str = Field(default=PROMPT, pattern=r"\{question\}")
+    prompt_template: str = Field(
+        default=PROMPT, pattern=r"\{question\}", description="the prompt, with {question}"
+    )
 
     def problems(self, split: Split) -> Sequence[Problem]:
         """Problems of a split, the one that `gsm8k` makes, less those without an oracle program.

@@ -53,7 +53,9 @@ class OpenMath(CodeTask):
     hub_split: str = Field(default="train", description="split of the hub's data set that is read")
     records: int = Field(default=20_000, ge=1, description="read at most so many records")
     holdout: int = Field(default=500, ge=1, description="held-out questions")
-    prompt_template: str = Field(default=PROMPT, pattern=r"\{question\}")
+    prompt_template: str = Field(
+        default=PROMPT, pattern=r"\{question\}", description="the prompt, with {question}"
+    )
 
     def problems(self, split: Split) -> Sequence[Problem]:
         """Problems of a split; held out are the `holdout` questions with the smallest hashes.
@@ -81,7 +83,7 @@ class OpenMath(CodeTask):
 
     def _load(self) -> Loaded:
         self.sandbox.require()
-        modules = tuple(sorted(self.modules.items()))
+        modules = tuple(self.sources.items())
         return _load(self.path, self.hub_id, self.hub_split, self.records, self.sandbox, modules)
 
 

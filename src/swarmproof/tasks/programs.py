@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from swarmproof.sandbox import AnySandbox, Monty, Result, Sandbox
 from swarmproof.tasks import answers
@@ -47,6 +47,15 @@ def division(a, b):
 def floor_division(a, b):
     return a // b
 """
+
+
+class Module(BaseModel):
+    """A module that programs may import, in a table `{ name = "calc", source = "…" }`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)
+    source: str = Field(max_length=100_000)
 
 
 def wrap(program: str) -> str:
@@ -84,9 +93,15 @@ class CodeTask(Task):
     """A task whose completions are programs; a subclass says what the problems are."""
 
     sandbox: AnySandbox = Field(default=Monty(), description="where programs run, and its limits")
-    modules: dict[str, str] = Field(
-        default={"calc": CALC}, description="source of modules that programs may import, by name"
+    modules: tuple[Module, ...] = Field(
+        default=(Module(name="calc", source=CALC),),
+        description="modules that programs may import, beside those of the sandbox",
     )
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The source of each served module by its name."""
+        return {module.name: module.source for module in self.modules}
 
     def oracle(self, problem: Problem, variant: int = 0) -> str:
         """Solutions are programs; variants are different programs for the same answer."""
@@ -94,8 +109,8 @@ class CodeTask(Task):
 
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         right = answers.canonical(problem.answer)
-        given = answers_of(completions, self.sandbox, self.modules)
+        given = answers_of(completions, self.sandbox, self.sources)
         return [float(right is not None and answer == right) for answer in given]
 
     def answer(self, completion: str) -> str | None:
-        return answers_of([completion], self.sandbox, self.modules)[0]
+        return answers_of([completion], self.sandbox, self.sources)[0]
