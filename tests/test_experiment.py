@@ -128,9 +128,9 @@ def test_a_task_without_held_out_problems_is_an_error(random_model: Path, tmp_pa
 
 # A golden run -------------------------------------------------------------------------------------
 
-# (round, reward, length, grad_norm, tokens generated, tokens learnt from) of the run below. A change of the
-# sampler, the noise, the shuffle, the loss or the optimiser shows here; where one is meant to, put
-# in the numbers that the failure prints.
+# (round, reward, length, grad_norm, tokens generated, tokens learnt from) of the run below. A
+# change of the sampler, the noise, the shuffle, the loss or the optimiser shows here; where one is
+# meant to, put in the numbers that the failure prints.
 GOLDEN: list[tuple[int, float, float, float, int, int]] = [
     (0, 0.0833333, 49.3333, 1.17799, 592, 756),
     (1, 0, 42.5833, 1.05173, 511, 675),
