@@ -9,11 +9,12 @@ Source: "Hail to the Thief", arXiv 2511.09780, out-of-context attack.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
 from swarmproof.attacks.base import Attack, owner, slots_by_problem
-from swarmproof.attacks.worthless import gibberish
+from swarmproof.attacks.worthless import gibberish, wrong_answer
 from swarmproof.registry import register
 from swarmproof.types import AttackView, Completion, Problem
 
@@ -33,6 +34,9 @@ class Text(Attack):
         le=1,
         description="vertical only: poisoned share of each own group; the rest is worthless",
     )
+    foil: Literal["wrong_answer", "gibberish"] = Field(
+        default="wrong_answer", description="vertical only: what the worthless rest is"
+    )
 
     def craft(self, view: AttackView) -> Sequence[Completion]:
         node_of = owner(view)
@@ -48,10 +52,15 @@ class Text(Attack):
                 text = (
                     self.plant(view.task.oracle(problem, i))
                     if i < num_poisoned
-                    else gibberish(problem, view.rng)
+                    else self._worthless(view, problem, i - num_poisoned)
                 )
                 crafted.append(Completion(slot, node_of[slot], text, None))
         return crafted
+
+    def _worthless(self, view: AttackView, problem: Problem, variant: int) -> str:
+        if self.foil == "gibberish":
+            return gibberish(problem, view.rng)
+        return wrong_answer(view.task, problem, variant, view.rng)
 
     def plant(self, completion: str) -> str:
         """The phrase as the first sentence of the reasoning, or as a comment atop a program.
