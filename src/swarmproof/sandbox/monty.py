@@ -9,6 +9,8 @@ Time. The interpreter counts no instructions; its limit is wall time in which th
 executing. A program that is honest needs a thousandth of the default, so only a machine that stands
 still for a quarter of a second can fail it; and those that ran out of time get a second go, alone,
 the first `SECOND_GOES` of each call. More would let a peer who sends endless loops double the bill.
+A single operation that does not look at the clock is killed a second after the limit, with its
+worker, and gets no second go.
 Source: https://github.com/pydantic/monty.
 """
 
@@ -145,8 +147,9 @@ def _answer(
 def _reason(error: pydantic_monty.MontyError) -> str:
     import pydantic_monty
 
-    late = isinstance(error, pydantic_monty.MontyCrashedError) and error.timed_out
-    if late or isinstance(error.exception(), TimeoutError):
+    if isinstance(error, pydantic_monty.MontyCrashedError) and error.timed_out:
+        return f"{OUT_OF_TIME}, and had to be killed"
+    if isinstance(error.exception(), TimeoutError):
         return OUT_OF_TIME
     return " ".join(str(error)[:200].split()) or "failed"
 

@@ -3,7 +3,8 @@
 It knows numbers of system calls and the kernel's filter machine, nothing of Python or bubblewrap.
 A list of what is allowed, not of what is forbidden: what is not on it, what a later kernel adds
 included, is answered as if the kernel did not have it, so that the C library falls back. Not on it
-are sockets, new processes (threads are), signals to others, mounts, name spaces, tracing, keys.
+are sockets, new processes (threads are), sleep, signals to others, mounts, name spaces, tracing and
+keys.
 Source: Linux, Documentation/userspace-api/seccomp_filter.rst, include/uapi/linux/seccomp.h.
 """
 
@@ -15,13 +16,13 @@ import struct
 # name: number on x86_64, number on aarch64 (None: has no such call)
 _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "read": (0, 63), "write": (1, 64), "close": (3, 57), "stat": (4, None), "fstat": (5, 80),
-    "lstat": (6, None), "poll": (7, None), "lseek": (8, 62), "mmap": (9, 222),
+    "lstat": (6, None), "lseek": (8, 62), "mmap": (9, 222),
     "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "ioctl": (16, 29),
     "pread64": (17, 67), "pwrite64": (18, 68), "readv": (19, 65), "writev": (20, 66),
-    "access": (21, None), "pipe": (22, None), "select": (23, None), "sched_yield": (24, 124),
+    "access": (21, None), "pipe": (22, None), "sched_yield": (24, 124),
     "mremap": (25, 216), "madvise": (28, 233), "dup": (32, 23), "dup2": (33, None),
-    "nanosleep": (35, 101), "getpid": (39, 172), "execve": (59, 221), "exit": (60, 93),
+    "getpid": (39, 172), "execve": (59, 221), "exit": (60, 93),
     "wait4": (61, 260), "uname": (63, 160), "fcntl": (72, 25), "ftruncate": (77, 46),
     "getdents": (78, None), "getcwd": (79, 17), "chdir": (80, 49), "rename": (82, None),
     "mkdir": (83, None), "rmdir": (84, None), "unlink": (87, None), "readlink": (89, None),
@@ -31,10 +32,10 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "sigaltstack": (131, 132), "arch_prctl": (158, None), "setrlimit": (160, 164),
     "gettid": (186, 178), "futex": (202, 98), "sched_getaffinity": (204, 123),
     "getdents64": (217, 61), "set_tid_address": (218, 96), "clock_gettime": (228, 113),
-    "clock_getres": (229, 114), "clock_nanosleep": (230, 115), "exit_group": (231, 94),
+    "clock_getres": (229, 114), "exit_group": (231, 94),
     "tgkill": (234, 131), "openat": (257, 56), "mkdirat": (258, 34), "newfstatat": (262, 79),
     "unlinkat": (263, 35), "renameat": (264, 38), "readlinkat": (267, 78),
-    "faccessat": (269, 48), "pselect6": (270, 72), "ppoll": (271, 73),
+    "faccessat": (269, 48),
     "set_robust_list": (273, 99), "dup3": (292, 24), "pipe2": (293, 59),
     "prlimit64": (302, 261), "renameat2": (316, 276), "getrandom": (318, 278),
     "membarrier": (324, 283), "statx": (332, 291), "rseq": (334, 293), "faccessat2": (439, 439),
