@@ -24,7 +24,7 @@ from swarmproof.streams import COMPLETIONS, ROUNDS, read_rounds, read_timings
 from swarmproof.types import RoundRecord
 from swarms import trial_config
 
-ROUNDS_OF_A_TRIAL = 10
+ROUNDS_OF_A_TRIAL = 8
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def unbroken(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_again_and_again_it_ends_with_the_same_bytes(
     processes: ForkServerContext, random_model: Path, unbroken: Path, tmp_path: Path, seed: int
 ) -> None:
@@ -129,6 +129,12 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     assert len(read_timings(tmp_path)) == ROUNDS_OF_A_TRIAL
     # Nothing of the killed processes is left, such as a checkpoint that was being written.
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in unbroken.iterdir())
+
+
+def test_a_checkpoint_that_was_being_written_is_removed(random_model: Path, unbroken: Path) -> None:
+    (unbroken / ".tmp1a2B3c").write_bytes(b"half a checkpoint")
+    work(config_of(random_model), unbroken, resume=True)
+    assert not (unbroken / ".tmp1a2B3c").exists()
 
 
 class Interrupted(BaseException):
@@ -153,7 +159,7 @@ def test_stopped_after_every_round_it_ends_with_the_same_bytes(
         return on_round
 
     trial = Trial("experiment", "arm", 0, config, broken)
-    for count in (1, 2, 3, 3, 4):
+    for count in (1, 2, 3, 3):
         with pytest.raises(Interrupted):
             run_trial(trial, resume=True, on_round=stop_after(count))
     run_trial(trial, resume=True)
