@@ -150,14 +150,22 @@ def _written(line: str) -> list[tuple[str, str]]:
             found += _marked(part)
             continue
         for equation in _WRITTEN.finditer(re.sub(r"(?<=[0-9\s])[x×](?=[0-9\s$])", "*", part)):
-            expression = _NOT_ARITHMETIC.sub("", equation[1]).strip()
-            tree = _parse(expression)
-            value = None if tree is None else _evaluate(tree)
-            claimed = answers.canonical(equation[2])
-            is_sum = isinstance(tree, ast.BinOp)
-            if is_sum and value is not None and claimed == _canonical(round(value, 9)):
+            expression = _right_sum(equation[1], equation[2])
+            if expression is not None:
                 found.append((expression, equation[3]))
     return found
+
+
+def _right_sum(text: str, claimed: str) -> str | None:
+    """The longest end of a text that is a sum and comes to the number claimed for it."""
+    # "In 5 years it is 7 + 5" ends in a sum, and begins with a number that is not of it.
+    words = _NOT_ARITHMETIC.sub(" ", text).split()
+    for start in range(len(words)):
+        tree = _parse(" ".join(words[start:]))
+        value = _evaluate(tree) if isinstance(tree, ast.BinOp) else None
+        if value is not None and answers.canonical(claimed) == _canonical(round(value, 9)):
+            return " ".join(words[start:])
+    return None
 
 
 def _link(steps: Sequence[_Step]) -> list[_Step]:
@@ -181,14 +189,14 @@ def _last_line(steps: Sequence[_Step], answer: str) -> tuple[int, str] | None:
         value, name = values[i], steps[i].name
         if value is None or abs(value) > 1e12:
             continue
+        forms: list[tuple[float, str]] = [(value, name)]
         # What is left of sums of cents in binary, 2.3000000000000003, is not a real rounding. That
         # of the last result is, and is what a solution does that counts buses or people.
-        forms: list[tuple[float, str]] = [(value, name)]
-        if abs(value - round(value, 4)) < 1e-9:
-            forms += [(round(value, digits), f"round({name}, {digits})") for digits in (2, 4)]
-        if i == len(steps) - 1:
-            forms += [(round(value), f"round({name})"), (int(value), f"int({name})")]
-            forms += [(int(value + 1), f"int({name} + 1)"), (round(value, 2), f"round({name}, 2)")]
+        last = i == len(steps) - 1
+        if last or abs(value - round(value, 2)) < 1e-9:
+            forms.append((round(value, 2), f"round({name}, 2)"))
+        if last:
+            forms.append((round(value), f"round({name})"))
         for shown, expression in forms:
             if _canonical(shown) == answer:
                 return i, f"print({expression})"
