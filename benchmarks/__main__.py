@@ -93,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5, help="repeats of each comparison")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--only", nargs="*", help="names of comparisons; all if not given")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -120,6 +121,8 @@ def main() -> None:
     }
     results: dict[str, Any] = {"versions": versions(), "threads": options.threads}
     for name, compare in comparisons.items():
+        if options.only and name not in options.only:
+            continue
         results[name] = compare()
         print(name, json.dumps(results[name]), flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
