@@ -54,7 +54,7 @@ def gradients(model: Any, objective: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, torch.autograd.grad(objective, parameters), strict=True))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batch=BATCHES, temperature=st.sampled_from([1.0, 0.7]), seed=st.integers(0, 99))
 def check(folder: Path, batch: PackedBatch, temperature: float, seed: int) -> None:
     plain, packed = load(folder, "eager"), load(folder, PACKED)

@@ -123,7 +123,7 @@ def reader(request: pytest.FixtureRequest, qwen2_dir: Path) -> Policy:
 
 
 def test_all_well_formed_text_survives_tokenising(reader: Policy) -> None:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(text=SPELT)
     def check(text: str) -> None:
         ids = reader.encode(text)

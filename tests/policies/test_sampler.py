@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
@@ -49,8 +49,11 @@ def processed(logits: Tensor, sampling: SamplingConfig) -> Tensor:
     return torch.as_tensor(scores)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(row=st.one_of(TIED, SMOOTH), sampling=SETTINGS)
+# A mass that reaches top-p exactly.
+@example(row=[1.0, 1.0], sampling=SamplingConfig(top_p=0.5))
+@example(row=[0.0, 2.0, 2.0, 2.0, 2.0], sampling=SamplingConfig(top_k=4, top_p=0.75))
 def test_support_is_that_of_transformers(row: list[float], sampling: SamplingConfig) -> None:
     logits = torch.tensor([row, row[::-1]])
     kept = sampler.support(logits / sampling.temperature, sampling)
@@ -68,7 +71,7 @@ def test_ties_at_the_boundary_are_all_inside() -> None:
     assert set(drawn.tolist()) == {0, 1, 2, 3, 4}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(row=st.one_of(TIED, SMOOTH), sampling=SETTINGS, t=st.integers(0, 300))
 def test_draw_is_the_argmax_of_noise_over_the_support(
     row: list[float], sampling: SamplingConfig, t: int
