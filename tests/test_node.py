@@ -63,7 +63,7 @@ def test_a_cohort_does_what_its_nodes_would_do_one_by_one(
     )
     together, apart = assemble(config, 0), of_single_nodes(config)
     learned = set()
-    for round in range(3):
+    for round in range(2):
         assert drawn(together, round) == drawn(apart, round)
         play_round(together, round)
         outcomes = play_round(apart, round)
