@@ -38,13 +38,19 @@ def alternate(a: Side, b: Side, times: int) -> dict[str, Any]:
     }
 
 
-def against_trl(problems: int, times: int) -> dict[str, Any]:
-    """One iteration of TRL's GRPOTrainer over one of ours, natural lengths up to 128 tokens."""
-    swarm = ours.swarm(problems=problems, group_size=12, max_new_tokens=128)
+def against_trl(problems: int, times: int, *, endless: bool = False) -> dict[str, Any]:
+    """One iteration of TRL's GRPOTrainer over one of ours.
+
+    Args:
+        endless: all completions have 64 tokens; else natural lengths up to 128.
+    """
+    limit = 64 if endless else 128
+    swarm = ours.swarm(problems=problems, group_size=12, max_new_tokens=limit, endless=endless)
     task = ours.ParityWords()
 
     def trl(_: int) -> float:
-        return statistics.median(peers.trl_steps(task, problems, 12, 128, steps=4)[1:])
+        steps = peers.trl_steps(task, problems, 12, limit, steps=4, endless=endless)
+        return statistics.median(steps[1:])
 
     def own(i: int) -> float:
         return statistics.median(ours.step(swarm, 4 * i + j)[0] for j in range(3))
@@ -103,6 +109,7 @@ def main() -> None:
     nodes = {"problems": 6, "group_size": 64, "max_new_tokens": 128}
     comparisons: dict[str, Callable[[], dict[str, Any]]] = {
         "trl_over_ours_16x12": lambda: against_trl(16, times),
+        "trl_over_ours_16x12_of_64_tokens": lambda: against_trl(16, times, endless=True),
         "trl_over_ours_32x12": lambda: against_trl(32, max(2, times // 2)),
         "64_nodes_over_4": lambda: against_itself(
             times, nodes | {"nodes": 64}, nodes | {"nodes": 4}
@@ -119,7 +126,12 @@ def main() -> None:
         ),
         "throughput_32x12": lambda: throughput(times),
     }
-    results: dict[str, Any] = {"versions": versions(), "threads": options.threads}
+    results: dict[str, Any] = {
+        "versions": versions(),
+        "threads": options.threads,
+        # More than a little says that the seconds below were shared with somebody.
+        "load_before": os.getloadavg()[0],
+    }
     for name, compare in comparisons.items():
         if options.only and name not in options.only:
             continue

@@ -38,8 +38,14 @@ def swarm(
     malicious: int = 0,
     logit: bool = False,
     every_group: bool = True,
+    endless: bool = False,
 ) -> Swarm:
-    """A swarm on the shipped model; `every_group`: with the parity reward, or the task's own."""
+    """A swarm on the shipped model.
+
+    Args:
+        every_group: with the parity reward, or the task's own.
+        endless: no token ends a text, so that every completion has `max_new_tokens`.
+    """
     table: dict[str, Any] = {
         "rounds": 10**6,
         "task": {"name": "math_words"},
@@ -52,6 +58,8 @@ def swarm(
         "evaluation": {"every": 10**6},
     }
     built = assemble(TrialConfig.model_validate(table), run_seed=0)
+    if endless:
+        built.cohorts[0].policy.eos_token_id = -1
     if not every_group:
         return built
     task = ParityWords()

@@ -32,7 +32,13 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
 
 def trl_steps(
-    task: Task, num_problems: int, group_size: int, max_new_tokens: int, steps: int
+    task: Task,
+    num_problems: int,
+    group_size: int,
+    max_new_tokens: int,
+    *,
+    steps: int,
+    endless: bool = False,
 ) -> list[float]:
     """Seconds of each of `steps` training steps of a fresh trainer."""
     threads = torch.get_num_threads()
@@ -54,6 +60,7 @@ def trl_steps(
                 temperature=1.0,
                 top_k=50,
                 top_p=1.0,
+                generation_kwargs={"min_new_tokens": max_new_tokens} if endless else None,
                 beta=0.0,
                 loss_type="grpo",
                 learning_rate=LR,
