@@ -230,7 +230,7 @@ class DecodeLayout:
         """Go on with some groups only, and with `group_size` rows in each of them.
 
         Args:
-            groups: indices of the groups that stay; one that is split comes several times.
+            groups: indices of the groups that stay.
             rows: indices of the rows that stay, (len(groups) * group_size,), in group order.
         """
         self.prefix = {
