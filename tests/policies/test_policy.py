@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def test_a_restored_policy_goes_on_to_the_last_bit(
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 SPELT = st.lists(st.one_of(TEXT, st.sampled_from([EOS, *TAGS])), max_size=5).map("".join)
+NORMAL = SPELT.map(lambda text: unicodedata.normalize("NFC", text))
 
 
 @pytest.fixture(scope="module", params=["byte tokenizer", "tiny-math"])
@@ -122,9 +124,9 @@ def reader(request: pytest.FixtureRequest, qwen2_dir: Path) -> Policy:
     return policy(qwen2_dir if request.param == "byte tokenizer" else zoo.path("tiny-math"))
 
 
-def test_all_well_formed_text_survives_tokenising(reader: Policy) -> None:
+def test_all_normal_text_survives_tokenising(reader: Policy) -> None:
     @settings(max_examples=200)
-    @given(text=SPELT)
+    @given(text=NORMAL)
     def check(text: str) -> None:
         ids = reader.encode(text)
         assert ids[-1] == reader.eos_token_id
@@ -155,6 +157,12 @@ def test_only_one_end_of_text_is_cut_off(reader: Policy) -> None:
         "",
         "",
     ]
+
+
+def test_text_that_a_tokenizer_would_change_is_refused(reader: Policy) -> None:
+    """Else the tokens that are verified would not be the text that is rewarded."""
+    with pytest.raises(ValueError, match="NFC"):
+        reader.encode("cafe\u0301")
 
 
 def test_a_surrogate_is_refused_and_not_replaced(reader: Policy) -> None:

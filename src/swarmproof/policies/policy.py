@@ -84,14 +84,15 @@ class Policy:
         """Tokens of a completion, end-of-text added. Control tokens spelt out in it stay text.
 
         Raises:
-            ValueError: the tokens do not give the text back.
+            ValueError: the tokens do not give the text back. Many tokenizers, Qwen's among them,
+                bring text into Unicode's normal form (NFC) first, and so read only such text.
         """
         text.encode()  # half a surrogate pair, a ValueError here, would be a TypeError below
         ids = tuple(
             self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
         )
         if self.decode([ids])[0] != text:
-            raise ValueError("the text does not survive tokenising: it is not well-formed text")
+            raise ValueError("the tokenizer does not give the text back; is it normalised (NFC)?")
         return (*ids, self.eos_token_id)
 
     def decode(self, completions: Sequence[Tokens]) -> list[str]:
