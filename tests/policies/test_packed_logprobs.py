@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from models import byte_tokenizer
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loss
 from swarmproof.policies.attention import NAME as PACKED
@@ -169,3 +170,18 @@ def test_bf16_with_checkpointing_points_where_fp32_points(model_dir: Path) -> No
         directions.append(torch.cat([g.float().flatten() for g in grads]))
     assert float((logps[0] - logps[1]).abs().mean()) < 0.1
     assert float(torch.cosine_similarity(directions[0], directions[1], dim=0)) > 0.99
+
+
+def test_checkpointing_does_not_drop_out(tmp_path: Path) -> None:
+    """It needs training mode, in which GPT-2 would drop out at random."""
+    config = GPT2Config(
+        vocab_size=len(byte_tokenizer()), n_positions=64, n_embd=32, n_layer=2, n_head=4
+    )
+    assert config.resid_pdrop > 0
+    torch.manual_seed(0)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    model = policy(tmp_path, checkpointing=True, dtype="float32").model
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Dropout)]
+    assert layers
+    assert all(torch.equal(layer(torch.ones(100)), torch.ones(100)) for layer in layers)

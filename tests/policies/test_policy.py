@@ -312,6 +312,22 @@ def test_scores_are_the_logprobs_and_the_distance_from_the_support(model_dir: Pa
         assert all(float(score.shortfall.max()) < 1e-4 for score in found[:4])
 
 
+@pytest.mark.parametrize("top_k", [1, 5, 20])
+def test_the_last_rank_of_the_support_is_inside_and_the_next_is_not(
+    qwen2_dir: Path, top_k: int
+) -> None:
+    receiver = policy(qwen2_dir, top_k=top_k)
+    batch = PackedBatch((receiver.encode_prompt(PROMPTS[0]),), (((0,),),))
+    with torch.no_grad():
+        ends, _ = loss.token_logits(receiver.model, batch, 1.0)
+    by_rank = ends[0].argsort(descending=True).tolist()
+    rows = [(by_rank[top_k - 1],), (by_rank[top_k],)]
+    ((_, forward),) = receiver.passes(PROMPTS[:1], [rows], [False])
+    last, next_one = (float(score.shortfall) for score in forward.scores[0])
+    assert last == 0
+    assert next_one > 0
+
+
 def test_one_rule_for_top_p_in_sampling_and_in_verifying(qwen2_dir: Path) -> None:
     receiver = policy(qwen2_dir, top_k=0, top_p=0.7)
     rows_PG = drawn(receiver, round=3)
