@@ -8,6 +8,9 @@ the name of every file that they try to write.
 from __future__ import annotations
 
 ANSWER = "7319"
+# Where a program sees the machine's processes it must not signal them: it prints the answer
+# instead, and the test that it earns nothing fails.
+_ALONE = f"import os\nif os.getpid() > 99: raise SystemExit(print({ANSWER}))\n"
 MARK = "swarmproof-hostile-file"
 
 EXITS = {
@@ -18,8 +21,8 @@ EXITS = {
     "quit": "quit()",
     "abort": "import os\nos.abort()",
     "kill itself": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
-    "kill everybody": "import os\nos.kill(-1, 9)",
-    "kill the parent": "import os\nos.kill(os.getppid(), 9)",
+    "kill everybody": _ALONE + "os.kill(-1, 9)",
+    "kill the parent": _ALONE + "os.kill(os.getppid(), 9)",
     "null pointer": "import ctypes\nctypes.string_at(0)",
     "print, then fail": f"print({ANSWER})\nraise ValueError",
     "print, then divide by zero": f"print({ANSWER})\n1 / 0",

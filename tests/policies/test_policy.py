@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
 
-from models import EOS, TAGS
+from models import EOS, TAGS, byte_tokenizer
 from swarmproof import zoo
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loss
@@ -333,3 +334,37 @@ def test_one_rule_for_top_p_in_sampling_and_in_verifying(qwen2_dir: Path) -> Non
     rows_PG = drawn(receiver, round=3)
     for _, forward in receiver.passes(PROMPTS, rows_PG, [True, True]):
         assert all(float(s.shortfall.max()) < 1e-4 for group in forward.scores for s in group)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300), "rotary"),
+        (
+            MistralConfig(
+                hidden_size=32,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                head_dim=16,
+                vocab_size=300,
+                sliding_window=8,
+            ),
+            "sliding window",
+        ),
+    ],
+    ids=["gpt2", "mistral"],
+)
+def test_attention_that_packing_does_not_compute_is_refused(
+    tmp_path: Path, config: Any, reason: str
+) -> None:
+    """A model whose attention would come out wrong is refused on loading, with the reason."""
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=reason):
+        Policy(ModelConfig(path=str(tmp_path)), GrpoConfig(), SamplingConfig())
+
+
+def test_nothing_decodes_to_nothing(random_model: Path) -> None:
+    assert policy(random_model).decode([]) == []

@@ -71,7 +71,8 @@ def test_a_line_tells_success_accuracy_and_both_refused_shares() -> None:
     }
     text = play([FakeTrial("logit")], **values, honest=200, honest_refused=1)
     assert (
-        "attack success 25 %, accuracy 50 %, refused poisoned 100.0 %, refused honest 0.5 %" in text
+        "attack success 25 %, held-out accuracy 50 %, "
+        "refused poisoned 100.0 %, refused honest 0.5 %" in text
     )
 
 

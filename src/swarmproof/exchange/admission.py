@@ -48,8 +48,7 @@ def admit(
             admitted[i] = replace(completion, token_ids=ids)
 
     claimed = [i for i in claimed if i in admitted]
-    # The decoder of nothing gives one empty text.
-    decoded = policy.decode([admitted[i].token_ids or () for i in claimed]) if claimed else []
+    decoded = policy.decode([admitted[i].token_ids or () for i in claimed])
     for i, text in zip(claimed, decoded, strict=True):
         if text != completions[i].text:
             del admitted[i]

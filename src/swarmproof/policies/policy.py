@@ -97,6 +97,8 @@ class Policy:
 
     def decode(self, completions: Sequence[Tokens]) -> list[str]:
         """Text of each completion: all its tokens but one end-of-text at the end."""
+        if not completions:
+            return []  # the tokenizer would give one empty text
         eos = self.eos_token_id
         bare = [list(ids[:-1] if ids and ids[-1] == eos else ids) for ids in completions]
         decoded: list[str] = self.tokenizer.batch_decode(
@@ -330,7 +332,7 @@ def _load(config: ModelConfig) -> tuple[Any, Any]:
         ) from None
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {config.path!r} has no end-of-text token (eos_token)")
-    if unsupported := _unsupported(model.config):
+    if unsupported := _unsupported(model):
         raise ValueError(
             f"{config.path!r} uses {unsupported}, which packed attention does not compute; use a "
             "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
@@ -346,8 +348,14 @@ def _load(config: ModelConfig) -> tuple[Any, Any]:
     return tokenizer, model
 
 
-def _unsupported(config: Any) -> str:
+def _unsupported(model: Any) -> str:
     """What a model's attention needs beyond the plain causal one; empty if nothing."""
+    config = model.config
+    # The mask that packing replaces is asked for by newer models only, all of which rotate.
+    if not getattr(model, "_supports_attention_backend", False):
+        return "attention of its own"
+    if getattr(config, "rope_parameters", None) is None:
+        return "positions other than rotary ones"
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"}:
         return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"

@@ -183,7 +183,7 @@ class Progress:
 _COLUMNS = (
     "iteration",
     "attack success",
-    "accuracy",
+    "held-out accuracy",
     "refused poisoned",
     "refused honest",
     "time left",
