@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, PhiConfig, PhiForCausalLM
 
 from models import byte_tokenizer
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
@@ -173,13 +173,17 @@ def test_bf16_with_checkpointing_points_where_fp32_points(model_dir: Path) -> No
 
 
 def test_checkpointing_does_not_drop_out(tmp_path: Path) -> None:
-    """It needs training mode, in which GPT-2 would drop out at random."""
-    config = GPT2Config(
-        vocab_size=len(byte_tokenizer()), n_positions=64, n_embd=32, n_layer=2, n_head=4
+    """It needs training mode, in which Phi would drop out at random."""
+    config = PhiConfig(
+        vocab_size=len(byte_tokenizer()),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        resid_pdrop=0.1,
     )
-    assert config.resid_pdrop > 0
     torch.manual_seed(0)
-    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    PhiForCausalLM(config).save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
     model = policy(tmp_path, checkpointing=True, dtype="float32").model
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Dropout)]

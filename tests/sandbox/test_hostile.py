@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from swarmproof.tasks.programs import CodeTask, wrap
 from swarmproof.types import Problem
 
 PROBLEM = Problem("p", "?", ANSWER, (f"print({ANSWER})",))
-# An unusual limit, by which our processes are known among those of other tests.
-MEMORY_MB = 509
+# An unusual limit, by which our processes are known among those of other tests, and of the test
+# workers beside this one.
+MEMORY_MB = 509 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HONEST = wrap(f"from calc import addition\nprint(addition(7000, {int(ANSWER) - 7000}))")
 
 
