@@ -50,3 +50,12 @@ def test_the_results_are_those_of_the_shipped_experiment(path: Path) -> None:
         # How the work is cut up changes memory and rounding, not what is computed.
         del table["grpo"]["micro_batch_tokens"]
     assert found["config"]["arms"] == arms
+
+
+def test_the_ratios_are_those_of_the_benchmark() -> None:
+    found = json.loads((ROOT / "results/bench.json").read_text(encoding="utf-8"))
+    ratios = [table for table in found.values() if isinstance(table, dict) and "ratio" in table]
+    assert len(ratios) >= 7
+    for table in ratios:
+        low, high = table["ratio_range"]
+        assert f"| {table['ratio']:.2f} ({low:.2f} to {high:.2f}) |" in README
