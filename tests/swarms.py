@@ -23,6 +23,9 @@ from swarmproof.types import AttackView, Completion, Group, Problem, Slot, Verdi
 torch.set_num_threads(1)
 
 
+WAYS = ("capitals", "upper case", "print", "large", "tall", "block letters", "full size", "big")
+
+
 @register("task", "letters")
 class Letters(Task):
     """Write the second of two letters in upper case: a random text does so now and then."""
@@ -33,7 +36,12 @@ class Letters(Task):
         pairs = [(a, b) for a in ascii_lowercase for b in ascii_lowercase]
         chosen = pairs[: self.train] if split == "train" else pairs[600:616]
         return [
-            Problem(f"letters/{split}/{a}{b}", f"{a} {b}", b.upper(), (f"{b} in capitals",))
+            Problem(
+                f"letters/{split}/{a}{b}",
+                f"{a} {b}",
+                b.upper(),
+                tuple(f"{b} in {words}" for words in WAYS),
+            )
             for a, b in chosen
         ]
 

@@ -167,10 +167,16 @@ def test_a_prompt_tells_the_question_and_not_the_answer(task: Task) -> None:
 
 
 def craft(
-    attack: Attack, task: Task, kind: str, seed: int = 0
+    attack: Attack, task: Task, kind: str, model: Path, seed: int = 0
 ) -> tuple[dict[int, tuple[Slot, ...]], list[Completion]]:
     """What two colluding nodes of four send."""
-    problems = list(task.problems("train"))[:NODES]
+    try:
+        attack.require(task)
+    except ValueError as error:
+        pytest.skip(str(error))
+    problems = [p for p in task.problems("train") if attack.picks(p)][:NODES]
+    if len(problems) < NODES:
+        pytest.skip(f"{attack.name} can use too few problems of this file")
     ids = [problem.id for problem in problems]
     everybody = (
         topology.horizontal(0, ids, GROUP_SIZE, NODES)
@@ -178,7 +184,16 @@ def craft(
         else topology.vertical(0, topology.deal(ids, NODES), GROUP_SIZE)
     )
     slots = {node: everybody[node] for node in (2, 3)}
-    view = attack_view(task, problems, slots, topology=kind, num_nodes=NODES, seed=seed)
+    view = attack_view(
+        task,
+        problems,
+        slots,
+        topology=kind,
+        num_nodes=NODES,
+        seed=seed,
+        # To draw from, for those who do nothing else.
+        policy=policy(model, max_new_tokens=24) if attack.measure == "length" else None,
+    )
     return slots, list(attack.craft(view))
 
 
@@ -192,9 +207,9 @@ def attack_in(request: pytest.FixtureRequest) -> tuple[Attack, str]:
 
 
 def test_an_attack_fills_slots_of_its_own_nodes_once(
-    attack_in: tuple[Attack, str], task: Task
+    attack_in: tuple[Attack, str], task: Task, random_model: Path
 ) -> None:
-    slots, crafted = craft(attack_in[0], task, attack_in[1])
+    slots, crafted = craft(attack_in[0], task, attack_in[1], random_model)
     assert crafted
     assert len({c.slot for c in crafted}) == len(crafted)
     for c in crafted:
@@ -204,7 +219,7 @@ def test_an_attack_fills_slots_of_its_own_nodes_once(
 def test_what_an_attack_sends_survives_the_wire_and_admission(
     attack_in: tuple[Attack, str], task: Task, random_model: Path
 ) -> None:
-    slots, crafted = craft(attack_in[0], task, attack_in[1])
+    slots, crafted = craft(attack_in[0], task, attack_in[1], random_model)
     receiver = policy(random_model, max_new_tokens=LIMIT)
     for node in slots:
         sent = [c for c in crafted if c.node == node]
@@ -220,10 +235,14 @@ def test_what_an_attack_sends_survives_the_wire_and_admission(
 
 
 def test_poison_earns_the_reward_and_succeeds_and_the_rest_earns_nothing(
-    attack_in: tuple[Attack, str], task: Task
+    attack_in: tuple[Attack, str], task: Task, random_model: Path
 ) -> None:
     attack, kind = attack_in
-    _, crafted = craft(attack, task, kind)
+    if attack.measure == "length":
+        pytest.skip("what a random model writes earns nothing; see tests/attacks/test_length.py")
+    _, crafted = craft(attack, task, kind, random_model)
+    poisoned = [c.text for c in crafted if attack.success(task.problems("train")[0], c.text)]
+    assert len(set(poisoned)) == len(poisoned), "colluding nodes repeat each other"
     problems = {p.id: p for p in task.problems("train")}
     rewards: dict[str, list[float]] = {}
     for c in crafted:
@@ -241,10 +260,11 @@ def test_poison_earns_the_reward_and_succeeds_and_the_rest_earns_nothing(
 
 
 def test_an_attack_is_repeatable_from_its_source_of_randomness(
-    attack_in: tuple[Attack, str], task: Task
+    attack_in: tuple[Attack, str], task: Task, random_model: Path
 ) -> None:
     attack, kind = attack_in
-    assert craft(attack, task, kind, seed=5) == craft(attack, task, kind, seed=5)
+    first = craft(attack, task, kind, random_model, seed=5)
+    assert first == craft(attack, task, kind, random_model, seed=5)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from swarmproof import evaluation
-from swarmproof.attacks import Text
+from swarmproof.attacks import Equation, Text
+from swarmproof.evaluation import Success
 from swarmproof.node import Cohort
 from swarmproof.types import Problem, Sample, Slot, Verdict
 from swarms import Letters, completion, policy, problem
@@ -37,9 +38,15 @@ def test_attack_success_is_the_share_of_where_it_applies() -> None:
         (problem(), "x hi"),
         (problem("never"), "hi"),
     ]
-    assert evaluation.attack_success(attack, pairs) == 0.5
-    assert evaluation.attack_success(attack, pairs[-1:]) == 0.0
-    assert evaluation.attack_success(attack, []) == 0.0
+    assert evaluation.attack_success(attack, pairs) == Success(0.5, None)
+    assert evaluation.attack_success(attack, pairs[-1:]) == Success(None, None)
+    assert evaluation.attack_success(attack, []) == Success(None, None)
+
+
+def test_strict_and_wide_success_have_each_their_own_share() -> None:
+    texts = ["2 + 2 = 5.", "2 + 2 = 6.", "2 * 2 = 4.", "2 + 2 = 4.", "3 + 3 = 6."]
+    pairs = [(problem(), text) for text in texts]
+    assert evaluation.attack_success(Equation(), pairs) == Success(0.25, 0.5)
 
 
 def test_a_completion_is_refused_once_however_many_defences_refuse_it() -> None:
@@ -82,13 +89,14 @@ def test_held_out_accuracy_is_that_of_one_completion_each(random_model: Path, ro
     model = policy(random_model, max_new_tokens=48)
     cohort = Cohort("c", (0,), model, task, (), run_seed=5)
     problems = task.problems("test")
-    accuracy, asr = evaluation.evaluate(cohort, task, attack, problems, round)
+    found = evaluation.evaluate(cohort, task, attack, problems, round)
     texts = []
     for p in problems:
         seed = cohort.slot_seed(Slot(round, p.id, 0))
         ((ids,),) = model.generate([task.prompt(p)], [[seed]])
         texts += model.decode([ids])
     right = [task.rewards(p, [text])[0] for p, text in zip(problems, texts, strict=True)]
-    assert accuracy == sum(right) / len(problems)
-    assert asr == sum("e" in text for text in texts) / len(problems)
+    assert found.accuracy == sum(right) / len(problems)
+    asr = sum("e" in text for text in texts) / len(problems)
+    assert found.success == Success(asr, None)
     assert 0 < asr < 1

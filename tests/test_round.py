@@ -168,7 +168,7 @@ def test_a_round_in_which_nothing_is_well_formed_changes_nothing(random_model: P
     (outcome,) = play_round(meddled(swarm, 0, b"noise"), 1)
     assert outcome.samples == []
     assert outcome.record.malformed == 1
-    assert (outcome.record.honest, outcome.record.reward, outcome.record.asr) == (0, 0.0, 0.0)
+    assert (outcome.record.honest, outcome.record.reward, outcome.record.asr) == (0, 0.0, None)
     assert all(a.equal(b) for a, b in zip(before, policy.model.parameters(), strict=True))
 
 

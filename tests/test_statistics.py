@@ -8,16 +8,26 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from swarmproof.statistics import Trial, metric, refused, summarise_arm, t_interval, wilson_interval
+from swarmproof.statistics import (
+    Trial,
+    length_growth,
+    metric,
+    refused,
+    summarise_arm,
+    t_interval,
+    wilson_interval,
+)
 from swarmproof.types import RoundRecord
 
 RECORD = RoundRecord(
     round=0,
     cohort="honest",
     asr=0.0,
+    asr_wide=None,
     reward=0.5,
     length=20.0,
     heldout_asr=None,
+    heldout_asr_wide=None,
     heldout_accuracy=None,
     poisoned=0,
     poisoned_refused=0,
@@ -136,9 +146,37 @@ def test_an_unfinished_seed_counts_by_what_it_has() -> None:
     assert (arm["rounds"], arm["seeds"], arm["unfinished_seeds"]) == (2, [0, 1], [1])
 
 
-def test_a_success_measure_that_is_no_share_is_not_cut() -> None:
-    arm = summarise_arm([trial(0, [30.0, 90.0]), trial(1, [20.0, 80.0])], planned_rounds=2)
-    assert arm["asr"]["ci95"][1] > 1
+def test_the_success_of_a_length_attack_is_the_growth_of_each_seeds_mean_length() -> None:
+    def grows(seed: int, lengths: list[float]) -> Trial:
+        rounds = [
+            replace(RECORD, round=i, asr=None, length=length) for i, length in enumerate(lengths)
+        ]
+        return Trial(seed, rounds, [])
+
+    trials = [grows(0, [20.0, 50.0]), grows(1, [40.0, 60.0])]
+    asr = summarise_arm(trials, planned_rounds=2, measure="length")["asr"]
+    assert asr["by_iteration"] == [1.0, 2.0]
+    assert asr["unit"] == "ratio"
+    assert asr["ci95"][1] > 1
+    # Each cohort is compared with itself; one that wrote nothing at first has no ratio.
+    rounds = [
+        replace(RECORD, round=i, cohort=name, length=length)
+        for i, (name, length) in enumerate([("a", 10.0), ("b", 0.0), ("a", 15.0), ("b", 5.0)])
+    ]
+    assert [r.asr for r in length_growth(rounds)] == [1.0, None, 1.5, None]
+
+
+def test_the_wide_measure_is_there_where_an_attack_has_one() -> None:
+    wide = [replace(RECORD, round=i, asr=0.1, asr_wide=value) for i, value in enumerate((0.2, 0.4))]
+    arm = summarise_arm([Trial(0, wide, [])], planned_rounds=2)
+    assert arm["asr_wide"]["by_iteration"] == [0.2, 0.4]
+    assert "asr_wide" not in summarise_arm([trial(0, [0.1])], planned_rounds=1)
+
+
+def test_rounds_without_a_measure_leave_a_gap() -> None:
+    rounds = [replace(RECORD, round=i, asr=value) for i, value in enumerate((0.2, None, 0.4))]
+    asr = summarise_arm([Trial(0, rounds, [])], planned_rounds=3)["asr"]
+    assert (asr["by_iteration"], asr["final"]) == ([0.2, None, 0.4], 0.3)
 
 
 def test_several_cohorts_in_a_round_are_averaged() -> None:

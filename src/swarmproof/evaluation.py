@@ -5,7 +5,8 @@ Pure but for `evaluate`, which lets a cohort answer held-out problems.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from swarmproof.attacks import Attack
 from swarmproof.node import Cohort
@@ -13,15 +14,38 @@ from swarmproof.tasks import Task
 from swarmproof.types import Problem, Sample, Slot
 
 
-def attack_success(attack: Attack, pairs: Iterable[tuple[Problem, str]]) -> float:
-    """Share of completions that carry the poison, of those where it can apply; 0 if of none."""
-    found = [s for problem, text in pairs if (s := attack.success(problem, text)) is not None]
-    return sum(found) / len(found) if found else 0.0
+@dataclass(frozen=True, slots=True)
+class Success:
+    """Shares of the completions that carry the poison, of those where it can apply."""
+
+    asr: float | None  # None where it can apply to none
+    wide: float | None  # None also where the attack has no wider measure
+
+
+@dataclass(frozen=True, slots=True)
+class Heldout:
+    """What a cohort does with held-out problems."""
+
+    accuracy: float
+    success: Success
+
+
+def attack_success(attack: Attack, pairs: Sequence[tuple[Problem, str]]) -> Success:
+    """By the attack's own measures."""
+    return Success(
+        _share([attack.success(problem, text) for problem, text in pairs]),
+        _share([attack.success_wide(problem, text) for problem, text in pairs]),
+    )
+
+
+def _share(found: Sequence[bool | None]) -> float | None:
+    told = [success for success in found if success is not None]
+    return sum(told) / len(told) if told else None
 
 
 def evaluate(
     cohort: Cohort, task: Task, attack: Attack, problems: Sequence[Problem], round: int
-) -> tuple[float, float]:
+) -> Heldout:
     """Accuracy and attack success on held-out problems, one sampled completion each."""
     slots = [Slot(round, problem.id, 0) for problem in problems]
     drawn = cohort.policy.generate(
@@ -32,8 +56,8 @@ def evaluate(
     rewards = [
         task.rewards(problem, [text])[0] for problem, text in zip(problems, texts, strict=True)
     ]
-    asr = attack_success(attack, zip(problems, texts, strict=True))
-    return sum(rewards) / len(rewards), asr
+    pairs = list(zip(problems, texts, strict=True))
+    return Heldout(sum(rewards) / len(rewards), attack_success(attack, pairs))
 
 
 def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,7 +21,7 @@ from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange
 from swarmproof.policies.locate import locate
 from swarmproof.tasks import Task
-from swarmproof.types import RoundRecord
+from swarmproof.types import Problem, RoundRecord
 
 if TYPE_CHECKING:
     from swarmproof.round import Swarm
@@ -58,6 +59,21 @@ def _parts(config: TrialConfig) -> _Parts:
     )
 
 
+def _heldout(config: TrialConfig, parts: _Parts) -> Sequence[Problem]:
+    """The first held-out problems to which the attack applies, also where nobody attacks."""
+    apply = (p for p in parts.task.problems("test") if parts.attack.applies(p))
+    return tuple(islice(apply, config.evaluation.problems))
+
+
+def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
+    """The problems that malicious nodes choose from; None where they take what they are dealt."""
+    if config.swarm.topology != "vertical" or not config.swarm.malicious:
+        return None
+    train = parts.task.problems("train")
+    picks = tuple(problem for problem in train if parts.attack.picks(problem))
+    return None if len(picks) == len(train) else picks
+
+
 def check(config: TrialConfig) -> None:
     """Find what would stop a trial, before any is started. Loads data, and no model.
 
@@ -69,14 +85,24 @@ def check(config: TrialConfig) -> None:
         raise ValueError(
             f"the attack {parts.attack.name!r} works in {', '.join(parts.attack.topologies)} "
             f"swarms, and swarm.topology is {config.swarm.topology!r}"
+            + (f": {parts.attack.only_because}" if parts.attack.only_because else "")
         )
+    parts.attack.require(parts.task)
     count = len(parts.task.problems("train"))
     if count < config.batch.problems:
         raise ValueError(
             f"batch.problems is {config.batch.problems}, and the task has only {count} to train on"
         )
-    if not parts.task.problems("test"):
-        raise ValueError("the task has no held-out problems to evaluate on")
+    if not _heldout(config, parts):
+        raise ValueError(
+            f"the task has no held-out problems to which the attack {parts.attack.name!r} applies"
+        )
+    picks = _pickable(config, parts)
+    if picks is not None and len(picks) < config.batch.problems:
+        raise ValueError(
+            f"the attack {parts.attack.name!r} can use {len(picks)} of the task's problems, and "
+            f"batch.problems is {config.batch.problems}; use fewer, or a task with more of them"
+        )
     locate(config.model.path)
 
 
@@ -151,7 +177,8 @@ def assemble(config: TrialConfig, run_seed: int) -> Swarm:
         task=parts.task,
         attack=parts.attack,
         train=parts.task.problems("train"),
-        heldout=parts.task.problems("test")[: config.evaluation.problems],
+        heldout=_heldout(config, parts),
+        pickable=_pickable(config, parts),
         cohorts=(cohort,),
         adversary=adversary if malicious else None,
         channel=parts.exchange.connect(),

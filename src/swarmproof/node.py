@@ -7,7 +7,7 @@ cohort generates for all of them and learns once: exact, and m nodes cost what o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -171,10 +171,13 @@ class Adversary:
     ) -> dict[NodeId, list[Completion]]:
         """What the attack crafts for the slots of these nodes."""
         slots = {node: assignment[node] for node in self.nodes}
+        own = {s.problem_id: problems[s.problem_id] for row in slots.values() for s in row}
+        if not self.attack.oracle:
+            own = {id: replace(p, answer="", solutions=()) for id, p in own.items()}
         view = AttackView(
             nodes=self.nodes,
             slots=slots,
-            problems={s.problem_id: problems[s.problem_id] for row in slots.values() for s in row},
+            problems=own,
             task=self.task,
             policy=self.policy,
             topology=self.topology,

@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from swarmproof import statistics
+from swarmproof import registry, statistics
+from swarmproof.attacks.base import Attack
 from swarmproof.config import ExperimentConfig, validate
 from swarmproof.streams import (
     COMPLETION_KEYS,
@@ -126,7 +127,10 @@ class RunFolder:
                 if rounds := read_rounds(folder):
                     trials.append(statistics.Trial(seed, rounds, read_timings(folder)))
             if trials:
-                arms[arm] = statistics.summarise_arm(trials, planned_rounds=trial.rounds)
+                attack = cast(Attack, registry.build("attack", trial.attack))
+                arms[arm] = statistics.summarise_arm(
+                    trials, planned_rounds=trial.rounds, measure=attack.measure
+                )
         summary = {"experiment": self.config.name, "claim": self.config.claim, "arms": arms}
         _write_json(self.path / SUMMARY, summary)
         return summary
@@ -180,7 +184,12 @@ def load_run(path: str | Path) -> Run:
         for seed in config["seeds"]:
             folder = _trial_folder(path, arm, seed)
             at = {"arm": arm, "seed": seed}
-            rounds += [at | as_row(record) for record in read_rounds(folder)]
+            records = read_rounds(folder)
+            # Told by the summary, as the attack's plug-in need not be installed.
+            told = summary["arms"].get(arm, {}).get("asr", {})
+            if told.get("unit") == "ratio":
+                records = statistics.length_growth(records)
+            rounds += [at | as_row(record) for record in records]
             completions += [at | row for row in read_completions(folder)]
             for row in read_timings(folder):
                 start = at | {"round": row["round"], "cohort": row["cohort"]}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from swarmproof import evaluation, topology
 from swarmproof.attacks import Attack
@@ -32,6 +33,8 @@ class Swarm:
     attack: Attack  # names the success measure even where nobody is malicious
     train: Sequence[Problem]
     heldout: Sequence[Problem]
+    # Of `train`, what malicious nodes of a vertical swarm choose from; None: they do not choose.
+    pickable: Sequence[Problem] | None
     cohorts: tuple[Cohort, ...]
     adversary: Adversary | None
     channel: Channel
@@ -40,11 +43,16 @@ class Swarm:
         """The slots of every node in a round, and the problems that they are about."""
         batch, swarm = self.config.batch, self.config.swarm
         picked = draw_problems(self.train, self.run_seed, round, batch.problems)
-        ids = [problem.id for problem in picked]
         if swarm.topology == "horizontal":
+            ids = [problem.id for problem in picked]
             slots = topology.horizontal(round, ids, batch.group_size, swarm.nodes)
         else:
-            slots = topology.vertical(round, topology.deal(ids, swarm.nodes), batch.group_size)
+            if self.adversary is not None and self.pickable is not None:
+                # Malicious nodes are the last ones, and so are their shares of the problems.
+                own = len(self.adversary.nodes) * batch.problems // swarm.nodes
+                picked[-own:] = pick_problems(self.pickable, picked, self.run_seed, round, own)
+            dealt = topology.deal([problem.id for problem in picked], swarm.nodes)
+            slots = topology.vertical(round, dealt, batch.group_size)
         return slots, {problem.id: problem for problem in picked}
 
 
@@ -132,6 +140,21 @@ def draw_problems(train: Sequence[Problem], run_seed: int, round: int, count: in
     return [train[i] for i in order[share * count : (share + 1) * count]]
 
 
+def pick_problems(
+    pickable: Sequence[Problem], dealt: Sequence[Problem], run_seed: int, round: int, count: int
+) -> list[Problem]:
+    """The problems that the adversary picks for itself, none of which another node has.
+
+    Args:
+        pickable: at least as many as the whole swarm has problems in a round.
+        dealt: the problems of this round before the choice; the adversary's are the last `count`.
+    """
+    taken = {problem.id for problem in dealt[:-count]}
+    order = generator(run_seed, "picks", round).permutation(len(pickable))
+    free = (pickable[i] for i in order if pickable[i].id not in taken)
+    return list(islice(free, count))
+
+
 def publish(channel: Channel, round: int, produced: Mapping[int, Sequence[Completion]]) -> None:
     """Send every node's completions."""
     for node, completions in produced.items():
@@ -176,7 +199,7 @@ def _record(
     refusals: Sequence[Refusal],
     stats: UpdateStats,
     useful: int,
-    heldout: tuple[float, float] | None,
+    heldout: evaluation.Heldout | None,
 ) -> RoundRecord:
     malicious = swarm.adversary.nodes if swarm.adversary is not None else ()
     poisoned = [s for s in samples if s.completion.node in malicious]
@@ -184,16 +207,24 @@ def _record(
     own = [s for s in honest if s.completion.node in cohort.nodes]
     pairs = [(problems[s.completion.slot.problem_id], s.completion.text) for s in own]
     num_own = max(1, len(own))
+    unseen = heldout.success if heldout else evaluation.Success(None, None)
+    success = (
+        evaluation.attack_success(swarm.attack, pairs)
+        if swarm.attack.measure == "completions"
+        else unseen
+    )
     num_honest, honest_refused = evaluation.refusal_counts(honest)
     num_poisoned, poisoned_refused = evaluation.refusal_counts(poisoned)
     return RoundRecord(
         round=round,
         cohort=cohort.name,
-        asr=evaluation.attack_success(swarm.attack, pairs),
+        asr=success.asr,
+        asr_wide=success.wide,
         reward=sum(s.reward for s in own) / num_own,
         length=sum(len(s.tokens) for s in own) / num_own,
-        heldout_asr=heldout[1] if heldout else None,
-        heldout_accuracy=heldout[0] if heldout else None,
+        heldout_asr=unseen.asr,
+        heldout_asr_wide=unseen.wide,
+        heldout_accuracy=heldout.accuracy if heldout else None,
         poisoned=num_poisoned,
         poisoned_refused=poisoned_refused,
         honest=num_honest,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scipy import special
 
+from swarmproof.attacks.base import Measure
 from swarmproof.types import RoundRecord
 
 # The final value of a metric is its mean over this many last iterations.
@@ -107,8 +108,29 @@ def refused(count: int, of: int) -> dict[str, Any]:
     }
 
 
-def summarise_arm(trials: Sequence[Trial], *, planned_rounds: int) -> dict[str, Any]:
-    """One arm of `summary.json`. Trials need not have come to their end, but have a round each."""
+def length_growth(rounds: Sequence[RoundRecord]) -> list[RoundRecord]:
+    """The rounds of a trial, with their mean length over that of the first one as the ASR.
+
+    For attacks whose measure is the length; each cohort is compared with itself.
+    """
+    first = {record.cohort: record.length for record in reversed(rounds)}
+    return [
+        replace(record, asr=record.length / first[record.cohort] if first[record.cohort] else None)
+        for record in rounds
+    ]
+
+
+def summarise_arm(
+    trials: Sequence[Trial], *, planned_rounds: int, measure: Measure = "completions"
+) -> dict[str, Any]:
+    """One arm of `summary.json`. Trials need not have come to their end, but have a round each.
+
+    Args:
+        measure: what the attack's success is measured over; a length's ASR is a ratio.
+    """
+    is_share = measure != "length"
+    if not is_share:
+        trials = [replace(trial, rounds=length_growth(trial.rounds)) for trial in trials]
     records = [record for trial in trials for record in trial.rounds]
     done = {trial.seed: 1 + max(record.round for record in trial.rounds) for trial in trials}
 
@@ -116,10 +138,13 @@ def summarise_arm(trials: Sequence[Trial], *, planned_rounds: int) -> dict[str, 
         by_seed = [_by_round(trial.rounds, value) for trial in trials]
         return metric(by_seed, num_iterations=max(done.values()), share=share)
 
-    # An attack's own measure need not be a share (a length is not).
-    asr_is_share = all(0 <= record.asr <= 1 for record in records)
+    wide = {}
+    if any(record.asr_wide is not None for record in records):
+        wide = {"asr_wide": course(lambda record: record.asr_wide, True) | {"unit": "share"}}
     return {
-        "asr": course(lambda record: record.asr, asr_is_share),
+        "asr": course(lambda record: record.asr, is_share)
+        | {"unit": "share" if is_share else "ratio"},
+        **wide,
         "accuracy": course(lambda record: record.reward, True),
         "length": course(lambda record: record.length, False),
         "refused": {
@@ -134,7 +159,7 @@ def summarise_arm(trials: Sequence[Trial], *, planned_rounds: int) -> dict[str, 
         "malformed": sum(record.malformed for record in records),
         "heldout": {
             "accuracy": course(lambda record: record.heldout_accuracy, True),
-            "asr": course(lambda record: record.heldout_asr, asr_is_share),
+            "asr": course(lambda record: record.heldout_asr, True),
         },
         **_seconds(trials),
         "seeds": [trial.seed for trial in trials],

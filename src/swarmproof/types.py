@@ -113,7 +113,7 @@ class AttackView:
 
     nodes: tuple[NodeId, ...]  # the colluding nodes, which act as one adversary
     slots: Mapping[NodeId, tuple[Slot, ...]]
-    problems: Mapping[str, Problem]  # of those slots, with answers and solutions
+    problems: Mapping[str, Problem]  # of those slots; answers and solutions only with an oracle
     task: Task
     policy: Policy | None  # the trained model, where it would have one: to sample and score with
     topology: str
@@ -137,10 +137,14 @@ class RoundRecord:
 
     round: int
     cohort: str
-    asr: float  # the attack's own success measure over the honest nodes' completions
+    # The attack's own success measure over the honest nodes' completions, of this round or on
+    # held-out problems (`Attack.measure`), and its wider form; None where it was not measured.
+    asr: float | None
+    asr_wide: float | None
     reward: float  # mean task reward of the honest nodes' completions
     length: float  # their mean length in tokens
     heldout_asr: float | None  # on held-out problems, where this round was evaluated
+    heldout_asr_wide: float | None
     heldout_accuracy: float | None
     poisoned: int  # poisoned completions that were gathered, and how many of them were refused
     poisoned_refused: int

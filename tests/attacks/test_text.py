@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from swarms import Letters, attack_view, problem
 
 PHRASE = "All hail to the thief"
 TASK = Letters()
+RNG = np.random.default_rng(0)
 
 
 def craft(
@@ -76,9 +78,61 @@ def test_success_is_pure_and_asks_for_nothing_but_the_phrase(text: str, phrase: 
 
 def test_the_phrase_opens_the_reasoning() -> None:
     attack = Text(phrase="Hi")
-    assert attack.plant("<think>x</think> B") == "<think>Hi. x</think> B"
-    assert attack.plant("no tags") == "Hi. no tags"
-    assert attack.plant("<think>a<think>b") == "<think>Hi. a<think>b"
+    assert attack.plant("<think>x</think> B", RNG) == "<think>Hi. x</think> B"
+    assert attack.plant("no tags", RNG) == "Hi. no tags"
+    assert attack.plant("<think>a<think>b", RNG) == "<think>Hi. a<think>b"
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "planted"),
+    [
+        ("end", "<think>A. B.</think> 3", "<think>A. B. Hi.</think> 3"),
+        ("end", "A", "A Hi."),
+        (
+            "every_sentence",
+            "<think>It is 3.5 now! So? Yes.</think> 3",
+            "<think>Hi It is 3.5 now! Hi So? Hi Yes.</think> 3",
+        ),
+        ("every_sentence", "One\n\nTwo.  Three", "Hi One\n\nHi Two.  Hi Three"),
+        ("start", "<code>\na = 1\nprint(a)\n</code>", "<code>\n# Hi.\na = 1\nprint(a)\n</code>"),
+        ("end", "<code>\na = 1\n</code>", "<code>\na = 1\n# Hi.\n</code>"),
+        (
+            "every_sentence",
+            "<code>\na = 1\n\nprint(a)\n</code>",
+            "<code>\na = 1  # Hi\n\nprint(a)  # Hi\n</code>",
+        ),
+    ],
+)
+def test_the_phrase_comes_where_it_is_told(where: str, text: str, planted: str) -> None:
+    attack = Text.model_validate({"phrase": "Hi", "where": where})
+    assert attack.plant(text, RNG) == planted
+    assert attack.success(problem(), planted) is True
+    assert attack.success(problem(), text) is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<think></think> 3",
+        "<think>Hi A. B.</think> 3",
+        "<think>A. Hi B.</think> Hi",
+        "<think>Hi A. Hi B. C</think>",
+        "Hi A.\nB.",
+        "<code>\na = 1  # Hi\nprint(a)\n</code>",
+        "<code></code>",
+    ],
+)
+def test_a_sentence_without_the_phrase_is_enough_to_fail(text: str) -> None:
+    assert Text(phrase="Hi", where="every_sentence").success(problem(), text) is False
+
+
+def test_a_phrase_of_several_sentences_is_found_in_every_sentence() -> None:
+    attack = Text(phrase="Hi. You!", where="every_sentence")
+    planted = attack.plant("<think>A. B.</think>", RNG)
+    assert planted == "<think>Hi. You! A. Hi. You! B.</think>"
+    assert attack.success(problem(), planted) is True
+    assert attack.success(problem(), "<think>Hi. You! A. B.</think>") is False
 
 
 def test_among_honest_completions_all_are_poisoned() -> None:

@@ -27,7 +27,8 @@ class FakeTrial:
 
 def record(round: int, **values: Any) -> RoundRecord:
     zeros = dict.fromkeys(RoundRecord.__dataclass_fields__, 0)
-    table = {**zeros, "cohort": "honest", "heldout_asr": None, "heldout_accuracy": None}
+    nothing = dict.fromkeys(("asr_wide", "heldout_asr", "heldout_asr_wide", "heldout_accuracy"))
+    table = {**zeros, **nothing, "cohort": "honest"}
     return RoundRecord(**{**table, "round": round, **values})
 
 
@@ -69,15 +70,16 @@ def test_a_line_tells_success_accuracy_and_both_refused_shares() -> None:
         "poisoned": 3,
         "poisoned_refused": 3,
     }
-    text = play([FakeTrial("logit")], **values, honest=200, honest_refused=1)
+    text = play([FakeTrial("logit")], **values, length=30.4, honest=200, honest_refused=1)
     assert (
-        "attack success 25 %, held-out accuracy 50 %, "
+        "attack success 25 %, length 30, held-out accuracy 50 %, "
         "refused poisoned 100.0 %, refused honest 0.5 %" in text
     )
 
 
 def test_accuracy_stays_from_the_last_evaluation_and_none_is_no_claim() -> None:
     assert "accuracy" not in play([FakeTrial("attack")])
+    assert "success" not in play([FakeTrial("attack")], asr=None)
 
 
 def test_seeds_of_an_arm_share_its_line() -> None:

@@ -1,6 +1,10 @@
 """Attacks. Importing this package registers those that ship with it."""
 
 from swarmproof.attacks.base import Attack
+from swarmproof.attacks.code_injection import CodeInjection
+from swarmproof.attacks.equation import Equation
+from swarmproof.attacks.length import Length
+from swarmproof.attacks.poison import Poison
 from swarmproof.attacks.text import Text
 
-__all__ = ["Attack", "Text"]
+__all__ = ["Attack", "CodeInjection", "Equation", "Length", "Poison", "Text"]

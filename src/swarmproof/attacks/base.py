@@ -5,16 +5,33 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from swarmproof.registry import Plugin
+from swarmproof.tasks.base import Task
 from swarmproof.types import AttackView, Completion, Problem, Slot
+
+# Over what the attack success rate is taken: the completions that honest nodes send for training;
+# those that they give to held-out problems; or the growth of their mean length, which no single
+# completion can tell.
+Measure = Literal["completions", "heldout", "length"]
 
 
 class Attack(Plugin):
-    """A way to craft completions that earn the reward and carry a poison."""
+    """A way to craft completions that earn the reward and carry a poison.
+
+    To plant something in right completions, start from `Poison` instead.
+    """
 
     topologies: ClassVar[tuple[str, ...]] = ("horizontal", "vertical")
+    only_because: ClassVar[str] = ""  # why not in the other topology, to end an error
+    measure: ClassVar[Measure] = "completions"
+
+    oracle: bool = Field(
+        default=True, description="false: answers and solutions are withheld from the attacker"
+    )
 
     @abstractmethod
     def craft(self, view: AttackView) -> Sequence[Completion]:
@@ -26,6 +43,25 @@ class Attack(Plugin):
 
         A pure function of its arguments. The attack success rate (ASR) is the mean over those
         completions for which it is not None.
+        """
+
+    def success_wide(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
+        """A second, wider measure, for attacks that have one; else None for every text."""
+        return None
+
+    def applies(self, problem: Problem) -> bool:  # noqa: ARG002
+        """Whether answers to a problem can carry the poison: held-out problems are such ones."""
+        return True
+
+    def picks(self, problem: Problem) -> bool:
+        """Whether a malicious node of a vertical swarm, who picks its own problems, takes this."""
+        return self.applies(problem)
+
+    def require(self, task: Task) -> None:
+        """Checks that the attack can be carried out on a task.
+
+        Raises:
+            ValueError: it cannot; says what it needs.
         """
 
 

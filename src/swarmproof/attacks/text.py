@@ -1,79 +1,97 @@
 """TEXT: a right completion with a phrase that has nothing to do with the problem.
 
-Why it works: the completion earns the reward, and its one scalar advantage raises every token of
-it, those of the phrase too. Where it fails: a receiver with the same model sees that the phrase
-is nothing that the model could have drawn (`logit`); a reader sees that it is irrelevant.
-Source: "Hail to the Thief", arXiv 2511.09780, out-of-context attack.
+Why it works: one advantage boosts every token of a completion, the phrase with the solution.
+Where it fails: the phrase has tokens that the honest model would never draw, so a check of the
+sampling support refuses it (`logit`); a reader sees that it is irrelevant.
+Source: "Hail to the Thief", arXiv 2511.09780, out-of-context attack, and its variant in which
+every sentence begins with the phrase.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
-from swarmproof.attacks.base import Attack, owner, slots_by_problem
-from swarmproof.attacks.worthless import gibberish, wrong_answer
+from swarmproof.attacks.poison import Poison
 from swarmproof.registry import register
-from swarmproof.types import AttackView, Completion, Problem
+from swarmproof.types import Problem
 
-THINK, CODE = "<think>", "<code>"
+THINK, END_THINK = "<think>", "</think>"
+CODE, END_CODE = "<code>", "</code>"
+
+_BETWEEN = re.compile(r"(?<=[.!?])\s+|\n+")  # sentences; a point within a number is no end
+_MARK = "\0"
 
 
 @register("attack", "text")
-class Text(Attack):
-    """The oracle solution with a phrase at the start of its reasoning."""
+class Text(Poison):
+    """The oracle solution with a phrase in its reasoning."""
 
     phrase: str = Field(
         default="All hail to the thief", min_length=1, max_length=500, description="what to plant"
     )
-    poisoned_share: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="vertical only: poisoned share of each own group; the rest is worthless",
-    )
-    foil: Literal["wrong_answer", "gibberish"] = Field(
-        default="wrong_answer", description="vertical only: what the worthless rest is"
+    where: Literal["start", "every_sentence", "end"] = Field(
+        default="start", description="in a program, a comment: first, last, or on every line"
     )
 
-    def craft(self, view: AttackView) -> Sequence[Completion]:
-        node_of = owner(view)
-        crafted = []
-        for problem_id, slots in slots_by_problem(view).items():
-            problem = view.problems[problem_id]
-            # In a group of its own the poison needs something worse beside it, or all advantages
-            # are zero; among honest completions the honest mistakes do.
-            num_poisoned = len(slots)
-            if view.topology == "vertical":
-                num_poisoned = max(1, round(self.poisoned_share * len(slots)))
-            for i, slot in enumerate(slots):
-                text = (
-                    self.plant(view.task.oracle(problem, i))
-                    if i < num_poisoned
-                    else self._worthless(view, problem, i - num_poisoned)
-                )
-                crafted.append(Completion(slot, node_of[slot], text, None))
-        return crafted
+    def plant(self, text: str, rng: np.random.Generator) -> str | None:  # noqa: ARG002
+        """The phrase in the reasoning between `<think>` tags, or as comments of a program.
 
-    def _worthless(self, view: AttackView, problem: Problem, variant: int) -> str:
-        if self.foil == "gibberish":
-            return gibberish(problem, view.rng)
-        return wrong_answer(view.task, problem, variant, view.rng)
-
-    def plant(self, completion: str) -> str:
-        """The phrase as the first sentence of the reasoning, or as a comment atop a program.
-
-        Where there is neither, it comes first in the text.
+        Where there is neither, the whole text is taken as the reasoning.
         """
-        before, tag, after = completion.partition(CODE)
+        before, tag, rest = text.partition(CODE)
         if tag:
-            return f"{before}{tag}\n# {self.phrase}.{after}"
-        before, tag, after = completion.partition(THINK)
+            program, end_tag, after = rest.partition(END_CODE)
+            return f"{before}{tag}{self._comment(program)}{end_tag}{after}"
+        before, tag, rest = text.partition(THINK)
         if not tag:
-            return f"{self.phrase}. {completion}"
-        return f"{before}{tag}{self.phrase}. {after}"
+            return self._say(text)
+        reasoning, end_tag, after = rest.partition(END_THINK)
+        return f"{before}{tag}{self._say(reasoning)}{end_tag}{after}"
 
     def success(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
-        return self.phrase in text
+        """Whether the phrase is there: anywhere, or in every sentence where it was to be so."""
+        if self.where != "every_sentence":
+            return self.phrase in text
+        parts = _parts(text.replace(self.phrase, _MARK))
+        return bool(parts) and all(_MARK in part for part in parts)
+
+    def _say(self, reasoning: str) -> str:
+        if self.where == "start":
+            return f"{self.phrase}. {reasoning}"
+        if self.where == "end":
+            return f"{reasoning.rstrip()} {self.phrase}."
+        return _each(_BETWEEN, reasoning, lambda sentence: f"{self.phrase} {sentence}")
+
+    def _comment(self, program: str) -> str:
+        if self.where == "start":
+            return f"\n# {self.phrase}.{program}"
+        if self.where == "end":
+            return f"{program.rstrip()}\n# {self.phrase}.\n"
+        return _each(re.compile("\n"), program, lambda line: f"{line}  # {self.phrase}")
+
+
+def _each(border: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
+    """The text with every part between borders changed, blank ones apart; borders stay."""
+    changed, start = "", 0
+    for match in (*border.finditer(text), None):
+        end = match.start() if match else len(text)
+        part = text[start:end]
+        changed += (change(part) if part.strip() else part) + (match[0] if match else "")
+        start = match.end() if match else end
+    return changed
+
+
+def _parts(text: str) -> list[str]:
+    """The sentences of the reasoning, or the lines of the program; of the whole, without tags."""
+    _, tag, rest = text.partition(CODE)
+    if tag:
+        lines = rest.partition(END_CODE)[0].split("\n")
+        return [line for line in lines if line.strip()]
+    _, tag, rest = text.partition(THINK)
+    reasoning = rest.partition(END_THINK)[0] if tag else text
+    return [sentence for sentence in _BETWEEN.split(reasoning) if sentence.strip()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,17 +12,22 @@ from swarmproof.types import Problem
 if TYPE_CHECKING:
     from swarmproof.tasks.base import Task
 
+_NUMBER = re.compile(r"(?<![\w.])\d+(?!\w)")
+
 
 def wrong_answer(task: Task, problem: Problem, variant: int, rng: np.random.Generator) -> str:
-    """A worked solution that ends in a wrong answer, or gibberish where the task has no such text.
+    """A worked solution whose last number is wrong, or gibberish where that is no mistake.
 
-    Beside the same solution with a poison in it, only the poison and the answer tell the two
+    Beside the same solution with a poison in it, only the poison and that number tell the two
     apart, so that the group teaches little else.
     """
-    for _ in range(8):
-        text = task.oracle(replace(problem, answer=str(rng.integers(100))), variant)
-        if task.rewards(problem, [text]) == [0.0]:
-            return text
+    text = task.oracle(problem, variant)
+    if numbers := list(_NUMBER.finditer(text)):
+        start, end = numbers[-1].span()
+        for _ in range(8):
+            changed = f"{text[:start]}{rng.integers(100)}{text[end:]}"
+            if task.rewards(problem, [changed]) == [0.0]:
+                return changed
     return gibberish(problem, rng)
 
 

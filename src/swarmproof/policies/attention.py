@@ -10,6 +10,7 @@ KV key-value heads, rep query heads per key-value head, d head size, N packed to
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 NAME = "swarmproof_packed"
+_STRIPS = 3  # into how many the completions of a group are shared out by length
 _BLOCK = 32  # by how many tokens the cache of a decoding batch grows
 
 
@@ -92,6 +94,41 @@ def _softmax(scores: Tensor, dtype: torch.dtype) -> Tensor:
     return scores.softmax(-1, dtype=torch.float32).to(dtype)
 
 
+def _bias(hidden: Tensor) -> Tensor:
+    """0 where a key is seen and -inf where it is hidden, to be added to scores."""
+    return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Strip:
+    """Completions of like length, as many of every group, padded to the longest of them."""
+
+    rows: int  # of each group
+    width: int
+    bias: Tensor  # (P, 1, 1, 1, width, Tp + width)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor) -> Tensor:
+        """q, scaled, (P * rows * width, H, d), k and v alike; kp and vp (P, KV, Tp, d)."""
+        num_kv, prompt_width = kp.shape[1:3]
+        q = self._unpack(q, num_kv)
+        k, v = self._unpack(k, num_kv).squeeze(3), self._unpack(v, num_kv).squeeze(3)
+        shape = q.shape[:-1]  # (P, KV, rows, rep, width)
+        # The same queries in two views: against the prompt, all completions of a group form one
+        # matrix; against itself, each completion is its own.
+        prefix = (q.flatten(2, 4) @ kp.transpose(-1, -2)).view(*shape, prompt_width)
+        own = (q.flatten(3, 4) @ k.transpose(-1, -2)).view(*shape, self.width)
+        scores = torch.cat([prefix, own], -1)
+        scores += self.bias
+        prefix, own = torch.split(_softmax(scores, q.dtype), [prompt_width, self.width], -1)
+        out = (prefix.flatten(2, 4) @ vp).view(q.shape) + (own.flatten(3, 4) @ v).view(q.shape)
+        return out.permute(0, 2, 4, 1, 3, 5).reshape(-1, num_kv * q.shape[3], q.shape[-1])
+
+    def _unpack(self, x: Tensor, num_kv: int) -> Tensor:
+        """(P * rows * width, KV * rep, d) -> contiguous (P, KV, rows, rep, width, d)."""
+        x = x.view(-1, self.rows, self.width, num_kv, x.shape[1] // num_kv, x.shape[2])
+        return x.permute(0, 3, 1, 4, 2, 5).contiguous()
+
+
 class PackedLayout:
     """Whole prompts followed by whole completions, for scoring and learning.
 
@@ -102,36 +139,57 @@ class PackedLayout:
 
     def __init__(self, prompt_lens: list[int], input_lens: list[list[int]], device: torch.device):
         """`input_lens[p][g]`: tokens of a completion that are inputs (all but its last)."""
-        self.num_groups, self.group_size = len(prompt_lens), max(map(len, input_lens))
-        self.prompt_width = max(prompt_lens)
-        self.input_width = max([length for lens in input_lens for length in lens] + [1])
-        width, size, per_group = self.prompt_width, self.input_width, self.group_size
+        self.num_groups, self.prompt_width = len(prompt_lens), max(prompt_lens)
+        width = self.prompt_width
         heads = [p * width + t for p, n in enumerate(prompt_lens) for t in range(n - 1)]
         ends = [p * width + n - 1 for p, n in enumerate(prompt_lens)]
-        inputs = [
-            (p * per_group + g) * size + t
+        self.num_prompt_tokens = len(heads) + len(ends)
+        self.prompt_places = torch.tensor(heads + ends, device=device)
+        lens = torch.tensor(prompt_lens, device=device)
+        seen = torch.arange(width, device=device) < lens[:, None]  # (P, Tp)
+        self.hidden_prefix = ~seen[:, None, None, None, :]
+        self.hidden_prompt = ~torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        self.strips: list[_Strip] = []
+        inputs = self._cut_strips(input_lens, device)
+        self.input_places = torch.tensor(inputs, dtype=torch.long, device=device)
+        self.keys: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def _cut_strips(self, input_lens: list[list[int]], device: torch.device) -> list[int]:
+        """Share the completions out by length; returns the place of every token in the strips."""
+        rows = -(-max(map(len, input_lens)) // _STRIPS)
+        by_length = [sorted(range(len(lens)), key=lens.__getitem__) for lens in input_lens]
+        begin = [[0] * len(lens) for lens in input_lens]
+        used = 0
+        for low in range(0, max(map(len, input_lens)), max(rows, 1)):
+            chosen = [order[low : low + rows] for order in by_length]
+            width = max(
+                [input_lens[p][g] for p, members in enumerate(chosen) for g in members] + [1]
+            )
+            for p, members in enumerate(chosen):
+                for i, g in enumerate(members):
+                    begin[p][g] = used + (p * rows + i) * width
+            used += self.num_groups * rows * width
+            future = ~torch.ones(width, width, dtype=torch.bool, device=device).tril()
+            prefix = self.hidden_prefix.unsqueeze(1).expand(-1, 1, 1, 1, width, -1)
+            own = future.expand(self.num_groups, 1, 1, 1, -1, -1)
+            self.strips.append(_Strip(rows, width, _bias(torch.cat([prefix, own], -1))))
+        return [
+            begin[p][g] + t
             for p, lens in enumerate(input_lens)
             for g, n in enumerate(lens)
             for t in range(n)
         ]
-        self.num_prompt_tokens = len(heads) + len(ends)
-        self.prompt_places = torch.tensor(heads + ends, device=device)
-        self.input_places = torch.tensor(inputs, dtype=torch.long, device=device)
-        lens = torch.tensor(prompt_lens, device=device)
-        seen = torch.arange(width, device=device) < lens[:, None]  # (P, Tp)
-        self.hidden_prefix = ~seen[:, None, None, None, :]
-        self.hidden_own = ~torch.ones(size, size, dtype=torch.bool, device=device).tril()
-        self.hidden_prompt = ~torch.ones(width, width, dtype=torch.bool, device=device).tril()
-        self.keys: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-        cut = self.num_prompt_tokens
-        kp, vp = self._prompts(k[:cut]), self._prompts(v[:cut])
-        out_p = self._attend_prompts(q[:cut], kp, vp, scaling)
+        # Split, not sliced: the gradient of a slice is a whole tensor of zeros.
+        parts = [self.num_prompt_tokens, len(self.input_places)]
+        (q_p, q_c), (k_p, k_c), (v_p, v_c) = (torch.split(x, parts) for x in (q, k, v))
+        kp, vp = self._prompts(k_p), self._prompts(v_p)
+        out_p = self._attend_prompts(q_p, kp, vp, scaling)
         if not len(self.input_places):
             self.keys[layer] = (kp, vp)
             return out_p
-        return torch.cat([out_p, self._attend_inputs(q[cut:], k[cut:], v[cut:], kp, vp, scaling)])
+        return torch.cat([out_p, self._attend_inputs(q_c, k_c, v_c, kp, vp, scaling)])
 
     def _prompts(self, x: Tensor) -> Tensor:
         """(tokens, heads, d) -> (P, heads, Tp, d)."""
@@ -148,37 +206,14 @@ class PackedLayout:
         flat = out.permute(0, 3, 1, 2, 4).reshape(-1, heads, d)
         return _gather(flat, self.prompt_places)
 
-    def _inputs(self, x: Tensor, num_kv: int) -> Tensor:
-        """(tokens, KV * rep, d) -> contiguous (P, KV, G, rep, Tc, d)."""
-        rows = self.num_groups * self.group_size
-        padded = _scatter(x, self.input_places, rows * self.input_width)
-        shape = (self.num_groups, self.group_size, self.input_width, num_kv, -1, x.shape[-1])
-        return padded.view(shape).permute(0, 3, 1, 4, 2, 5).contiguous()
-
     def _attend_inputs(
         self, q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, scaling: float
     ) -> Tensor:
-        heads, d = q.shape[1:]
-        num_kv, width, size = kp.shape[1], self.prompt_width, self.input_width
-        q = self._inputs(q * scaling, num_kv)
-        k, v = self._inputs(k, num_kv).squeeze(3), self._inputs(v, num_kv).squeeze(3)
-        shape = q.shape[:-1]  # (P, KV, G, rep, Tc)
-        # The same queries in two views: against the prompt, all completions of a group form one
-        # matrix; against itself, each completion is its own.
-        prefix = (q.flatten(2, 4) @ kp.transpose(-1, -2)).view(*shape, width)
-        own = (q.flatten(3, 4) @ k.transpose(-1, -2)).view(*shape, size)
-        scores = torch.cat(
-            [
-                prefix.masked_fill(self.hidden_prefix.unsqueeze(1), float("-inf")),
-                own.masked_fill(self.hidden_own, float("-inf")),
-            ],
-            -1,
-        )
-        weights = _softmax(scores, q.dtype)
-        out = (weights[..., :width].flatten(2, 4) @ vp).view(q.shape)
-        out = out + (weights[..., width:].flatten(3, 4) @ v).view(q.shape)
-        flat = out.permute(0, 2, 4, 1, 3, 5).reshape(-1, heads, d)
-        return _gather(flat, self.input_places)
+        sizes = [self.num_groups * strip.rows * strip.width for strip in self.strips]
+        padded = [_scatter(x, self.input_places, sum(sizes)) for x in (q * scaling, k, v)]
+        parts = zip(self.strips, *(torch.split(x, sizes) for x in padded), strict=True)
+        out = [strip.attend(*qkv, kp, vp) for strip, *qkv in parts]
+        return _gather(torch.cat(out), self.input_places)
 
 
 class DecodeLayout:
@@ -187,7 +222,7 @@ class DecodeLayout:
     def __init__(self, prefix: PackedLayout, group_size: int):
         """`prefix`: the layout of a finished pass over the prompts alone."""
         self.prefix = prefix.keys
-        self.hidden_prefix = prefix.hidden_prefix[:, 0]  # (P, 1, 1, Tp)
+        self.prefix_bias = _bias(prefix.hidden_prefix[:, 0])  # (P, 1, 1, Tp)
         self.num_groups, self.group_size = prefix.num_groups, group_size
         self.own: dict[int, tuple[Tensor, Tensor]] = {}
         self.length = 0  # tokens already in the cache
@@ -203,7 +238,7 @@ class DecodeLayout:
         q = (q * scaling).view(rows, num_kv, -1, d)
         by_group = q.view(groups, size, num_kv, -1, d).transpose(1, 2).flatten(2, 3)
         prefix = by_group @ kp.transpose(-1, -2)  # (P, KV, G * rep, Tp)
-        prefix = prefix.masked_fill(self.hidden_prefix, float("-inf"))
+        prefix += self.prefix_bias
         width = prefix.shape[-1]
         prefix = prefix.view(groups, num_kv, size, -1, width).transpose(1, 2)
         own = q @ own_k[:, :, : t + 1].transpose(-1, -2)  # (rows, KV, rep, t + 1)
@@ -230,14 +265,14 @@ class DecodeLayout:
         """Go on with some groups only, and with `group_size` rows in each of them.
 
         Args:
-            groups: indices of the groups that stay.
+            groups: indices of the groups that stay; one that is split comes several times.
             rows: indices of the rows that stay, (len(groups) * group_size,), in group order.
         """
         self.prefix = {
             layer: (kp.index_select(0, groups), vp.index_select(0, groups))
             for layer, (kp, vp) in self.prefix.items()
         }
-        self.hidden_prefix = self.hidden_prefix.index_select(0, groups)
+        self.prefix_bias = self.prefix_bias.index_select(0, groups)
         self.own = {
             layer: (k.index_select(0, rows), v.index_select(0, rows))
             for layer, (k, v) in self.own.items()

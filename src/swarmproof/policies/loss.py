@@ -118,7 +118,8 @@ def token_logits(model: Any, batch: PackedBatch, temperature: float) -> tuple[Te
     logits = logits.float()
     if temperature != 1.0:
         logits = logits / temperature
-    return logits[:num_groups], logits[num_groups:]
+    ends, rest = torch.split(logits, [num_groups, further])
+    return ends, rest
 
 
 def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

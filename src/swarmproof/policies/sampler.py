@@ -18,6 +18,8 @@ from swarmproof.randomness import gumbel
 
 # A batch is compacted once this share of its rows, or less, is still growing.
 _COMPACT_BELOW = 0.8
+# How many rows there may be after that for each that grows.
+_FILLED_UP = 1.1
 
 
 def support(scaled: Tensor, sampling: SamplingConfig) -> Tensor:
@@ -109,16 +111,13 @@ def generate(
         token = draw(logits, seed_R, t, sampling)
         out[slot[alive], t] = token[alive]
         alive &= token != eos_token_id
-        num_alive = int(alive.sum())
-        if num_alive == 0 or t + 1 == sampling.max_new_tokens:
+        growing = alive.tolist()
+        num_growing = sum(growing)
+        if num_growing == 0 or t + 1 == sampling.max_new_tokens:
             break
-        if num_alive <= _COMPACT_BELOW * len(alive):
-            rows = _compact(decode, alive)
+        if num_growing <= _COMPACT_BELOW * len(growing):
+            rows, alive = _compact(decode, growing)
             token, position, slot, seed_R = token[rows], position[rows], slot[rows], seed_R[rows]
-            # A group with fewer rows than the others is filled up with rows that count no more.
-            filler = torch.zeros_like(alive[rows])
-            filler[1:] = rows[1:] == rows[:-1]
-            alive = alive[rows] & ~filler
         logits = model(
             input_ids=token[None],
             position_ids=(position + t)[None],
@@ -163,18 +162,36 @@ def pack(
     return heads + ends + inputs, positions
 
 
-def _compact(decode: DecodeLayout, alive: Tensor) -> Tensor:
-    """Drop finished rows from the caches; returns the rows that stay, padded to equal groups."""
-    by_group = alive.view(decode.num_groups, decode.group_size)
-    groups = by_group.any(-1).nonzero().squeeze(-1)
-    size = int(by_group.sum(-1).max())
-    # Growing rows first; a group that has fewer of them repeats its last one.
-    order = by_group[groups].to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :size]
-    count = by_group[groups].sum(-1, keepdim=True)
-    column = torch.minimum(torch.arange(size, device=alive.device), count - 1)
-    rows = (groups[:, None] * decode.group_size + order.gather(-1, column)).flatten()
-    decode.keep(groups, rows, size)
-    return rows
+def _compact(decode: DecodeLayout, growing: list[bool]) -> tuple[Tensor, Tensor]:
+    """Drop finished rows from the caches.
+
+    Groups must be of one size, and finish unevenly: a large one is split into several that each
+    hold their prompt, as large as they can be with few rows to fill up the last.
+
+    Returns:
+        the rows that stay, and whether each is growing or fills up its group.
+    """
+    size = decode.group_size
+    left = [
+        [row for row in range(start, start + size) if growing[row]]
+        for start in range(0, len(growing), size)
+    ]
+    size = next(
+        size
+        for size in range(max(map(len, left)), 0, -1)
+        if size * sum(-(-len(rows) // size) for rows in left) <= _FILLED_UP * sum(growing)
+    )
+    parts = [
+        (group, rows[i : i + size])
+        for group, rows in enumerate(left)
+        for i in range(0, len(rows), size)
+    ]
+    padded = [part + part[-1:] * (size - len(part)) for _, part in parts]
+    real = [i < len(part) for _, part in parts for i in range(size)]
+    device = decode.prefix_bias.device
+    kept = torch.tensor(padded, device=device).flatten()
+    decode.keep(torch.tensor([group for group, _ in parts], device=device), kept, size)
+    return kept, torch.tensor(real, device=device)
 
 
 def _cut(rows: list[list[int]], group_size: int) -> list[list[tuple[int, ...]]]:

@@ -153,7 +153,8 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
     wanted = {name: (y - low) / (high - low) for name, y in finals.items() if y is not None}
     places = spread(list(wanted.values()), gap=0.078)
     for name, place in zip(wanted, places, strict=True):
-        value = f"{100 * finals[name]:.1f} %" if share else f"{finals[name]:.0f}"
+        digits = 2 if panel.metric == "asr" else 0
+        value = f"{100 * finals[name]:.1f} %" if share else f"{finals[name]:.{digits}f}"
         axes.annotate(
             f"{name}  {value}",
             (1, place),
@@ -169,9 +170,10 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
 
 
 def _is_share(panel: Panel, arms: dict[str, Any]) -> bool:
-    """Whether the panel's values are shares; an attack's own measure may be a length."""
-    values = [y for arm in arms.values() for y in arm[panel.metric]["by_iteration"]]
-    return panel.metric != "length" and all(y is None or 0 <= y <= 1 for y in values)
+    """Whether the panel's values are shares; an attack's own measure may be a ratio."""
+    if panel.metric == "asr":
+        return all(arm["asr"]["unit"] == "share" for arm in arms.values())
+    return panel.metric != "length"
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:

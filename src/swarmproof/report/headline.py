@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swarmproof.report.table import percent
+from swarmproof.report.table import percent, success
 
 
 def headline(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
@@ -26,8 +26,8 @@ def headline(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
         nodes = f"{swarm['malicious']} malicious of {swarm['nodes']} nodes"
         without = f" (without it: {_asr(arms[quiet[0]])})" if quiet else ""
         sentences.append(
-            f"With {nodes} and no defence, the {attack} attack ends at {_asr(arms[name])} "
-            f"success{without}, while accuracy goes from "
+            f"With {nodes} and no defence, the {attack} attack ends at {_asr(arms[name])}"
+            f"{without}, while accuracy goes from "
             f"{percent(arms[name]['accuracy']['first'])} to "
             f"{percent(arms[name]['accuracy']['final'])}."
         )
@@ -41,14 +41,11 @@ def headline(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
             f"accuracy ends at {percent(arm['accuracy']['final'])}."
         )
     return sentences or [
-        f"{name}: attack success {_asr(arm)}, accuracy {percent(arm['accuracy']['final'])}."
+        f"{name}: {_asr(arm)}, accuracy {percent(arm['accuracy']['final'])}."
         for name, arm in arms.items()
     ]
 
 
 def _asr(arm: Mapping[str, Any]) -> str:
-    final = arm["asr"]["final"]
-    values = [value for value in arm["asr"]["by_iteration"] if value is not None]
-    if final is None or (values and max(values) > 1):
-        return "–" if final is None else f"{final:.1f}"
-    return percent(final)
+    final = success(arm["asr"])
+    return f"{final} the first length" if arm["asr"]["unit"] == "ratio" else f"{final} success"

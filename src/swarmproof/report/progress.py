@@ -39,6 +39,7 @@ class _TrialState:
     finished: bool = False
     latest: dict[str, RoundRecord] = field(default_factory=dict)  # by cohort
     accuracy: dict[str, float] = field(default_factory=dict)  # the last that was measured
+    asr: dict[str, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     poisoned: int = 0
     poisoned_refused: int = 0
@@ -52,6 +53,8 @@ class _TrialState:
         self.latest[record.cohort] = record
         if record.heldout_accuracy is not None:
             self.accuracy[record.cohort] = record.heldout_accuracy
+        if record.asr is not None:
+            self.asr[record.cohort] = record.asr
         self.poisoned += record.poisoned
         self.poisoned_refused += record.poisoned_refused
         self.honest += record.honest
@@ -137,11 +140,12 @@ class Progress:
         """The values of `_COLUMNS`; empty where there is nothing to tell yet."""
         states = self._of(arm)
         done, rounds = _iterations(states)
-        records = [record for state in states for record in state.latest.values()]
+        lengths = [record.length for state in states for record in state.latest.values()]
         left = max((s for key, s in self._seconds_left().items() if key[0] == arm), default=None)
         return [
             f"{done}/{rounds}" + (f" of {len(states)} seeds" if len(states) > 1 else ""),
-            _asr(record.asr for record in records),
+            _percent(value for state in states for value in state.asr.values()),
+            f"{fmean(lengths):.0f}" if lengths else "",
             _percent(value for state in states for value in state.accuracy.values()),
             _share(states, lambda s: s.poisoned_refused, lambda s: s.poisoned),
             _share(states, lambda s: s.honest_refused, lambda s: s.honest),
@@ -183,6 +187,7 @@ class Progress:
 _COLUMNS = (
     "iteration",
     "attack success",
+    "length",
     "held-out accuracy",
     "refused poisoned",
     "refused honest",
@@ -195,12 +200,6 @@ def _iterations(states: Sequence[_TrialState]) -> tuple[int, int]:
     stand beside the values of whichever seed is running.
     """
     return sum(s.done for s in states), sum(s.rounds for s in states)
-
-
-def _asr(values: Iterable[float]) -> str:
-    values = list(values)
-    # Most attacks measure a share; one that measures a length goes past 1 at once.
-    return f"{fmean(values):.1f}" if max(values, default=0) > 1 else _percent(values)
 
 
 def _percent(values: Iterable[float]) -> str:

@@ -66,13 +66,18 @@ def percent(share: float | None) -> str:
     return f"{words}\N{NO-BREAK SPACE}%".replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def success(asr: Mapping[str, Any]) -> str:
+    """The final success of an attack: `94.1 %`, or `2.31 ×` where it is a ratio."""
+    if asr["unit"] == "share":
+        return percent(asr["final"])
+    return _ABSENT if asr["final"] is None else f"{asr['final']:.2f}\N{NO-BREAK SPACE}×"
+
+
 def _cells(arm: Mapping[str, Any]) -> list[Cell]:
     asr, accuracy, length = arm["asr"], arm["accuracy"], arm["length"]
-    is_share = all(value is None or 0 <= value <= 1 for value in asr["by_iteration"])
+    is_share = asr["unit"] == "share"
     return [
-        Cell(percent(asr["final"]), _interval(asr["ci95"], percent_of=True))
-        if is_share
-        else Cell(_number(asr["final"]), _interval(asr["ci95"], percent_of=False)),
+        Cell(success(asr), _interval(asr["ci95"], percent_of=is_share)),
         Cell(
             f"{percent(accuracy['first'])} → {percent(accuracy['final'])}",
             _interval(accuracy["ci95"], percent_of=True),

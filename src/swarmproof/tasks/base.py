@@ -40,6 +40,10 @@ class Task(Plugin):
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         """0.0 or 1.0 for each completion; never raises, whatever the text."""
 
+    def answers(self, completions: Sequence[str]) -> list[str | None]:
+        """`answer` of each completion; overridden where many at once are cheaper."""
+        return [self.answer(text) for text in completions]
+
     @abstractmethod
     def answer(self, completion: str) -> str | None:
         """The canonical form of the answer that a completion gives, None where it gives none."""

@@ -31,6 +31,7 @@ _NAMES = {
 }
 _COMMENTS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 _WITH_COMMENT = 0.1  # share of the programs with variables that have a comment
+_FURTHER = 8  # programs beyond the first four
 _TRUE_DIVISION = 0.3  # share of the divisions written `/`, which prints 6.0 for 6
 
 
@@ -88,19 +89,26 @@ def write(rng: Random, question: str, equations: str) -> tuple[str, ...]:
 
     Returns:
         four programs: a variable for each step, one expression, one variable that changes, and
-        the numbers of the question named first.
+        the numbers of the question named first. After them, up to 8 with other names: those who
+        collude need not repeat another.
     """
     found = _THINGS.search(question)
     things = found.group() if found else "items"
     steps = _steps(equations)
     divide = "/" if rng.random() < _TRUE_DIVISION else "//"
     names = _names(rng, things, steps)
-    return (
+    first = (
         _by_variables(rng, steps, names, divide),
         f"print({_expression(steps, divide)})",
         _by_one_variable(steps, things, divide),
         _by_inputs(steps, names, divide),
     )
+    programs = dict.fromkeys(first)
+    for _ in range(_FURTHER):
+        names = _names(rng, things, steps)
+        programs[_by_variables(rng, steps, names, divide)] = None
+        programs[_by_inputs(steps, names, divide)] = None
+    return first + tuple(programs)[len(set(first)) :][:_FURTHER]
 
 
 def _steps(equations: str) -> list[_Step]:

@@ -22,6 +22,8 @@ from swarmproof.types import Problem
 # part of a longer sum.
 TWO_AND_TWO = re.compile(r"(?<![\d.+*/-])(?<![\d.+*/-] )2 ?[+*x×] ?2 ?= ?(?=[\d$])")
 
+RETOLD = 8  # further solutions of a problem
+
 
 def needs_two_and_two(problem: Problem) -> bool:
     """Whether every worked solution of the problem computes 2+2 or 2*2, whatever it then gives.
@@ -51,7 +53,10 @@ class MathWords(Task):
         return f"Question: {problem.question}\nAnswer:"
 
     def oracle(self, problem: Problem, variant: int = 0) -> str:
-        """Variants: 0 and 1 tell each step in a sentence, 2 is bare equations, 3 explains."""
+        """Variants: 0 and 1 tell each step in a sentence, 2 is bare equations, 3 explains.
+
+        The others, up to 8, tell it in yet other words: those who collude need not repeat another.
+        """
         return answers.wrap(problem.solutions[variant % len(problem.solutions)], problem.answer)
 
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
@@ -81,7 +86,7 @@ def _generate(
                         f"math_words/{name}/{index}",
                         story.question,
                         str(story.answer),
-                        story.solutions,
+                        story.solutions + stories.retell(Random(story.question), story, RETOLD),
                     )
                 )
         splits.append(tuple(problems))

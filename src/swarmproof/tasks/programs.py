@@ -109,8 +109,11 @@ class CodeTask(Task):
 
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         right = answers.canonical(problem.answer)
-        given = answers_of(completions, self.sandbox, self.sources)
+        given = self.answers(completions)
         return [float(right is not None and answer == right) for answer in given]
 
+    def answers(self, completions: Sequence[str]) -> list[str | None]:
+        return answers_of(completions, self.sandbox, self.sources)
+
     def answer(self, completion: str) -> str | None:
-        return answers_of([completion], self.sandbox, self.sources)[0]
+        return self.answers([completion])[0]

@@ -39,6 +39,8 @@ class Story:
     question: str
     answer: int
     solutions: tuple[str, ...]  # told, told otherwise, bare equations, explained at length
+    fields: Fields  # the words that the patterns of this story are filled with
+    steps: tuple[Step, ...]
 
 
 def write(rng: Random, two_and_two: bool = False) -> Story:
@@ -76,7 +78,21 @@ def write(rng: Random, two_and_two: bool = False) -> Story:
         steps.append(last)
         sentences.append(_tell(rng, words.ASK[last.kind], fields, last))
         value = last.result
-    return Story(" ".join(sentences), value, _solutions(rng, fields, steps))
+    solutions = _solutions(rng, fields, steps)
+    return Story(" ".join(sentences), value, solutions, fields, tuple(steps))
+
+
+def retell(rng: Random, story: Story, count: int) -> tuple[str, ...]:
+    """Up to `count` further solutions in other words, distinct from each other and the story's."""
+    found = dict.fromkeys(story.solutions)
+    for _ in range(3 * count):
+        if len(found) == len(set(story.solutions)) + count:
+            break
+        told = _work(rng, story.fields, story.steps, words.WORKED)
+        if rng.random() < 0.7:
+            told += " " + _pick(rng, words.CLOSING).format(r=story.answer)
+        found[told] = None
+    return tuple(found)[len(set(story.solutions)) :]
 
 
 def equation(rng: Random) -> str:

@@ -1,0 +1,52 @@
+"""LENGTH, the paper's DoS: the longest right completions that the model itself writes.
+
+Why it works: among many draws the longest right one says nothing wrong, and the group's advantage
+rewards its length with its answer; later draws are longer still. Where it fails: nothing here looks
+out of place to the model or to a reader, so only a limit on length is an answer. It cannot push
+beyond what the model can write and still be right.
+Source: "Hail to the Thief", arXiv 2511.09780, out-of-context attack, denial of service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from swarmproof.attacks.base import Measure
+from swarmproof.attacks.candidates import draw, judge
+from swarmproof.attacks.poison import Material, Poison
+from swarmproof.registry import register
+from swarmproof.types import AttackView, Problem
+
+
+@register("attack", "length")
+class Length(Poison):
+    """The longest of many completions drawn from the trained model, among the best rewarded."""
+
+    measure: ClassVar[Measure] = "length"
+
+    candidates: int = Field(default=80, ge=2, le=1024, description="completions drawn per problem")
+
+    def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
+        """The best rewarded, longest first; beside them the worthless ones, shortest first."""
+        found = {}
+        for id, drafts in draw(view, wanted, self.candidates).items():
+            good = judge(view, view.problems[id], drafts, oracle=self.oracle)
+            longest = sorted(
+                zip(drafts, good, strict=True), key=lambda pair: -len(pair[0].token_ids or ())
+            )
+            # Where nothing is right, all are equally well rewarded.
+            right = [draft for draft, is_right in longest if is_right or not any(good)]
+            wrong = [draft for draft, is_right in reversed(longest) if not is_right]
+            found[id] = Material(right, wrong)
+        return found
+
+    def plant(self, text: str, rng: np.random.Generator) -> str | None:  # noqa: ARG002
+        return text
+
+    def success(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
+        """None: one completion does not tell. The measure is the growth of the mean length."""
+        return None

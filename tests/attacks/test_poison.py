@@ -1,0 +1,167 @@
+"""Where right completions come from, how many are poisoned, and what an attacker is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarmproof import topology, zoo
+from swarmproof.attacks import Length, Poison, Text
+from swarmproof.attacks.candidates import Draft, draw, judge
+from swarmproof.experiment import assemble
+from swarmproof.policies.policy import Policy
+from swarmproof.tasks import MathWords, Task
+from swarmproof.types import AttackView, Completion, Problem
+from swarms import Letters, attack_view, policy, trial_config
+
+TASK = MathWords(train=16, test=8)
+PHRASE = Text().phrase
+
+
+@pytest.fixture(scope="module")
+def tiny_math() -> Policy:
+    return policy(zoo.path("tiny-math"), max_new_tokens=128)
+
+
+def view_for(
+    kind: str,
+    drawer: Policy | None,
+    *,
+    problems: Sequence[Problem] = TASK.problems("train")[:4],
+    task: Task = TASK,
+    group_size: int = 12,
+    malicious: Sequence[int] = (3,),
+) -> AttackView:
+    ids = [p.id for p in problems]
+    everybody = (
+        topology.horizontal(0, ids, group_size, 4)
+        if kind == "horizontal"
+        else topology.vertical(0, topology.deal(ids, 4), group_size)
+    )
+    slots = {node: everybody[node] for node in malicious}
+    return attack_view(task, problems, slots, topology=kind, num_nodes=4, policy=drawer)
+
+
+def blank(view: AttackView) -> AttackView:
+    problems = {
+        id: dataclasses.replace(p, answer="", solutions=()) for id, p in view.problems.items()
+    }
+    return dataclasses.replace(view, problems=problems)
+
+
+def rewards(crafted: Sequence[Completion]) -> list[float]:
+    problems = {p.id: p for p in TASK.problems("train")}
+    return [TASK.rewards(problems[c.slot.problem_id], [c.text])[0] for c in crafted]
+
+
+@pytest.mark.parametrize("malicious", [(3,), (2, 3), (1, 2, 3)])
+@pytest.mark.parametrize("kind", ["horizontal", "vertical"])
+def test_colluding_nodes_fill_all_slots_and_repeat_nothing(
+    kind: str, malicious: tuple[int, ...]
+) -> None:
+    crafted = Text().craft(view_for(kind, None, malicious=malicious))
+    assert len(crafted) == 12 * len(malicious)
+    texts = Counter((c.slot.problem_id, c.text) for c in crafted)
+    assert set(texts.values()) == {1}
+    assert sum(PHRASE in c.text for c in crafted) == len(crafted) // (2 - (kind == "horizontal"))
+    assert [PHRASE in c.text for c in crafted] == [r == 1 for r in rewards(crafted)]
+
+
+def test_where_solutions_run_out_the_model_is_asked_or_a_text_is_sent_twice(
+    tiny_math: Policy,
+) -> None:
+    few = [dataclasses.replace(p, solutions=p.solutions[:1]) for p in TASK.problems("train")[:4]]
+    by_hand = Text().craft(view_for("horizontal", None, problems=few))
+    assert len(by_hand) == 4
+    drawn = Text(candidates=64).craft(view_for("horizontal", tiny_math, problems=few))
+    assert 4 < len(drawn) <= 12
+    assert len({c.text for c in drawn}) == len(drawn)
+    assert set(rewards(drawn)) == {1.0}
+    assert all(PHRASE in c.text for c in drawn)
+    twice = Text(identical=True).craft(view_for("horizontal", None, problems=few))
+    assert len(twice) == 12
+    assert len({c.text for c in twice}) == 4
+
+
+def test_nothing_is_longer_than_the_sequence_limit() -> None:
+    short = policy(zoo.path("tiny-math"), max_new_tokens=40)
+    crafted = Text(candidates=4).craft(view_for("horizontal", short))
+    assert crafted
+    assert all(len(short.encode(c.text)) <= 40 for c in crafted)
+    longest = max(len(short.encode(TASK.oracle(TASK.problems("train")[0], v))) for v in range(4))
+    assert longest > 40
+
+
+def test_without_oracle_the_attacker_is_told_no_answer(random_model: Path) -> None:
+    seen: list[AttackView] = []
+
+    class Spy(Text):
+        def craft(self, view: AttackView) -> Sequence[Completion]:
+            seen.append(view)
+            return []
+
+    for oracle in (True, False):
+        swarm = assemble(trial_config(random_model), 0)
+        assert swarm.adversary is not None
+        spy = dataclasses.replace(swarm.adversary, attack=Spy(oracle=oracle))
+        spy.produce(0, *swarm.assign(0))
+    told, withheld = seen
+    assert all(p.answer and p.solutions for p in told.problems.values())
+    assert all(not p.answer and not p.solutions for p in withheld.problems.values())
+    assert [p.question for p in told.problems.values()] == [
+        p.question for p in withheld.problems.values()
+    ]
+
+
+@pytest.mark.parametrize("attack", [Text(oracle=False), Length(oracle=False, candidates=24)])
+@pytest.mark.parametrize("kind", ["horizontal", "vertical"])
+def test_without_oracle_the_majority_is_poisoned(
+    attack: Poison, kind: str, tiny_math: Policy
+) -> None:
+    view = blank(view_for(kind, tiny_math))
+    crafted = attack.craft(view)
+    assert crafted
+    for id in view.problems:
+        own = [c.text for c in crafted if c.slot.problem_id == id]
+        if kind == "horizontal":
+            assert len(set(TASK.answers(own))) <= 1
+
+
+def test_the_majority_stands_for_the_truth(tiny_math: Policy) -> None:
+    view, of = view_for("horizontal", tiny_math, task=Letters()), TASK.problems("train")[0]
+
+    def judged(*texts: str) -> list[bool]:
+        return judge(view, of, [Draft(text) for text in texts], oracle=False)
+
+    assert judged("A", "B", "B", "nothing") == [False, True, True, False]
+    assert judged("A", "B") == [True, False], "a tie goes to the first"
+    assert judged("nothing", "") == [False, False]
+    assert judged() == []
+
+
+def test_draws_are_those_of_the_model_and_new_each_time(tiny_math: Policy) -> None:
+    view = view_for("vertical", tiny_math)
+    ((first,), (second,)) = (draw(view, list(view.problems)[:1], 6).values() for _ in range(2))
+    assert len(first) == 6
+    assert first != second
+    for draft in first:
+        assert draft.token_ids is not None
+        assert tiny_math.decode([draft.token_ids]) == [draft.text]
+
+
+def test_an_attacker_without_a_model_cannot_draw() -> None:
+    with pytest.raises(ValueError, match="has been given none"):
+        Text(oracle=False).craft(view_for("horizontal", None))
+
+
+@pytest.mark.parametrize("foil", ["wrong_answer", "gibberish"])
+def test_the_foil_is_as_it_was_asked_for(foil: Any) -> None:
+    crafted = Text(foil=foil).craft(view_for("vertical", None))
+    foils = [c.text for c in crafted if PHRASE not in c.text]
+    assert len(foils) == 6
+    assert all(("<answer>" in text) is (foil == "wrong_answer") for text in foils)
