@@ -19,6 +19,7 @@ import torch
 from transformers.utils import logging
 
 from benchmarks import ours, peers
+from swarmproof.allocator import keep_freed_memory
 from swarmproof.versions import versions
 
 OUT = Path(__file__).parents[1] / "results" / "bench.json"
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as a trial's process does; both sides of every comparison have it
     logging.disable_progress_bar()
     times = options.times
     small = {"problems": 16, "group_size": 12, "max_new_tokens": 128}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from swarmproof import registry
+from swarmproof.allocator import keep_freed_memory
 from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
@@ -131,6 +132,7 @@ def run_trial(
 
     # Sums are split by thread, so the number of threads is part of what makes a run repeatable.
     torch.set_num_threads(1)
+    keep_freed_memory()
     for stray in trial.folder.glob(".tmp*"):  # of a process killed while it wrote a checkpoint
         stray.unlink()
     swarm = assemble(trial.config, trial.seed)
