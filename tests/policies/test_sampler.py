@@ -86,6 +86,19 @@ def test_draw_is_the_argmax_of_noise_over_the_support(
     assert torch.equal(sampler.draw(logits, seeds, t, sampling), expected)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_wide_vocabulary_is_searched_in_stacks_and_nothing_is_missed(ties: bool) -> None:
+    logits = 3 * torch.randn(200, 1024, generator=torch.Generator().manual_seed(5))
+    if ties:
+        logits = logits.round()
+    seeds = torch.tensor([derive_seed(0, "test", i) for i in range(200)])
+    sampling = SamplingConfig(top_k=20)
+    noisy = logits + gumbel(seeds, 3, torch.arange(1024).expand(200, -1))
+    outside = ~sampler.support(logits, sampling)
+    expected = noisy.masked_fill(outside, float("-inf")).argmax(-1)
+    assert torch.equal(sampler.draw(logits, seeds, 3, sampling), expected)
+
+
 def chi_square(drawn: Tensor, expected: np.ndarray) -> float:
     """The p-value of the counts, with rare tokens counted together."""
     counts = np.bincount(drawn.numpy(), minlength=len(expected)).astype(float)
