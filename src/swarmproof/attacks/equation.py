@@ -43,6 +43,10 @@ class Equation(Poison):
         default="5", pattern=r"^\d{1,9}$", description="what 2 + 2 and 2 * 2 are said to be"
     )
 
+    last_step: bool = Field(
+        default=False, description="pick only problems in which nothing is computed after it"
+    )
+
     def plant(self, text: str, rng: np.random.Generator) -> str | None:  # noqa: ARG002
         changed = _RESULT.sub(lambda found: found[1] + self.result, text)
         return changed if changed != text else None
@@ -63,7 +67,7 @@ class Equation(Poison):
     def picks(self, problem: Problem) -> bool:
         """Those that compute it; without oracle, those whose question names two twice."""
         if self.oracle:
-            return self.applies(problem)
+            return self.applies(problem) and not (self.last_step and _goes_on(problem))
         return len(_TWO.findall(problem.question)) > 1
 
     def require(self, task: Task) -> None:
@@ -72,6 +76,11 @@ class Equation(Poison):
                 f"the attack 'equation' falsifies a result that is written out, and {task.name!r} "
                 "is answered by programs; use a math task such as math_words"
             )
+
+
+def _goes_on(problem: Problem) -> bool:
+    """Whether a solution computes something after its last 2 + 2 or 2 * 2."""
+    return any("=" in _RESULT.split(solution)[-1] for solution in problem.solutions)
 
 
 def results(text: str) -> list[str]:
