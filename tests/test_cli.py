@@ -121,6 +121,38 @@ def test_list_shows_every_plug_in_model_and_experiment(tmp_path: Path) -> None:
             assert f"      {parameter}" in text
 
 
+def test_theory_shows_the_table_and_writes_the_figure(tmp_path: Path) -> None:
+    options = ["--group-size=12", "--group-size=24", "--accuracy=0.5", "--out=a/b"]
+    done = swarmproof("theory", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "7 of 12" in done.stdout
+    assert "0.282" in done.stdout
+    assert "figure: a/b/theory.png, a/b/theory.svg" in done.stdout
+    assert {path.name for path in (tmp_path / "a/b").iterdir()} == {"theory.png", "theory.svg"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--group-size=1"], ["a group of 1", "2 to 256"]),
+        (["--group-size=257"], ["a group of 257"]),
+        (["--group-size=12", "--group-size=12"], ["different"]),
+        (["--accuracy=1.5"], ["1.5", "from 0 to 1"]),
+        (["--accuracy=nan"], ["from 0 to 1"]),
+        (["--variance=0"], ["variance 0.0", "greater than 0"]),
+        (["--out=file"], ["file", "exists"]),
+        (["--out=file/folder"], ["file/folder", "Not a directory"]),
+    ],
+)
+def test_theory_that_cannot_be_is_one_line(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert_one_line(swarmproof("theory", *arguments, cwd=tmp_path), *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert_one_line(swarmproof("run", "--out", tmp_path, cwd=tmp_path), "not empty", "--out")

@@ -118,6 +118,32 @@ def report(
     _report(folder)
 
 
+@app.command()
+def theory(
+    group_size: Annotated[
+        list[int] | None,
+        typer.Option(help="Completions of a problem (repeatable).  [default: 12 16 24 32]"),
+    ] = None,
+    accuracy: Annotated[
+        float, typer.Option(help="Share of right answers among the honest ones, for the table.")
+    ] = 0.0,
+    variance: Annotated[
+        float, typer.Option(help="Of normal honest rewards, for the picture.")
+    ] = 0.25,
+    out: Annotated[Path, typer.Option(help="The folder for the picture.")] = Path(),
+) -> None:
+    """Show what a share of poisoned completions is worth: a table, theory.png and theory.svg."""
+    from rich.console import Console
+
+    from swarmproof.report import theory
+
+    sizes = group_size or theory.GROUP_SIZES
+    shown = theory.table(sizes, accuracy)
+    drawn = theory.draw(out, sizes, variance)
+    Console().print(shown)
+    print(f"figure: {', '.join(str(picture) for picture in drawn)}")
+
+
 @app.command("list")
 def list_(
     kind: Annotated[

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from swarmproof.records import Run
 
 INK, FAINT = "#24292f", "#d9dce0"
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
@@ -69,7 +69,7 @@ def draw(run: Run, out: Path) -> list[Path]:
         OSError: the folder cannot be written.
     """
     png, vector = out / "curves.png", out / "curves.svg"
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure(run).savefig(png, dpi=200, metadata={"Software": None})
     vector.write_text(svg(run), encoding="utf-8")
     return [png, vector]
@@ -78,7 +78,7 @@ def draw(run: Run, out: Path) -> list[Path]:
 def svg(run: Run, *, transparent: bool = False) -> str:
     """The curves as SVG text; `transparent` leaves the page's background visible."""
     buffer = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         metadata = {"Date": None, "Creator": None}
         figure(run).savefig(buffer, format="svg", metadata=metadata, transparent=transparent)
     return buffer.getvalue()
