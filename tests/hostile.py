@@ -103,6 +103,16 @@ PROCESSES = {
     "exec a shell": "import os\nos.execv('/bin/sh', ['sh', '-c', 'echo 1'])",
     "thread bomb": "import threading\n"
     "while True: threading.Thread(target=threading.Event().wait).start()",
+    "threads with small stacks": "import threading\nthreading.stack_size(2**15)\n"
+    "wait = threading.Event().wait\ntry:\n    while True: threading.Thread(target=wait).start()\n"
+    "except RuntimeError: wait()",
+    "exec itself": "import os, sys\nos.execv(sys.executable, [sys.executable, '/program.py'])",
+    "raw clone": "import ctypes\nassert ctypes.CDLL(None).syscall(56, 17, 0, 0, 0, 0) >= 0",
+    "raw ring": "import ctypes\nassert ctypes.CDLL(None).syscall(425, 1, 0) >= 0",
+    "32-bit numbering": "import ctypes\nassert ctypes.CDLL(None).syscall(2**30 + 57) >= 0",
+    "signal to the first process": "import ctypes\n"
+    "while ctypes.CDLL(None).syscall(234, 1, 1, 9) == 0: pass\n1 / 0",
+    "type into the terminal": "import fcntl\nfor fd in range(3): fcntl.ioctl(fd, 0x5412, b'x')",
     "socket": "import socket\nsocket.create_connection(('1.1.1.1', 80), 1)",
     "listen": "import socket\ns = socket.socket()\ns.bind(('', 0))\ns.listen()\ns.accept()",
     "unix socket": "import socket\nsocket.socket(socket.AF_UNIX).connect('/run/docker.sock')",
@@ -123,6 +133,48 @@ BOMBS = {
     "long line": f"print('{ANSWER}' * 10**8)",
     "endless white space": f"print({ANSWER})\nwhile True: print(' ' * 1000)",
     "sleep": "import time\ntime.sleep(10**6)",
+    "wait for a lock of its own": "import _thread\nlock = _thread.allocate_lock()\n"
+    "lock.acquire()\nlock.acquire()",
+    "wait for an empty pipe": "import os\nos.read(os.pipe()[0], 1)",
+    "wait for a file lock": "import fcntl, struct\n"
+    "lock = struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0)\n"
+    "files = [open('/tmp/x', 'w') for _ in range(2)]\n"
+    "for file in files: fcntl.fcntl(file, fcntl.F_OFD_SETLKW, lock)",
+    "wait for ever, asynchronously": "import asyncio\nasync def f():\n"
+    "    while True: await asyncio.sleep(0)\nasyncio.run(f())",
+    "endless output of nothing": "while True: print(end='')",
+    "endless error stream": "import sys\nwhile True: print('x' * 1000, file=sys.stderr)",
+    "output that does not wait": "import os\nos.set_blocking(1, False)\n"
+    "while True: os.write(1, b'1')",
+    "files without end": "i = 0\nwhile True:\n    open(f'/tmp/{i}', 'w').close()\n    i += 1",
+    "folders without end": "import os\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')",
+    # A list of 60 names that stands for one of 2**60 ones.
+    "folded list": "x = [1]\nfor _ in range(60): x = [x, x]\nprint(x)",
+    "folded equality": "x, y = [1], [1]\nfor _ in range(60): x, y = [x, x], [y, y]\nprint(x == y)",
+    "folded order": "x, y = (1,), (1,)\nfor _ in range(60): x, y = (x, x), (y, y)\n"
+    "print(sorted([x, y, x]))",
+    "folded JSON": "import json\nx = [1]\nfor _ in range(60): x = [x, x]\nprint(json.dumps(x))",
+    "deep JSON": "import json\nprint(json.loads('[' * 10**6))",
+    "equal to itself for ever": "x, y = [], []\nx.append(x)\ny.append(y)\nprint(x == y)",
+    "text that multiplies itself": "s = 'x' * 10**6\nprint(len(s.replace('x', s)))",
+    "pattern that multiplies itself": "import re\ns = 'x' * 10**6\nprint(len(re.sub('', s, s)))",
+    "large root": "import math\nprint(math.isqrt(10**10**6))",
+    "large common divisor": "import math\nprint(math.gcd(3**10**6, 7**10**6))",
+    "growing fraction": "from fractions import Fraction\nx = Fraction(1, 3)\n"
+    "while True: x = x * x + 1",
+    "list that grows under the loop": "x = [1]\nfor i in x: x.append(i)",
+    "list put into itself": "x = [0] * 10**6\nwhile True: x[1:1] = x",
+    "search without end": "import itertools\nprint(-1 in itertools.count())",
+    "tower of iterators": "x = [1]\nfor _ in range(10**6): x = map(int, x)\nprint(list(x))",
+    "chain of exceptions": "def f(n):\n    try: raise ValueError(n)\n"
+    "    except ValueError: f(n + 1)\nf(0)",
+    "exception whose text never ends": "class E(Exception):\n    def __str__(self):\n"
+    "        while True: pass\nraise E",
+    "large exception": "raise ValueError('x' * 10**7)",
+    "finaliser that never ends": "class D:\n    def __del__(self):\n        while True: pass\n"
+    "D()\nprint(1)",
+    "nested functions": "\n".join(" " * i + "def f():" for i in range(180)) + " pass",
+    "nested f-strings": "f'" + '{f"' * 100,
     "wait for input": "import sys\nsys.stdin.read()\nwhile True: pass",
     "memory": "x = []\nwhile True: x.append('x' * 10**6)",
     "large list": "x = [0] * 10**11",
@@ -201,6 +253,16 @@ INTERPRETER = {
     "code object": "f = lambda: 0\nf.__code__ = f.__code__.replace(co_code=b'\\xff' * 100)\nf()",
     "pickle": "import pickle\npickle.loads(b\"cos\\nsystem\\n(S'id'\\ntR.\")\n1 / 0",
     "debugger": "breakpoint()",
+    "descriptors that were left open": "import os\nfor fd in range(3, 64):\n"
+    "    try: print(fd, os.fstat(fd))\n    except OSError: pass\n1 / 0",
+    "sandbox overwritten": "open('/inside.py', 'w').write('print(1)')",
+    "limits of the first process": "import resource\n"
+    "print(resource.prlimit(1, resource.RLIMIT_CPU, (1, 1)))\n1 / 0",
+    "imports without end": "while True:\n    try: import nothing\n    except BaseException: pass",
+    "served imports without end": "while True:\n    try: import calc\n"
+    "    except BaseException: pass",
+    "dump from a thread": "import faulthandler\n"
+    "faulthandler.dump_traceback_later(1, repeat=True)\nwhile True: pass",
 }
 
 PROGRAMS: dict[str, str] = {

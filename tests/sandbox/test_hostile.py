@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hostile import ANSWER, MARK, PROGRAMS
-from swarmproof.sandbox import CPython, Monty, Sandbox
+from swarmproof.sandbox import CPython, Monty, Result, Sandbox
+from swarmproof.sandbox.cpython import WAIT_FACTOR
+from swarmproof.sandbox.monty import GRACE
 from swarmproof.tasks import CodeWords
 from swarmproof.tasks.programs import CodeTask, wrap
 from swarmproof.types import Problem
@@ -26,41 +29,75 @@ def task(name: str) -> CodeTask:
     return CodeWords(train=1, test=1, sandbox=Monty() if name == "monty" else shut_in)
 
 
-@pytest.fixture(scope="module", params=["monty", "cpython"])
-def scored(request: pytest.FixtureRequest) -> tuple[CodeTask, dict[str, float]]:
-    """The rewards of all of them, sent as one group, and the task that gave them."""
-    built = task(request.param)
-    try:
-        built.sandbox.require()
-    except ValueError as error:
-        pytest.skip(str(error))
-    started = time.monotonic()
-    rewards = built.rewards(PROBLEM, [wrap(program) for program in PROGRAMS.values()])
-    # Far more than it takes, even on a busy machine; endless would be endless.
-    assert time.monotonic() - started < 300
-    return built, dict(zip(PROGRAMS, rewards, strict=True))
-
-
 def test_there_are_enough() -> None:
     assert len(set(PROGRAMS.values())) == len(PROGRAMS) >= 60
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_it_earns_nothing(scored: tuple[CodeTask, dict[str, float]], name: str) -> None:
-    assert scored[1][name] == 0.0
-
-
-def test_the_next_honest_program_earns_the_reward(
-    scored: tuple[CodeTask, dict[str, float]],
+# One test for all, so that the workers of pytest do not each run all programs for their share.
+@pytest.mark.parametrize("name", ["monty", "cpython"])
+def test_all_earn_nothing_end_in_time_and_leave_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert scored[0].rewards(PROBLEM, [HONEST, wrap("print(1)")]) == [1.0, 0.0]
+    built = task(name)
+    sandbox = built.sandbox
+    require(sandbox)
+    seconds = stop_watch(monkeypatch, type(sandbox))
+    rewards = built.rewards(PROBLEM, [wrap(program) for program in PROGRAMS.values()])
 
+    earned = [name for name, reward in zip(PROGRAMS, rewards, strict=True) if reward]
+    assert not earned
+    ran = {name: seconds[text] for name, text in PROGRAMS.items() if text in seconds}
+    assert len(ran) > 0.9 * len(PROGRAMS)  # the others are refused as they are
+    limit = sandbox.seconds + GRACE if isinstance(sandbox, Monty) else WAIT_FACTOR
+    # A busy machine may take a while to start and end a process; endless would be endless.
+    assert not {name: time for name, time in ran.items() if time > limit + 5}
+    if isinstance(sandbox, CPython):
+        # Waiting takes no CPU time, so the limit would let it take far more of ours. None but the
+        # file lock waits; a busy machine may give some others less than a fifth of a core.
+        assert len([name for name, time in ran.items() if time >= WAIT_FACTOR]) < 10, ran
 
-def test_no_process_and_no_file_is_left(scored: tuple[CodeTask, dict[str, float]]) -> None:
-    assert scored
+    assert built.rewards(PROBLEM, [HONEST, wrap("print(1)")]) == [1.0, 0.0]
     assert not shut_in_processes()
     for folder in (Path("/tmp"), Path("/dev/shm"), Path.cwd()):
         assert not [path for path in folder.glob(f"{MARK}*") if path.exists()]
+
+
+WAITS = ["import _thread\nlock = _thread.allocate_lock()\nlock.acquire()\nlock.acquire()",
+         "import os\nos.read(os.pipe()[0], 1)",
+         "import threading\nthreading.Thread(target=threading.Event().wait).start()",
+         "import threading\nthreading.Event().wait(100)", "import queue\nqueue.Queue().get()",
+         "import time\ntime.sleep(100)", "import signal\nsignal.pause()", "input()",
+         "import select\nselect.select([], [], [], 100)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", WAITS)
+def test_what_would_wait_ends_at_once(program: str) -> None:
+    patient = CPython(seconds=100, packages=())
+    require(patient)
+    (result,) = patient.run([program])
+    assert not result.stdout
+    assert "out of time" not in result.failure
+
+
+def stop_watch(monkeypatch: pytest.MonkeyPatch, kind: Any) -> dict[str, float]:
+    """The seconds that each program takes from now on, by its text."""
+    run, seconds = kind._run, {}
+
+    def timed(*arguments: Any) -> Result:
+        started = time.monotonic()
+        result: Result = run(*arguments)
+        seconds[arguments[-2]] = time.monotonic() - started
+        return result
+
+    monkeypatch.setattr(kind, "_run", timed)
+    return seconds
+
+
+def require(sandbox: Sandbox) -> None:
+    try:
+        sandbox.require()
+    except ValueError as error:
+        pytest.skip(str(error))
 
 
 def test_honest_programs_among_hostile_ones_keep_their_reward() -> None:
@@ -71,11 +108,7 @@ def test_honest_programs_among_hostile_ones_keep_their_reward() -> None:
 
 @pytest.mark.parametrize("sandbox", [Monty(), CPython(seconds=1)])
 def test_a_program_sees_nothing_of_the_one_before(sandbox: Sandbox) -> None:
-    if isinstance(sandbox, CPython):
-        try:
-            sandbox.require()
-        except ValueError as error:
-            pytest.skip(str(error))
+    require(sandbox)
     for _ in range(6):  # more than there are workers
         sandbox.run(["import calc\nx = 1\ncalc.addition = print"], {"calc": "addition = 1"})
     reads = ["print(x)", "import calc\nprint(calc)", "print(len([]))"]

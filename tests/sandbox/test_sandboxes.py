@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -145,6 +146,47 @@ def test_workers_end_with_their_process(end: str) -> None:
     while any(is_running(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(is_running(pid) for pid in workers)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="reads processes from /proc")
+def test_a_shut_in_program_ends_with_the_process_that_runs_it() -> None:
+    memory_mb = 701 + os.getpid() % 1000  # by which it is known among those of other tests
+    patient = CPython(seconds=100, memory_mb=memory_mb, packages=())
+    try:
+        patient.require()
+    except ValueError as error:
+        pytest.skip(str(error))
+    script = (
+        "from swarmproof.sandbox import CPython\n"
+        f"CPython(seconds=100, memory_mb={memory_mb}, packages=()).run(['while True: pass'])"
+    )
+    trainer = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        wait_until(lambda: len(shut_in(memory_mb)) >= 2)  # bubblewrap and Python
+    finally:
+        trainer.kill()
+        trainer.wait()
+    wait_until(lambda: not shut_in(memory_mb))
+
+
+def shut_in(memory_mb: int) -> list[str]:
+    """Processes of the cpython sandbox with this limit."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended meanwhile
+        if b"/inside.py" in command and str(memory_mb * 2**20).encode() in command:
+            found.append(folder.name)
+    return found
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def is_running(pid: str) -> bool:

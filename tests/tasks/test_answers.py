@@ -1,5 +1,9 @@
 """The parser of answers: what counts as an answer, and that no text makes it raise."""
 
+from __future__ import annotations
+
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +76,30 @@ def test_no_text_makes_it_raise_and_canonical_is_idempotent(text: str) -> None:
     assert score("7", [text]) in ([0.0], [1.0])
     for answer in (canonical(text), extract(text)):
         assert answer is None or canonical(answer) == answer
+
+
+# The format, told a second time.
+FORMAT = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTALL)
+
+
+@given(st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join)), st.booleans())
+def test_a_reward_means_the_right_answer_in_the_right_place(text: str, right_format: bool) -> None:
+    completion = wrap(text, "7") if right_format else text
+    if score("7", [completion]) == [1.0]:
+        match = FORMAT.fullmatch(completion)
+        assert match is not None
+        assert canonical(match[2]) == "7"
+        assert not any(tag in match[1] + match[2] for tag in TAGS)
+    else:
+        assert not right_format or any(tag in text for tag in TAGS)
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_right_completion_with_text_around_its_blocks_earns_nothing(
+    before: str, between: str, after: str
+) -> None:
+    completion = f"{before}<think>a</think>{between}<answer>7</answer>{after}"
+    assert score("7", [completion]) == [float(not (before + between + after).strip())]
 
 
 @given(st.integers(-(10**20), 10**20), st.text(st.characters(exclude_characters="<")))

@@ -6,9 +6,10 @@ dies with it, no environment, no capability, a list of allowed system calls (`se
 memory and CPU (`inside`). What a program leaves behind ends with its name space.
 
 Time. `seconds` is CPU time, which load does not change, counted by the kernel in whole seconds.
-There is no sleep; what waits all the same, for a lock, is ended after `WAIT_FACTOR` times as many
-seconds of wall time, and so is what gets less than that share of a core. The clock and unseeded
-`random` are real here, so programs that use them are not reproducible.
+There is no sleep, no pipe and no thread; what waits all the same, for a lock on a file, is ended
+after `WAIT_FACTOR` times as many seconds of wall time, and so is what gets less than that share of
+a core. The clock and unseeded `random` are real here, so programs that use them are not
+reproducible.
 Source: https://github.com/containers/bubblewrap.
 """
 

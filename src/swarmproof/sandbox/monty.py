@@ -9,8 +9,9 @@ Time. The interpreter counts no instructions; its limit is wall time in which th
 executing. A program that is honest needs a thousandth of the default, so only a machine that stands
 still for a quarter of a second can fail it; and those that ran out of time get a second go, alone,
 the first `SECOND_GOES` of each call. More would let a peer who sends endless loops double the bill.
-A single operation that does not look at the clock is killed a second after the limit, with its
-worker, and gets no second go.
+A single operation that does not look at the clock is killed half a second after the limit, with its
+worker, and gets no second go. So a call costs at most three quarters of a second for each program,
+shared between the workers: what bounds the time that hostile programs can take from honest nodes.
 Source: https://github.com/pydantic/monty.
 """
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 SECOND_GOES = 2
 OUT_OF_TIME = "out of time"
 
+GRACE = 0.5  # seconds after the limit until a worker is killed
 _MAX_WORKERS = 4
 _SESSIONS_PER_WORKER = 1000  # then a fresh worker, so that nothing piles up in one
 _MAX_SUSPENSIONS = 64  # imports and refused system calls
@@ -176,6 +178,7 @@ def _pool() -> _Pool:
                 min_processes=workers,
                 max_processes=workers,
                 max_checkouts_per_worker=_SESSIONS_PER_WORKER,
+                feed_duration_limit_grace=GRACE,
             )
             monty.__enter__()
             pool = _pools[os.getpid()] = _Pool(monty, ThreadPoolExecutor(workers, "monty"))
