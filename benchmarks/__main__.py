@@ -65,6 +65,13 @@ def against_itself(times: int, a: dict[str, Any], b: dict[str, Any]) -> dict[str
     return alternate(lambda i: ours.step(first, i)[0], lambda i: ours.step(second, i)[0], times)
 
 
+def programs_over_iteration(problems: int, group_size: int, times: int) -> dict[str, Any]:
+    """Time to reward that many programs in the default sandbox, over that of an iteration."""
+    swarm = ours.swarm(problems=problems, group_size=group_size, max_new_tokens=128)
+    sent = ours.programs(problems, group_size)
+    return alternate(lambda _: ours.reward(sent), lambda i: ours.step(swarm, i)[0], times)
+
+
 def throughput(times: int) -> dict[str, Any]:
     """Generated tokens a second, and what share of the measured matrix-product rate that uses."""
     swarm = ours.swarm(problems=32, group_size=12, max_new_tokens=128)
@@ -126,6 +133,7 @@ def main() -> None:
             small | {"logit": True, "every_group": False},
             small | {"every_group": False},
         ),
+        "rewards_code_share_32x12": lambda: programs_over_iteration(32, 12, 2 * times),
         "throughput_32x12": lambda: throughput(times),
     }
     results: dict[str, Any] = {

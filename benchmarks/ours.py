@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from swarmproof.config import TrialConfig
 from swarmproof.experiment import assemble
 from swarmproof.round import Swarm, play_round
-from swarmproof.tasks import MathWords
+from swarmproof.tasks import CodeWords, MathWords
+from swarmproof.tasks.programs import wrap
 from swarmproof.types import Problem
 
 # So small that the model, and so the work of an iteration, stays the same throughout.
@@ -72,3 +75,42 @@ def step(of: Swarm, round: int) -> tuple[float, dict[str, float], int]:
     (outcome,) = play_round(of, round)
     seconds = time.perf_counter() - start
     return seconds, dict(outcome.seconds), outcome.record.generated_tokens
+
+
+CODE = CodeWords()
+
+
+def programs(problems: int, group_size: int) -> list[tuple[Problem, list[str]]]:
+    """Completions as a half-trained model writes them: right programs, and one mistake in others.
+
+    All programs of a group differ, since equal ones would run once.
+    """
+    rng = Random("benchmarks/programs")
+    sent = []
+    for problem in CODE.problems("train")[:problems]:
+        texts = set(problem.solutions[:group_size])
+        while len(texts) < group_size:
+            texts.add(_mistaken(rng, rng.choice(problem.solutions)))
+        sent.append((problem, [wrap(text) for text in sorted(texts)]))
+    return sent
+
+
+def _mistaken(rng: Random, program: str) -> str:
+    """With another number, operator or name, or cut off: about half of these still run."""
+    numbers = [*re.finditer(r"\d+", program)]
+    at = rng.choice(numbers)
+    kinds = [
+        program[: at.start()] + str(rng.randrange(1, 1000)) + program[at.end() :],
+        re.sub(r" [-+*/]+ ", f" {rng.choice('+-*')} ", program, count=1),
+        program.replace("print(", f"print({rng.choice('abcde')}_", 1),
+        program[: rng.randrange(len(program) // 2, len(program))],
+    ]
+    return rng.choice(kinds)
+
+
+def reward(sent: Sequence[tuple[Problem, list[str]]]) -> float:
+    """Seconds to reward these completions, group by group as a round does."""
+    start = time.perf_counter()
+    for problem, completions in sent:
+        CODE.rewards(problem, completions)
+    return time.perf_counter() - start

@@ -72,7 +72,7 @@ WAITS = ["import _thread\nlock = _thread.allocate_lock()\nlock.acquire()\nlock.a
 
 @pytest.mark.parametrize("program", WAITS)
 def test_what_would_wait_ends_at_once(program: str) -> None:
-    patient = CPython(seconds=100, packages=())
+    patient = CPython(seconds=4, packages=())  # would wait for 20 s
     require(patient)
     (result,) = patient.run([program])
     assert not result.stdout
