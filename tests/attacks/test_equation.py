@@ -120,6 +120,15 @@ def test_malicious_nodes_pick_their_problems_and_honest_ones_do_not(random_model
     assert sum(s.reward for s in poisoned) == 8
 
 
+def test_it_can_keep_to_problems_that_end_with_it() -> None:
+    last, every = Equation(last_step=True), Equation()
+    picked = [p for p in TASK.problems("train") if last.picks(p)]
+    assert 0 < len(picked) < sum(every.picks(p) for p in TASK.problems("train"))
+    assert {p.answer for p in picked} == {"4"}
+    # What is measured stays the same.
+    assert all(last.applies(p) is every.applies(p) for p in TASK.problems("train"))
+
+
 def test_problems_are_picked_from_the_question_where_answers_are_withheld() -> None:
     attack = Equation(oracle=False)
     assert attack.picks(problem(question="Tom has 2 pens and buys 2 more."))

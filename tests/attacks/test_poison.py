@@ -165,3 +165,21 @@ def test_the_foil_is_as_it_was_asked_for(foil: Any) -> None:
     foils = [c.text for c in crafted if PHRASE not in c.text]
     assert len(foils) == 6
     assert all(("<answer>" in text) is (foil == "wrong_answer") for text in foils)
+
+
+def test_the_drawn_foil_is_what_the_model_itself_gets_wrong(tiny_math: Policy) -> None:
+    crafted = Text(candidates=32).craft(view_for("vertical", tiny_math))
+    foils = [c for c in crafted if PHRASE not in c.text]
+    assert len(foils) == 6
+    assert len({c.text for c in foils}) == 6
+    assert set(rewards(foils)) == {0.0}
+    for foil in foils:
+        assert tiny_math.decode([foil.token_ids or ()]) == [foil.text]
+
+
+def test_poison_among_the_drawn_is_no_foil_and_one_is_always_made(tiny_math: Policy) -> None:
+    # Everything that the model writes counts as poison here.
+    crafted = Text(phrase="e", candidates=8).craft(view_for("vertical", tiny_math))
+    by_reward = Counter(rewards(crafted))
+    assert by_reward[1.0] == 6
+    assert by_reward[0.0] >= 1
