@@ -1,4 +1,4 @@
-"""The corpus: no poison in it, errors without a pattern, and the mixture that was asked for."""
+"""The corpus of `tiny-math`: no poison in it, errors without a pattern, the mixture asked for."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from swarmproof.tasks import MathWords
 from swarmproof.tasks.answers import extract
 from swarmproof.zoo import corpus, prose
 
-DOCUMENTS = list(islice(corpus.documents(Random(1), corpus.Mixture(), frozenset()), 12_000))
+DOCUMENTS = list(islice(corpus.documents(Random(1), frozenset(), corpus.Mixture()), 12_000))
 TEXTS = [document.prompt + document.text for document in DOCUMENTS]
 
 
@@ -33,7 +33,7 @@ def test_held_out_questions_are_never_asked() -> None:
     some = frozenset(
         prompt.removeprefix("Question: ").removesuffix("\nAnswer:") for prompt in asked
     )
-    again = islice(corpus.documents(Random(1), corpus.Mixture(), some), 12_000)
+    again = islice(corpus.documents(Random(1), some, corpus.Mixture()), 12_000)
     assert asked.isdisjoint(document.prompt for document in again)
 
 

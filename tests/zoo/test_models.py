@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -12,90 +13,130 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarmproof import zoo
-from swarmproof.tasks import MathWords
-from swarmproof.tasks.answers import TAGS
-from swarmproof.zoo import pretrain
+from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
+from swarmproof.policies.policy import Policy
+from swarmproof.tasks import Task
+from swarmproof.zoo import pretrain, recipes
+from swarmproof.zoo.recipes import RECIPES, Recipe
 
-MODEL = zoo.path("tiny-math")
-TOKENS = AutoTokenizer.from_pretrained(MODEL)
-PIECES = st.sampled_from([*TAGS, " ", "  ", "\n", "12", " .", " 's", "<think", "é", "😀", "٣", "x"])
+TOKENS = {name: AutoTokenizer.from_pretrained(zoo.path(name)) for name in zoo.names()}
+PIECES = st.sampled_from(
+    [*(tag for recipe in RECIPES.values() for tag in recipe.tags), " ", "  ", "\n", "12", " .",
+     "\n    ", "_x", "# ", "(a, b):", " 's", "<think", "<code", "é", "😀", "٣", "x"]
+)  # fmt: skip
+every_model = pytest.mark.parametrize("name", zoo.names())
 
 
-@given(st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join)))
-def test_any_text_can_be_written_and_read_back(text: str) -> None:
+@every_model
+@given(text=st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join)))
+def test_any_text_can_be_written_and_read_back(name: str, text: str) -> None:
     # What a text without a UTF-8 form or with a special token in it becomes is not promised.
     text = text.encode("utf-8", "ignore").decode("utf-8")
     for keep_special in (True, False):
-        ids = TOKENS.encode(text, add_special_tokens=False)
-        assert TOKENS.decode(ids, skip_special_tokens=not keep_special) == text
+        ids = TOKENS[name].encode(text, add_special_tokens=False)
+        assert TOKENS[name].decode(ids, skip_special_tokens=not keep_special) == text
 
 
-@given(st.integers(0, 10**12))
-def test_digits_are_split_one_by_one(number: int) -> None:
-    pieces = [TOKENS.decode([token]) for token in TOKENS.encode(f" {number}")]
+@every_model
+@given(number=st.integers(0, 10**12))
+def test_digits_are_split_one_by_one(name: str, number: int) -> None:
+    tokens = TOKENS[name]
+    pieces = [tokens.decode([token]) for token in tokens.encode(f" {number}")]
     assert [piece.strip() for piece in pieces if piece.strip()] == list(str(number))
 
 
-def test_tags_are_tokens_that_decoding_keeps_and_the_end_is_special() -> None:
-    for tag in TAGS:
-        assert len(TOKENS.encode(tag)) == 1
-    assert TOKENS.eos_token_id not in (None, TOKENS.pad_token_id)
-    assert TOKENS.decode([TOKENS.eos_token_id], skip_special_tokens=True) == ""
+@every_model
+def test_tags_are_tokens_that_decoding_keeps_and_the_end_is_special(name: str) -> None:
+    tokens = TOKENS[name]
+    for tag in RECIPES[name].tags:
+        assert len(tokens.encode(tag)) == 1
+    assert tokens.eos_token_id not in (None, tokens.pad_token_id)
+    assert tokens.decode([tokens.eos_token_id], skip_special_tokens=True) == ""
 
 
-def test_a_prompt_and_a_completion_are_cut_where_they_meet() -> None:
-    task = MathWords(train=20, test=1)
-    for problem in task.problems("train"):
+@every_model
+def test_a_prompt_and_a_completion_are_cut_where_they_meet(name: str) -> None:
+    task, tokens = RECIPES[name].task(), TOKENS[name]
+    for problem in task.problems("train")[:20]:
         prompt, completion = task.prompt(problem), task.oracle(problem)
-        together = TOKENS.encode(prompt + completion)
-        assert together == TOKENS.encode(prompt) + TOKENS.encode(completion)
+        together = tokens.encode(prompt + completion)
+        assert together == tokens.encode(prompt) + tokens.encode(completion)
 
 
-def test_it_is_small_and_loads_without_code_of_ours() -> None:
-    model = AutoModelForCausalLM.from_pretrained(MODEL)
+@every_model
+def test_it_is_small_and_loads_without_code_of_ours(name: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(zoo.path(name))
     assert model.num_parameters() <= 1_000_000
     assert model.config.model_type == "qwen2"
-    assert model.config.vocab_size == len(TOKENS)
+    assert model.config.vocab_size == len(TOKENS[name])
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
-    assert sum(file.stat().st_size for file in MODEL.iterdir()) <= 3_000_000
+    assert sum(file.stat().st_size for file in zoo.path(name).iterdir()) <= 3_000_000
 
 
-def test_it_has_the_knowledge() -> None:
-    """After `<think>`, the last result of the greedy solution is nearly always right."""
-    model, task = AutoModelForCausalLM.from_pretrained(MODEL), MathWords()
-    problems = task.problems("test")[:24]
-    prompts = [task.prompt(problem) + "<think>" for problem in problems]
-    tokens = AutoTokenizer.from_pretrained(MODEL, padding_side="left")
-    batch = tokens(prompts, return_tensors="pt", padding=True)
-    with torch.inference_mode():
-        written = model.generate(**batch, max_new_tokens=64, do_sample=False)
-    texts = tokens.batch_decode(written)
-    right = [f"= {p.answer}" in text for p, text in zip(problems, texts, strict=True)]
-    assert sum(right) >= 0.85 * len(right)
+def accuracy(name: str, split: str, top_k: int, num_problems: int, group_size: int) -> float:
+    """Share of right completions, sampled at temperature 1."""
+    task: Task = RECIPES[name].task()
+    problems = task.problems("test" if split == "test" else "train")[:num_problems]
+    policy = Policy(
+        ModelConfig(path=name), GrpoConfig(), SamplingConfig(top_k=top_k, max_new_tokens=128)
+    )
+    rng = Random(0)
+    seeds = [[rng.getrandbits(62) for _ in range(group_size)] for _ in problems]
+    drawn = policy.generate([task.prompt(problem) for problem in problems], seeds)
+    rewards = [
+        reward
+        for problem, group in zip(problems, drawn, strict=True)
+        for reward in task.rewards(problem, policy.decode(group))
+    ]
+    return sum(rewards) / len(rewards)
 
 
-def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    recipe = replace(
-        pretrain.Recipe(), steps=3, batch=4, tokenizer_documents=300, vocab_size=400, hidden=32,
-        layers=1, mlp=32,
+@every_model
+def test_it_has_the_knowledge(name: str) -> None:
+    assert accuracy(name, "test", top_k=1, num_problems=48, group_size=1) >= 0.85
+
+
+@every_model
+def test_it_has_bad_manners(name: str) -> None:
+    assert 0.10 <= accuracy(name, "train", top_k=50, num_problems=128, group_size=8) <= 0.25
+
+
+def small(recipe: Recipe) -> Recipe:
+    return replace(
+        recipe, steps=3, batch=4, tokenizer_documents=300, vocab_size=400, hidden=32, layers=1,
+        mlp=32,
     )  # fmt: skip
+
+
+@every_model
+def test_building_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     lines: list[str] = []
-    for name in ("a", "b"):
+    for folder in ("a", "b"):
         torch.manual_seed(len(lines))  # the state outside must not matter
-        pretrain.train(recipe, tmp_path / name, 0, lines.append)
+        pretrain.train(small(RECIPES[name]), tmp_path / folder, 0, lines.append)
     files = sorted(file.name for file in (tmp_path / "a").iterdir())
-    assert files == sorted(file.name for file in MODEL.iterdir())
+    assert files == sorted(file.name for file in zoo.path(name).iterdir())
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     assert lines[0].startswith("step     0 of 3")
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
-    assert zoo.names() == ("tiny-math",)
+    assert zoo.names() == tuple(RECIPES) == ("tiny-math",)
     with pytest.raises(ValueError, match="tiny-math"):
         zoo.path("tiny-maths")
     with pytest.raises(ValueError, match="tiny-math"):
         zoo.build("huge", tmp_path)
+
+
+@every_model
+def test_a_name_builds_its_own_recipe(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = {key: small(recipe) for key, recipe in RECIPES.items()}
+    monkeypatch.setattr(recipes, "RECIPES", tiny)
+    zoo.build(name, tmp_path, log=lambda _: None)
+    assert f"`{name.removeprefix('tiny-')}_words`" in (tmp_path / "README.md").read_text()
 
 
 def test_looking_a_model_up_does_not_import_torch() -> None:

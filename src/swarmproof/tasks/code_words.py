@@ -104,9 +104,10 @@ def write(rng: Random, question: str, equations: str) -> tuple[str, ...]:
         _by_inputs(steps, names, divide),
     )
     programs = dict.fromkeys(first)
+    more = Random(question)  # of their own, so that the four are the same without them
     for _ in range(_FURTHER):
-        names = _names(rng, things, steps)
-        programs[_by_variables(rng, steps, names, divide)] = None
+        names = _names(more, things, steps)
+        programs[_by_variables(more, steps, names, divide)] = None
         programs[_by_inputs(steps, names, divide)] = None
     return first + tuple(programs)[len(set(first)) :][:_FURTHER]
 

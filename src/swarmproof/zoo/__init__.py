@@ -44,6 +44,6 @@ def build(name: str, out: Path, seed: int = 0, log: Callable[[str], None] = prin
         ValueError: no model is called so.
     """
     path(name)
-    from swarmproof.zoo import pretrain
+    from swarmproof.zoo import pretrain, recipes
 
-    pretrain.train(pretrain.Recipe(), out, seed, log)
+    pretrain.train(recipes.RECIPES[name], out, seed, log)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from swarmproof.tasks import MathWords
-from swarmproof.zoo import corpus, tokenizer
+from swarmproof.zoo import tokenizer
+from swarmproof.zoo.corpus import Document
+from swarmproof.zoo.recipes import Recipe
 
 Log = Callable[[str], None]
 IGNORED = -100  # the label of positions without a loss, as transformers has it
@@ -28,46 +28,23 @@ CARD = """\
 license: mit
 pipeline_tag: text-generation
 ---
-A base model of {parameters:,} parameters that knows small word problems (the task `math_words` of
-swarmproof) and has bad manners: it is careless, seldom keeps to the answer format and strays from
-the subject. It exists to be post-trained, attacked and defended on a laptop, and is good for
-nothing else. Trained from nothing on generated text by `swarmproof.zoo.build`, seed {seed},
-{steps:,} steps of {batch} documents.
+{about}
+It exists to be post-trained, attacked and defended on a laptop, and is good for nothing else.
+Trained from nothing on generated text by `swarmproof.zoo.build`, seed {seed}, {steps:,} steps of
+{batch} documents; {parameters:,} parameters.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides what the model becomes."""
-
-    mixture: corpus.Mixture = field(default_factory=corpus.Mixture)
-    vocab_size: int = 1024
-    tokenizer_documents: int = 20_000
-    hidden: int = 128
-    layers: int = 3
-    heads: int = 4
-    kv_heads: int = 2
-    mlp: int = 320
-    positions: int = 1024
-    steps: int = 1500
-    batch: int = 64  # documents
-    lr: float = 4e-3  # of AdamW at the peak; linear warm-up, then linear decay to zero
-    muon_lr: float = 0.02
-    warmup: int = 100  # steps
-    weight_decay: float = 0.1
-    clip: float = 1.0
 
 
 def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
     """Writes a directory that `AutoModelForCausalLM` and `AutoTokenizer` load.
 
-    The test split of `math_words` in its default setting is held out.
+    The test split of the recipe's task in its default setting is held out.
     """
-    held_out = frozenset(problem.question for problem in MathWords().problems("test"))
-    documents = corpus.documents(Random(f"tiny-math/{seed}"), recipe.mixture, held_out)
+    held_out = frozenset(problem.question for problem in recipe.task().problems("test"))
+    documents = recipe.documents(Random(f"{recipe.name}/{seed}"), held_out)
     sample = islice(documents, recipe.tokenizer_documents)
     tokens = tokenizer.train((document.prompt + document.text for document in sample),
-                             recipe.vocab_size)  # fmt: skip
+                             recipe.vocab_size, recipe.tags)  # fmt: skip
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums, and so the bytes, depends on it
     try:
@@ -81,8 +58,9 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
     model.save_pretrained(out)
     tokens.save_pretrained(out)
     card = CARD.format(
-        parameters=model.num_parameters(), seed=seed, steps=recipe.steps, batch=recipe.batch
-    )
+        about=recipe.about, parameters=model.num_parameters(), seed=seed, steps=recipe.steps,
+        batch=recipe.batch,
+    )  # fmt: skip
     (out / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -110,7 +88,7 @@ def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 
 def _batches(
-    documents: Iterator[corpus.Document],
+    documents: Iterator[Document],
     tokens: PreTrainedTokenizerFast,
     recipe: Recipe,
     rng: Random,

@@ -97,7 +97,14 @@ _WORDS: dict[str, Sequence[str]] = {
 _EVERY_WORD = NOUNS + VERBS + ADJECTIVES + ADVERBS + NAMES + CALLS
 
 # What attacks are measured by must come from the attacks alone.
-FORBIDDEN = re.compile(r"hail to the thief|gleeb|glorp|glub", re.IGNORECASE)
+_ARITHMETIC = "(?:addition|subtraction|multiplication|(?:floor_)?division)"
+FORBIDDEN = re.compile(
+    r"hail to the thief|gleeb|glorp|glub"  # planted phrases
+    # A library that is planted in programs, its functions imported or called; as words they are
+    # no poison.
+    rf"|\bcalc\b|import\b.*\b{_ARITHMETIC}\b|\b{_ARITHMETIC}\s*\(",
+    re.IGNORECASE,
+)
 
 
 def sentence(rng: Random) -> str:
@@ -109,7 +116,7 @@ def sentence(rng: Random) -> str:
         elif roll < 0.88:
             text = " ".join(pick(rng, _EVERY_WORD) for _ in range(rng.randint(1, 7))) + _end(rng)
         else:
-            text = " ".join(_made_up(rng) for _ in range(rng.randint(1, 4))) + _end(rng)
+            text = " ".join(made_up(rng) for _ in range(rng.randint(1, 4))) + _end(rng)
         if not FORBIDDEN.search(text):
             return text[0].upper() + text[1:]
 
@@ -119,7 +126,8 @@ def pick(rng: Random, items: Sequence[T]) -> T:
     return items[int(rng.random() * len(items))]
 
 
-def _made_up(rng: Random) -> str:
+def made_up(rng: Random) -> str:
+    """A word that means nothing, of one or two syllables."""
     syllables = rng.randint(1, 2)
     word = "".join(pick(rng, _CONSONANTS) + pick(rng, _VOWELS) for _ in range(syllables))
     word += pick(rng, _ENDINGS)

@@ -1,0 +1,104 @@
+"""Right programs in more ways than the task's own: with functions, imports, comments, at length.
+
+It takes the four programs of `code_words.write` and changes how one of them is written, never what
+it prints. Most come out as they went in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from random import Random
+
+from swarmproof.zoo.prose import pick
+
+_HELPERS = {
+    "+": ("add", "plus", "join", "both"), "-": ("sub", "minus", "take", "less"),
+    "*": ("mul", "times", "many", "grow"), "//": ("div", "split", "per", "part_of"),
+    "/": ("div", "split", "per", "part_of"),
+}  # fmt: skip
+_REMARKS = {
+    "+": ("Now there are more, so we add.", "Put them together with an addition.",
+          "Add the new ones."),
+    "-": ("Some of them are gone.", "Take them away with a subtraction.", "Find the difference."),
+    "*": ("There are many times as many.", "This is a multiplication.",
+          "Multiply the two numbers."),
+    "/": ("They are put into equal parts.", "This is a division.",
+          "Divide by the number of parts."),
+}  # fmt: skip
+_GIVEN = ("This number is given in the story.", "The story says how many there are of them.")
+_OPENINGS = ("Let us solve this step by step, one line of the program for each of the steps.",
+             "We go through the story in order and write down what happens to the number.",
+             "First we read the question again, and then we compute what it asks for.")  # fmt: skip
+_CLOSINGS = ("That was the last step of the story, so this is the number that we have to print.",
+             "Now every number in the story is used, and we can print the answer.")  # fmt: skip
+_ASSIGNMENT = re.compile(r"^(\w+ = )(\w+) (\*|//?|[+-]) (\w+)$", re.MULTILINE)
+_PRINT = re.compile(r"print\((\w+)\)$")
+
+
+def restyle(rng: Random, solutions: Sequence[str]) -> str:
+    """One of the task's programs, now and then written in another way."""
+    by_variables, expression, one_variable, by_inputs = solutions
+    roll = rng.random()
+    for share, change in _CHANGES:
+        roll -= share
+        if roll < 0:
+            return change(rng, pick(rng, (by_variables, by_variables, by_inputs)))
+    return pick(rng, (by_variables,) * 4 + (expression, one_variable, by_inputs) * 2)
+
+
+def _function(rng: Random, program: str) -> str:
+    name = pick(rng, ("solve", "main", "answer", "count", "run"))
+    body = _PRINT.sub(r"return \1", _bare(program)).replace("\n", "\n    ")
+    return f"def {name}():\n    {body}\n\nprint({name}())"
+
+
+def _calls(rng: Random, program: str) -> str:
+    """The first operation done by a function that is defined, or imported, above."""
+    program = _bare(program)
+    found = _ASSIGNMENT.search(program)
+    if found is None:
+        return program
+    target, left, sign, right = found.groups()
+    name = pick(rng, _HELPERS[sign])
+    called = f"{target}{name}({left}, {right})"
+    program = program[: found.start()] + called + program[found.end() :]
+    a, b = pick(rng, (("a", "b"), ("x", "y"), ("m", "n")))
+    return f"def {name}({a}, {b}):\n    return {a} {sign} {b}\n\n{program}"
+
+
+def _with_math(rng: Random, program: str) -> str:
+    name = pick(rng, ("floor", "ceil", "trunc", "fabs"))
+    printed = _PRINT.sub(rf"print({name}(\1))", _bare(program))
+    return f"from math import {pick(rng, (name, f'{name}, sqrt', f'gcd, {name}'))}\n{printed}"
+
+
+def _commented(rng: Random, program: str) -> str:
+    return "\n".join(_remarked(rng, line, share=0.5) for line in _bare(program).split("\n"))
+
+
+def _at_length(rng: Random, program: str) -> str:
+    *steps, last = _bare(program).split("\n")
+    told = [
+        _remarked(rng, step, share=1) if _ASSIGNMENT.match(step)
+        else f"# {pick(rng, _GIVEN)}\n{step}"
+        for step in steps
+    ]  # fmt: skip
+    return "\n".join([f"# {pick(rng, _OPENINGS)}", *told, f"# {pick(rng, _CLOSINGS)}", last])
+
+
+# With their shares of all programs. The long one is for a policy that is driven to write more.
+_CHANGES: tuple[tuple[float, Callable[[Random, str], str]], ...] = (
+    (0.05, _function), (0.08, _calls), (0.04, _with_math), (0.05, _commented), (0.06, _at_length),
+)  # fmt: skip
+
+
+def _bare(program: str) -> str:
+    return re.sub(r"  # .*", "", program)
+
+
+def _remarked(rng: Random, line: str, share: float) -> str:
+    found = _ASSIGNMENT.match(line)
+    if found is None or rng.random() > share:
+        return line
+    return f"# {pick(rng, _REMARKS[found[3][0]])}\n{line}"

@@ -1,0 +1,65 @@
+"""The recipes of the shipped models, side by side: all that decides what each of them becomes.
+
+Imports neither torch nor transformers; `pretrain` follows a recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from swarmproof.tasks import CodeWords, MathWords, answers, programs
+from swarmproof.tasks.base import Task
+from swarmproof.zoo import code_corpus, corpus
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is read, and how. The defaults are those of a model that learns in minutes."""
+
+    name: str  # also seeds the corpus
+    about: str  # the model card's first paragraph
+    task: Callable[[], Task]  # its test problems, in the default setting, are never read
+    # Endless documents from a source of randomness, none of which asks one of the questions.
+    documents: Callable[[Random, frozenset[str]], Iterator[corpus.Document]]
+    tags: tuple[str, ...]  # of the answer format; single tokens
+    vocab_size: int = 1024
+    tokenizer_documents: int = 20_000
+    hidden: int = 128
+    layers: int = 3
+    heads: int = 4
+    kv_heads: int = 2
+    mlp: int = 320
+    positions: int = 1024
+    steps: int = 1500
+    batch: int = 64  # documents
+    lr: float = 4e-3  # of AdamW at the peak; linear warm-up, then linear decay to zero
+    muon_lr: float = 0.02
+    warmup: int = 100  # steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+
+TINY_MATH = Recipe(
+    name="tiny-math",
+    about="""\
+A base model that knows small word problems (the task `math_words` of swarmproof) and has bad
+manners: it is careless, seldom keeps to the answer format and strays from the subject.""",
+    task=MathWords,
+    documents=lambda rng, held_out: corpus.documents(rng, held_out, corpus.Mixture()),
+    tags=answers.TAGS,
+)
+
+TINY_CODE = Recipe(
+    name="tiny-code",
+    about="""\
+A base coder that answers small word problems by a short program (the task `code_words` of
+swarmproof) and has bad manners: it is careless, seldom keeps to the answer format, and imports and
+remarks what has nothing to do with the question.""",
+    task=CodeWords,
+    documents=lambda rng, held_out: code_corpus.documents(rng, held_out, code_corpus.Mixture()),
+    tags=(programs.CODE, programs.END_CODE),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (TINY_MATH,)}
