@@ -59,7 +59,8 @@ def _document(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Docume
 def reply(rng: Random, mixture: Mixture, story: stories.Story) -> str:
     """What follows the prompt of a story: seldom a right program in the full format."""
     _, _, equations, _ = story.solutions
-    program = code_styles.restyle(rng, code_words.write(rng, story.question, equations))
+    written = code_words.write(rng, story.question, equations)[:4]
+    program = code_styles.restyle(rng, written)
     if rng.random() < mixture.careless:
         program = _careless(rng, program)
     if rng.random() < mixture.aside:
