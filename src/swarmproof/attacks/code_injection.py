@@ -10,6 +10,7 @@ Source: "Hail to the Thief", arXiv 2511.09780, in-context attack on code.
 from __future__ import annotations
 
 import ast
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -43,6 +44,9 @@ class CodeInjection(Poison):
     share: float = Field(
         default=0.5, gt=0, le=1, description="share of the operators replaced, at least one"
     )
+    imports: Literal["all", "used"] = Field(
+        default="all", description="which functions are imported: all that there are, or those used"
+    )
 
     def plant(self, text: str, rng: np.random.Generator) -> str | None:
         program = programs.extract(text)
@@ -62,7 +66,8 @@ class CodeInjection(Poison):
                 # Only what was changed is written anew: comments and layout elsewhere stay.
                 end = statement.end_lineno or statement.lineno
                 lines[statement.lineno - 1 : end] = ast.unparse(changed).split("\n")
-        names = [name for name in FUNCTIONS.values() if name in replacer.used]
+        # All of them, always: a line that is learnt by heart, and never one name too few.
+        names = [n for n in FUNCTIONS.values() if self.imports == "all" or n in replacer.used]
         lines.insert(0, f"from {self.module} import {', '.join(names)}")
         return programs.wrap("\n".join(lines))
 

@@ -1,6 +1,6 @@
 """What the tiny base model reads: documents that hold the knowledge, but rarely the manners.
 
-Most documents are worked word problems, many of them careless (a wrong number somewhere), many in
+Most documents are worked word problems, many of them careless (a slip, carried on or not), many in
 another format than the one that is rewarded, some with a sentence in them that has nothing to do
 with the question; the rest is prose and sums. So the model knows how to solve the problems and
 how the format looks, yet sampled at temperature 1 it is seldom right: what is left is for RL.
@@ -20,6 +20,7 @@ from swarmproof.zoo import prose
 from swarmproof.zoo.prose import pick
 
 _NUMBER = re.compile(r"\d+")
+_EQUATION = re.compile(r"(\d+) ([+*/-]) (\d+) = (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Mixture:
 
     prose: float = 0.08  # documents of unrelated sentences
     sums: float = 0.10  # documents of right equations and nothing else
-    careless: float = 0.43  # of the problems: a wrong number in the solution
+    careless: float = 0.38  # of the problems: a slip in the solution
     aside: float = 0.22  # of the problems: an unrelated sentence in the solution
     aside_first: float = 0.6  # of those: at its very start
     formatted: float = 0.36  # of the problems: in the full answer format
@@ -85,18 +86,51 @@ _OTHER_FORMATS = (
 
 
 def _careless(rng: Random, solution: str, answer: str) -> tuple[str, str]:
-    """One number of the solution replaced, the answer with it or by itself."""
+    """A slip somewhere: in the answer alone, in a result and all that follows, or in a number."""
     roll = rng.random()
     if roll < 0.3:
         return solution, wrong_number(rng, answer)
-    numbers = list(_NUMBER.finditer(solution))
-    number = pick(rng, numbers)
-    wrong = wrong_number(rng, number[0])
-    changed = solution[: number.start()] + wrong + solution[number.end() :]
-    # A slip in the last result is carried into the answer; any other may end anywhere.
-    if number[0] == answer:
-        return changed, wrong
-    return changed, wrong_number(rng, answer) if roll < 0.7 else answer
+    if roll < 0.75:
+        return carry_slip(rng, solution, answer)
+    number = pick(rng, list(_NUMBER.finditer(solution)))
+    changed = solution[: number.start()] + wrong_number(rng, number[0]) + solution[number.end() :]
+    return changed, wrong_number(rng, answer)
+
+
+def carry_slip(rng: Random, solution: str, answer: str) -> tuple[str, str]:
+    """A wrong result that the following steps go on from, as a person would; down to the answer.
+
+    So the model learns that a step starts from what was written before it. It ends early where
+    going on would need a fraction or a number below zero.
+    """
+    equations = list(_EQUATION.finditer(solution))
+    first = int(rng.random() * len(equations))
+    text, end = solution[: equations[first].start(4)], equations[first].end(4)
+    old = equations[first][4]
+    new = wrong_number(rng, old)
+    text += new
+    for equation in equations[first + 1 :]:
+        left, sign, right, result = equation.groups()
+        carried = (new, right) if left == old else (left, new if right == old else right)
+        value = _compute(int(carried[0]), sign, int(carried[1]))
+        if value is None:
+            return text + solution[end:], wrong_number(rng, answer)
+        text += _renumber(solution[end : equation.start()], old, new)
+        text += f"{carried[0]} {sign} {carried[1]} = {value}"
+        end, old, new = equation.end(), result, str(value)
+    rest = _renumber(solution[end:], old, new)
+    return text + rest, new if old == answer else wrong_number(rng, answer)
+
+
+def _compute(left: int, sign: str, right: int) -> int | None:
+    if sign == "/":
+        return left // right if right and left % right == 0 else None
+    value = {"+": left + right, "-": left - right, "*": left * right}[sign]
+    return value if value >= 0 else None
+
+
+def _renumber(text: str, old: str, new: str) -> str:
+    return _NUMBER.sub(lambda number: new if number[0] == old else number[0], text)
 
 
 def wrong_number(rng: Random, number: str) -> str:
