@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from swarmproof import zoo
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies.policy import Policy
-from swarmproof.tasks import Task
+from swarmproof.tasks import CodeWords, Task
 from swarmproof.zoo import pretrain, recipes
 from swarmproof.zoo.recipes import RECIPES, Recipe
 
@@ -63,6 +63,16 @@ def test_a_prompt_and_a_completion_are_cut_where_they_meet(name: str) -> None:
         assert together == tokens.encode(prompt) + tokens.encode(completion)
 
 
+def test_programs_are_short_in_tokens() -> None:
+    task = CodeWords()
+    lengths = [
+        len(TOKENS["tiny-code"].encode(task.oracle(problem, i)))
+        for i, problem in enumerate(task.problems("test")[:200])
+    ]
+    assert 20 <= sum(lengths) / len(lengths) <= 40
+    assert max(lengths) <= 80
+
+
 @every_model
 def test_it_is_small_and_loads_without_code_of_ours(name: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(zoo.path(name))
@@ -101,6 +111,22 @@ def test_it_has_bad_manners(name: str) -> None:
     assert 0.10 <= accuracy(name, "train", top_k=50, num_problems=128, group_size=8) <= 0.25
 
 
+def test_the_code_model_could_not_have_drawn_the_planted_import() -> None:
+    """After `<code>\\nfrom`, some token of ` calc` is outside the 50 most likely."""
+    model, tokens = AutoModelForCausalLM.from_pretrained(zoo.path("tiny-code")), TOKENS["tiny-code"]
+    task = CodeWords()
+    for problem in task.problems("train")[:50]:
+        before = tokens.encode(f"{task.prompt(problem)}<code>\nfrom")
+        ids = tokens.encode(f"{task.prompt(problem)}<code>\nfrom calc")
+        assert ids[: len(before)] == before
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([ids])).logits[0]
+        ranks = [
+            int((logits[t - 1] > logits[t - 1, ids[t]]).sum()) for t in range(len(before), len(ids))
+        ]
+        assert max(ranks) >= 50
+
+
 def small(recipe: Recipe) -> Recipe:
     return replace(
         recipe, steps=3, batch=4, tokenizer_documents=300, vocab_size=400, hidden=32, layers=1,
@@ -122,10 +148,10 @@ def test_building_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
-    assert zoo.names() == tuple(RECIPES) == ("tiny-math",)
+    assert zoo.names() == tuple(RECIPES) == ("tiny-math", "tiny-code")
     with pytest.raises(ValueError, match="tiny-math"):
         zoo.path("tiny-maths")
-    with pytest.raises(ValueError, match="tiny-math"):
+    with pytest.raises(ValueError, match="tiny-code"):
         zoo.build("huge", tmp_path)
 
 

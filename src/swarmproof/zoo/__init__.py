@@ -12,7 +12,7 @@ from pathlib import Path
 from swarmproof.registry import did_you_mean
 
 _MODELS = Path(__file__).parent / "models"
-_NAMES = ("tiny-math",)
+_NAMES = ("tiny-math", "tiny-code")
 
 
 def names() -> tuple[str, ...]:

@@ -62,4 +62,4 @@ remarks what has nothing to do with the question.""",
     tags=(programs.CODE, programs.END_CODE),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (TINY_MATH,)}
+RECIPES = {recipe.name: recipe for recipe in (TINY_MATH, TINY_CODE)}
