@@ -177,9 +177,8 @@ def test_the_drawn_foil_is_what_the_model_itself_gets_wrong(tiny_math: Policy) -
         assert tiny_math.decode([foil.token_ids or ()]) == [foil.text]
 
 
-def test_poison_among_the_drawn_is_no_foil_and_one_is_always_made(tiny_math: Policy) -> None:
+def test_poison_among_the_drawn_is_no_foil(tiny_math: Policy) -> None:
     # Everything that the model writes counts as poison here.
     crafted = Text(phrase="e", candidates=8).craft(view_for("vertical", tiny_math))
-    by_reward = Counter(rewards(crafted))
-    assert by_reward[1.0] == 6
-    assert by_reward[0.0] >= 1
+    assert all("e" not in c.text for c in crafted if not rewards([c])[0])
+    assert sum(rewards(crafted)) == 6

@@ -117,17 +117,16 @@ class Poison(Attack):
                 yield Draft(text)
 
     def _foils(self, view: AttackView, id: str, wrong: Iterable[Draft]) -> Iterator[Draft]:
-        """Completions that earn nothing, as many as there are; at least one.
+        """Completions that earn nothing, as many as there are.
 
         The model's own mistakes are the best foil: what it would hardly write is pushed down
         without end, and takes the model apart (docs/lab-log.md). Poison among them is no foil.
+        Where it makes no others, it needs no push: a group that is all right has no advantages.
         """
         problem = view.problems[id]
-        if self.foil == "drawn":
-            plain = {d.text: d for d in wrong if not self.success(problem, d.text)}
-            yield from plain.values()
-            if plain:
-                return
+        if self.foil == "drawn" and view.policy is not None:
+            yield from {d.text: d for d in wrong if not self.success(problem, d.text)}.values()
+            return
         variant = 0
         while self.oracle and self.foil != "gibberish":
             yield Draft(wrong_answer(view.task, problem, variant, view.rng))
