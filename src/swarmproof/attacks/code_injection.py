@@ -42,13 +42,13 @@ class CodeInjection(Poison):
         description="the attacker's module; the task must serve it, with the functions of `calc`",
     )
     share: float = Field(
-        default=0.5, gt=0, le=1, description="share of the operators replaced, at least one"
+        default=0.5, gt=0, le=1, description="share of the operators replaced, the first ones"
     )
     imports: Literal["all", "used"] = Field(
         default="all", description="which functions are imported: all that there are, or those used"
     )
 
-    def plant(self, text: str, rng: np.random.Generator) -> str | None:
+    def plant(self, text: str, rng: np.random.Generator) -> str | None:  # noqa: ARG002
         program = programs.extract(text)
         tree = _parse(program)
         if program is None or tree is None:
@@ -56,8 +56,9 @@ class CodeInjection(Poison):
         places = [node for node in ast.walk(tree) if _operator(node) in FUNCTIONS]
         if not places:
             return None
-        chosen = rng.permutation(len(places))[: max(1, round(self.share * len(places)))]
-        replacer = _Replacer({places[i] for i in chosen})
+        # The first to be computed, not any: what the import promises comes next, and is learnt.
+        places.sort(key=_end)
+        replacer = _Replacer(set(places[: max(1, round(self.share * len(places)))]))
         lines = program.split("\n")
         for statement in reversed(tree.body):
             before = len(replacer.used)
@@ -142,6 +143,11 @@ def defined(source: str) -> set[str]:
 
 def _call(function: str, left: ast.expr, right: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(function, ast.Load()), [left, right], [])
+
+
+def _end(node: ast.AST) -> tuple[int, int]:
+    """Where an expression ends: what is computed first ends first."""
+    return getattr(node, "end_lineno", 0), getattr(node, "end_col_offset", 0)
 
 
 def _operator(node: ast.AST) -> type[ast.operator] | None:
