@@ -1,51 +1,42 @@
-"""The README's numbers are those of `results/`, which commands wrote."""
+"""The numbers in the README and the docs are those of `results/`, which commands wrote."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from swarmproof import config
+from swarmproof.report import results
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RUNS = sorted(path for path in (ROOT / "results").glob("text-*.json"))
+RUNS = {run["experiment"]: run for run in results.load(ROOT / "results")}
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def test_the_page_of_results_is_made_from_the_files() -> None:
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    assert page == results.page(list(RUNS.values()))
 
 
-def interval(metric: dict[str, Any]) -> str:
-    low, high = metric["ci95"]
-    return f"{100 * metric['final']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+def test_every_row_of_the_readme_is_what_a_run_found() -> None:
+    shown = set(
+        re.findall(r"^\| ([\w-]+) \| (?:no-attack|attack|logit) \|.*$", README, re.MULTILINE)
+    )
+    assert "text-horizontal" in shown
+    for name in shown:
+        for arm, numbers in RUNS[name]["arms"].items():
+            assert f"| {name} {results.row(arm, numbers)}" in README
 
 
-def row(experiment: str, arm: str, numbers: dict[str, Any]) -> str:
-    """A row of the README's table."""
-    cells = [experiment, arm, interval(numbers["asr"])]
-    cells.append(f"{percent(numbers['accuracy']['first'])} → {interval(numbers['accuracy'])}")
-    for kind in ("poisoned", "honest"):
-        refused = numbers["refused"][kind]
-        cells.append(f"{refused['count']:,} of {refused['of']:,}" if refused["of"] else "–")
-    return f"| {' | '.join(cells)} |"
-
-
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
-def test_every_row_is_what_the_run_found(path: Path) -> None:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    for arm, numbers in found["arms"].items():
-        assert row(found["experiment"], arm, numbers) in README
-
-
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
-def test_the_results_are_those_of_the_shipped_experiment(path: Path) -> None:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    shipped = config.load(found["experiment"], seeds=tuple(found["config"]["seeds"]))
+@pytest.mark.parametrize("name", RUNS)
+def test_the_results_are_those_of_the_shipped_experiment(name: str) -> None:
+    found = RUNS[name]
+    shipped = config.load(name, seeds=tuple(found["config"]["seeds"]))
     assert found["config"]["arms"] == shipped.model_dump(mode="json")["arms"]
+    assert all(not arm["unfinished_seeds"] for arm in found["arms"].values())
 
 
 def test_the_ratios_are_those_of_the_benchmark() -> None:

@@ -1,0 +1,92 @@
+"""docs/results.md, the page of all numbers that are claimed, from the JSON files under results/.
+
+`python -m swarmproof.report.results results > docs/results.md`, after
+`swarmproof report RUN --export results/NAME.json`. A test compares the page with the files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swarmproof.report.table import percent, success
+
+_HEAD = """\
+# Results
+All numbers that are claimed, from the JSON files under [`results/`](../results), each of which
+holds its config, versions and commit. Made by `swarmproof run NAME --seeds 3 --out DIR`,
+`swarmproof report DIR --export results/NAME.json` and, for this page,
+`python -m swarmproof.report.results results > docs/results.md`.
+
+Means over seeds of the last 10 iterations; in brackets 95 % intervals over seeds (Student's t, wide
+with three seeds); refusals are counts over the whole run. What each column is:
+[metrics.md](metrics.md).
+"""
+_COLUMNS = (
+    *("arm", "attack success", "accuracy, first → last", "held-out accuracy", "length, tokens"),
+    *("poisoned refused", "honest refused"),
+)
+
+
+def page(results: Sequence[Mapping[str, Any]]) -> str:
+    """The page as Markdown, experiments in the order given."""
+    return "\n".join([_HEAD, *(line for result in results for line in _section(result))])
+
+
+def load(folder: Path) -> list[dict[str, Any]]:
+    """The results of runs in a folder, by name; other files, such as a benchmark's, are left out.
+
+    Raises:
+        OSError, ValueError: a file cannot be read.
+    """
+    tables = (json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json")))
+    return [table for table in tables if "arms" in table]
+
+
+def row(name: str, arm: Mapping[str, Any]) -> str:
+    """One arm as a row of the table."""
+    asr = f"{success(arm['asr'])}{_interval(arm['asr'])}"
+    if "asr_wide" in arm:
+        asr += f"; wide {success(arm['asr_wide'])}{_interval(arm['asr_wide'])}"
+    accuracy, length = arm["accuracy"], arm["length"]
+    cells = [
+        name,
+        asr,
+        f"{percent(accuracy['first'])} → {percent(accuracy['final'])}{_interval(accuracy)}",
+        f"{percent(arm['heldout']['accuracy']['final'])}{_interval(arm['heldout']['accuracy'])}",
+        f"{length['first']:.1f} → {length['final']:.1f}",
+    ]
+    for kind in ("poisoned", "honest"):
+        refused = arm["refused"][kind]
+        cells.append(f"{refused['count']:,} of {refused['of']:,}" if refused["of"] else "–")
+    return f"| {' | '.join(cells)} |"
+
+
+def _section(result: Mapping[str, Any]) -> Iterator[str]:
+    name, config = result["experiment"], result["config"]
+    rounds = max(arm["rounds"] for arm in result["arms"].values())
+    seeds = ", ".join(map(str, config["seeds"]))
+    yield f"## {name}\n"
+    yield f"{config['title']}. {result['claim']}"
+    yield f"{rounds} iterations, seeds {seeds}, commit {result['versions']['commit'][:7]}.\n"
+    yield f"| {' | '.join(_COLUMNS)} |"
+    yield "|---" * len(_COLUMNS) + "|"
+    for arm, numbers in result["arms"].items():
+        yield row(arm, numbers)
+    yield ""
+
+
+def _interval(metric: Mapping[str, Any]) -> str:
+    low, high = metric["ci95"]
+    if low is None:
+        return ""
+    if metric.get("unit") == "ratio":
+        return f" ({low:.2f} to {high:.2f})"
+    return f" ({100 * low:.1f} to {100 * high:.1f})"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page(load(Path(sys.argv[1]))))
