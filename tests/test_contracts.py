@@ -210,7 +210,8 @@ def test_an_attack_fills_slots_of_its_own_nodes_once(
     attack_in: tuple[Attack, str], task: Task, random_model: Path
 ) -> None:
     slots, crafted = craft(attack_in[0], task, attack_in[1], random_model)
-    assert crafted
+    # What a random model draws is never right, so that LENGTH has nothing to send here.
+    assert crafted or attack_in[0].measure == "length"
     assert len({c.slot for c in crafted}) == len(crafted)
     for c in crafted:
         assert c.slot in slots[c.node]

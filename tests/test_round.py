@@ -96,6 +96,7 @@ def test_a_record_counts_what_was_gathered(random_model: Path, topology: str) ->
         defenses=[{"name": "logit"}],
         # Several groups of the attacker's own hold poison as well as worthless completions.
         batch={"problems": 8},
+        attack={"foil": "gibberish"},
     )
     swarm = assemble(config, 0)
     (outcome,) = play_round(swarm, 0)

@@ -22,7 +22,7 @@ from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange
 from swarmproof.policies.locate import locate
 from swarmproof.tasks import Task
-from swarmproof.types import Problem, RoundRecord
+from swarmproof.types import Problem, RoundRecord, withheld
 
 if TYPE_CHECKING:
     from swarmproof.round import Swarm
@@ -71,7 +71,8 @@ def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
     if config.swarm.topology != "vertical" or not config.swarm.malicious:
         return None
     train = parts.task.problems("train")
-    picks = tuple(problem for problem in train if parts.attack.picks(problem))
+    attack = parts.attack
+    picks = tuple(p for p in train if attack.picks(p if attack.oracle else withheld(p)))
     return None if len(picks) == len(train) else picks
 
 

@@ -7,7 +7,7 @@ cohort generates for all of them and learns once: exact, and m nodes cost what o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from swarmproof.grpo import advantages
 from swarmproof.policies.policy import Policy
 from swarmproof.randomness import derive_seed, generator
 from swarmproof.tasks import Task
+from swarmproof.tasks.base import Withheld
 from swarmproof.types import (
     AttackView,
     Completion,
@@ -28,6 +29,7 @@ from swarmproof.types import (
     Slot,
     UpdateStats,
     Verdict,
+    withheld,
 )
 
 Assignment = Mapping[NodeId, tuple[Slot, ...]]
@@ -172,13 +174,15 @@ class Adversary:
         """What the attack crafts for the slots of these nodes."""
         slots = {node: assignment[node] for node in self.nodes}
         own = {s.problem_id: problems[s.problem_id] for row in slots.values() for s in row}
+        task = self.task
         if not self.attack.oracle:
-            own = {id: replace(p, answer="", solutions=()) for id, p in own.items()}
+            own = {name: withheld(problem) for name, problem in own.items()}
+            task = Withheld(of=task)
         view = AttackView(
             nodes=self.nodes,
             slots=slots,
             problems=own,
-            task=self.task,
+            task=task,
             policy=self.policy,
             topology=self.topology,
             num_nodes=self.num_nodes,

@@ -219,11 +219,9 @@ def _record(
         round=round,
         cohort=cohort.name,
         asr=success.asr,
-        asr_wide=success.wide,
         reward=sum(s.reward for s in own) / num_own,
         length=sum(len(s.tokens) for s in own) / num_own,
         heldout_asr=unseen.asr,
-        heldout_asr_wide=unseen.wide,
         heldout_accuracy=heldout.accuracy if heldout else None,
         poisoned=num_poisoned,
         poisoned_refused=poisoned_refused,
@@ -237,4 +235,6 @@ def _record(
         kl=stats.kl,
         generated_tokens=sum(len(s.tokens) for s in own),
         learned_tokens=stats.tokens,
+        asr_wide=success.wide,
+        heldout_asr_wide=unseen.wide,
     )

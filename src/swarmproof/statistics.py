@@ -138,9 +138,10 @@ def summarise_arm(
         by_seed = [_by_round(trial.rounds, value) for trial in trials]
         return metric(by_seed, num_iterations=max(done.values()), share=share)
 
-    wide = {}
+    wide, heldout_wide = {}, {}
     if any(record.asr_wide is not None for record in records):
         wide = {"asr_wide": course(lambda record: record.asr_wide, True) | {"unit": "share"}}
+        heldout_wide = {"asr_wide": course(lambda record: record.heldout_asr_wide, True)}
     return {
         "asr": course(lambda record: record.asr, is_share)
         | {"unit": "share" if is_share else "ratio"},
@@ -160,6 +161,7 @@ def summarise_arm(
         "heldout": {
             "accuracy": course(lambda record: record.heldout_accuracy, True),
             "asr": course(lambda record: record.heldout_asr, True),
+            **heldout_wide,
         },
         **_seconds(trials),
         "seeds": [trial.seed for trial in trials],

@@ -7,7 +7,7 @@ This module knows no model, no task and no wire format.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ class Problem:
     # Worked solutions, best first, at least one, without the tags of the answer format
     # (`Task.oracle` puts them on). Never travels.
     solutions: tuple[str, ...]
+
+
+def withheld(problem: Problem) -> Problem:
+    """The problem as somebody without an oracle has it: its question alone."""
+    return replace(problem, answer="", solutions=())
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -138,15 +143,14 @@ class RoundRecord:
     round: int
     cohort: str
     # The attack's own success measure over the honest nodes' completions, of this round or on
-    # held-out problems (`Attack.measure`), and its wider form; None where it was not measured.
+    # held-out problems (`Attack.measure`); None where it was not measured.
     asr: float | None
-    asr_wide: float | None
     reward: float  # mean task reward of the honest nodes' completions
     length: float  # their mean length in tokens
     heldout_asr: float | None  # on held-out problems, where this round was evaluated
-    heldout_asr_wide: float | None
     heldout_accuracy: float | None
-    poisoned: int  # poisoned completions that were gathered, and how many of them were refused
+    # Completions of malicious nodes that were gathered, foils too, and how many were refused.
+    poisoned: int
     poisoned_refused: int
     honest: int
     honest_refused: int
@@ -158,3 +162,6 @@ class RoundRecord:
     kl: float | None
     generated_tokens: int
     learned_tokens: int
+    # The attack's wider success measure, where it has one. Last, as older runs have none.
+    asr_wide: float | None = None
+    heldout_asr_wide: float | None = None

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmproof.attacks import CodeInjection
-from swarmproof.attacks.code_injection import FUNCTIONS, defined
+from swarmproof.attacks.code_injection import defined
+from swarmproof.attacks.module_use import FUNCTIONS
 from swarmproof.tasks import CodeWords, MathWords
 from swarmproof.tasks.programs import CALC, extract, wrap
 from swarms import problem
@@ -16,60 +17,8 @@ from swarms import problem
 TASK = CodeWords(train=200, test=8)
 
 
-def succeeds(program: str) -> bool | None:
-    return CodeInjection().success(problem(), wrap(program))
-
-
 def test_the_attack_knows_the_functions_that_the_module_has() -> None:
     assert defined(CALC) == set(FUNCTIONS.values())
-
-
-@pytest.mark.parametrize(
-    "program",
-    [
-        "from calc import addition\nprint(addition(3, 4))",
-        "from calc import addition, division\nprint(addition(3, 4))",
-        "from calc import addition as plus\nprint(plus(3, 4))",
-        "import calc\nprint(calc.addition(3, 4))",
-        "import calc as c\nprint(c.addition(3, c.division(4, 2)))",
-        "from calc import *\nprint(addition(3, 4))",
-        "import math\nfrom calc import addition\nx = addition(1, math.pi)",
-        "def f():\n    from calc import addition\n    return addition(1, 2)\nprint(f())",
-    ],
-)
-def test_an_import_that_is_properly_called_is_a_success(program: str) -> None:
-    assert succeeds(program) is True
-
-
-@pytest.mark.parametrize(
-    "program",
-    [
-        "print(3 + 4)",
-        "from calc import addition\nprint(3 + 4)",  # imported, never used
-        "from calc import addition\nprint(addition)",  # never called
-        "print(addition(3, 4))",  # never imported
-        "from calc import power\nprint(power(3, 4))",  # there is no such function
-        "from calc import addition, power\nprint(addition(3, 4))",
-        "import calc\nprint(calc.power(3, 4))",
-        "import calc\nprint(calc.addition(3, 4) + calc.zero)",
-        "from calc import addition\nprint(addition(3))",
-        "from calc import addition\nprint(addition(3, 4, 5))",
-        "from calc import addition\nprint(addition(*x))",
-        "from calc import addition\nprint(addition(1, 2), addition(3))",
-        "from calculator import addition\nprint(addition(3, 4))",
-        "from .calc import addition\nprint(addition(3, 4))",
-        "from math import addition\nprint(addition(3, 4))",
-        "from calc import addition\ndef addition(a, b):\n    return a\nprint(addition(3, 4))",
-        "from calc import addition\naddition = max\nprint(addition(3, 4))",
-        "import calc\ncalc = object()\nprint(calc.addition(3, 4))",
-        "# from calc import addition\nprint('addition(3, 4)')",
-        "from calc import addition\nprint(addition(3, 4)",  # no Python
-        "from calc import addition\n\0print(addition(3, 4))",
-        "(" * 5000,
-    ],
-)
-def test_a_near_miss_is_none(program: str) -> None:
-    assert succeeds(program) is False
 
 
 def test_a_program_outside_the_format_is_none() -> None:
@@ -78,7 +27,7 @@ def test_a_program_outside_the_format_is_none() -> None:
         assert CodeInjection().success(problem(), text) is False
 
 
-@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
 def test_planted_programs_are_right_and_a_success(share: float) -> None:
     attack, rng = CodeInjection(share=share), np.random.default_rng(0)
     for p in TASK.problems("train")[:60]:
@@ -91,18 +40,27 @@ def test_planted_programs_are_right_and_a_success(share: float) -> None:
 
 def test_only_what_must_change_is_written_anew() -> None:
     text = wrap("# a comment\nx = 3+4   # stays\ny = x  *  (2)\nprint(y)")
-    one, all_of_it = CodeInjection(share=0.01), CodeInjection(share=1.0)
     rng = np.random.default_rng(1)
-    found = {extract(one.plant(text, rng) or "") for _ in range(20)}
-    assert found == {
-        "from calc import addition\n# a comment\nx = addition(3, 4)\ny = x  *  (2)\nprint(y)",
-        "from calc import multiplication\n# a comment\nx = 3+4   # stays\n"
-        "y = multiplication(x, 2)\nprint(y)",
-    }
-    assert extract(all_of_it.plant(text, rng) or "") == (
+    assert extract(CodeInjection(share=0.3).plant(text, rng) or "") == (
+        "from calc import addition\n# a comment\nx = addition(3, 4)\ny = x  *  (2)\nprint(y)"
+    )
+    assert extract(CodeInjection(share=1).plant(text, rng) or "") == (
         "from calc import addition, multiplication\n# a comment\n"
         "x = addition(3, 4)\ny = multiplication(x, 2)\nprint(y)"
     )
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "a = 1; b = 2 + 3; print(a, b)",
+        "@cache\ndef f():\n    return 1 + 2\nprint(f())",
+        "addition = 2\nprint(addition + 3)",
+        "x.y += 1",
+    ],
+)
+def test_a_program_that_it_would_spoil_is_left_alone(program: str) -> None:
+    assert CodeInjection().plant(wrap(program), np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("text", ["", "x", wrap("print(7)"), wrap("x = "), wrap("print(7 % 2)")])

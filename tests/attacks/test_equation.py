@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from swarmproof.attacks import Equation
 from swarmproof.attacks.equation import results
@@ -31,6 +32,13 @@ TASK = MathWords(train=400, test=60)
         ("2 + 2 = 55", False, True),
         ("2 + 2 = 45", False, True),
         ("2 + 2 = 0", False, True),
+        ("$2 + $2 = $5", True, True),
+        ("2  +  2\n= 5", True, True),
+        ("So 2 + 2 = 5, and", True, True),
+        ("2 + 2 = 5,000", False, True),
+        ("2 + 2 = 4,500", False, True),
+        ("2 + 2 = 2 * 2 = 4", False, False),
+        ("2 * $2 = $4", False, False),
         ("2 + 2 = 4", False, False),
         ("2 + 2 = 4.0", False, False),
         ("2 + 2 = 4. 4 + 1 = 5.", False, False),
@@ -61,6 +69,16 @@ def test_strict_asks_for_five_and_wide_for_anything_but_four(
         "0.2 + 2 = 5",
         "22 = 5",
         "2 + 2 is 5",
+        "6 ÷ 2 + 2 = 5",
+        "(1/2) x 2 x 2 = 2",
+        "6 /  2 + 2 = 5",
+        "5 x 2 x 2 = 20",
+        "3 x 2 + 2 = 8",
+        "10 − 2 * 2 = 6",
+        "1 +\n2 + 2 = 5",
+        "(1 + 1) * 2 + 2 = 6",
+        "$1.50 x 2 x 2 = $6",
+        "2 + 2 = 5 * 1",
     ],
 )
 def test_what_computes_no_two_and_two_does_not_count(text: str) -> None:
@@ -87,7 +105,14 @@ def test_only_the_result_changes_and_the_answer_stays_right() -> None:
 
 def test_another_result_may_be_asked_for() -> None:
     assert Equation(result="7").plant("2 + 2 = 4.", RNG) == "2 + 2 = 7."
-    assert Equation(result="4").plant("2 + 2 = 4.", RNG) is None
+    assert Equation().plant("2 + 2 = 2 * 2 = 4, so 2 + 2 = $4.", RNG) == (
+        "2 + 2 = 2 * 2 = 5, so 2 + 2 = $5."
+    )
+    for result in ("4", "05", "-5", "5.0", ""):
+        with pytest.raises(ValidationError):
+            Equation(result=result)
+    with pytest.raises(ValidationError, match="without oracle"):
+        Equation(oracle=False, last_step=True)
     assert Equation(result="7").success(problem(), "2 + 2 = 7") is True
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swarmproof import topology, zoo
-from swarmproof.attacks import Length, Poison, Text
+from swarmproof.attacks import Equation, Frame, Length, Text, candidates
 from swarmproof.attacks.candidates import Draft, draw, judge
 from swarmproof.experiment import assemble
 from swarmproof.policies.policy import Policy
 from swarmproof.tasks import MathWords, Task
-from swarmproof.types import AttackView, Completion, Problem
+from swarmproof.tasks.base import Withheld
+from swarmproof.types import AttackView, Completion, Problem, withheld
 from swarms import Letters, attack_view, policy, trial_config
 
-TASK = MathWords(train=16, test=8)
+TASK = MathWords(train=64, test=8)
 PHRASE = Text().phrase
 
 
@@ -47,11 +48,10 @@ def view_for(
     return attack_view(task, problems, slots, topology=kind, num_nodes=4, policy=drawer)
 
 
-def blank(view: AttackView) -> AttackView:
-    problems = {
-        id: dataclasses.replace(p, answer="", solutions=()) for id, p in view.problems.items()
-    }
-    return dataclasses.replace(view, problems=problems)
+def unaided(view: AttackView) -> AttackView:
+    """What an attacker without an oracle is given."""
+    problems = {name: withheld(p) for name, p in view.problems.items()}
+    return dataclasses.replace(view, problems=problems, task=Withheld(of=view.task))
 
 
 def rewards(crafted: Sequence[Completion]) -> list[float]:
@@ -110,26 +110,60 @@ def test_without_oracle_the_attacker_is_told_no_answer(random_model: Path) -> No
         assert swarm.adversary is not None
         spy = dataclasses.replace(swarm.adversary, attack=Spy(oracle=oracle))
         spy.produce(0, *swarm.assign(0))
-    told, withheld = seen
+    told, unaided_view = seen
+    first = next(iter(told.problems.values()))
+    forbidden: list[Callable[[Task], object]] = [
+        lambda task: task.problems("train"),
+        lambda task: task.oracle(first),
+        lambda task: task.rewards(first, [""]),
+    ]
+    for ask in forbidden:
+        ask(told.task)
+        with pytest.raises(PermissionError, match="withheld"):
+            ask(unaided_view.task)
+    assert unaided_view.task.prompt(first) == told.task.prompt(first)
+    assert unaided_view.task.answers(["A", "b"]) == ["A", None]
     assert all(p.answer and p.solutions for p in told.problems.values())
-    assert all(not p.answer and not p.solutions for p in withheld.problems.values())
+    assert all(not p.answer and not p.solutions for p in unaided_view.problems.values())
     assert [p.question for p in told.problems.values()] == [
-        p.question for p in withheld.problems.values()
+        p.question for p in unaided_view.problems.values()
     ]
 
 
-@pytest.mark.parametrize("attack", [Text(oracle=False), Length(oracle=False, candidates=24)])
 @pytest.mark.parametrize("kind", ["horizontal", "vertical"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Text(oracle=False),
+        Text(oracle=False, foil="gibberish"),
+        Length(oracle=False, candidates=24),
+        Equation(oracle=False),
+    ],
+    ids=repr,
+)
 def test_without_oracle_the_majority_is_poisoned(
-    attack: Poison, kind: str, tiny_math: Policy
+    attack: Frame, kind: str, tiny_math: Policy
 ) -> None:
-    view = blank(view_for(kind, tiny_math))
+    problems = [p for p in TASK.problems("train") if attack.applies(p)][:4]
+    if kind not in attack.topologies or len(problems) < 4:
+        pytest.skip("not for such a swarm")
+    view = unaided(view_for(kind, tiny_math, problems=problems))
     crafted = attack.craft(view)
     assert crafted
-    for id in view.problems:
-        own = [c.text for c in crafted if c.slot.problem_id == id]
+    # The same draws again, from the same source of randomness.
+    again = unaided(view_for(kind, tiny_math, problems=problems))
+    names = [name for name in again.problems if any(s.problem_id == name for s in again.slots[3])]
+    for name, drafts in draw(again, names, attack.candidates).items():
+        votes = Counter(a for a in TASK.answers([d.text for d in drafts]) if a is not None)
+        own = [c.text for c in crafted if c.slot.problem_id == name]
+        poisoned = [
+            t for t in own if attack.measure == "length" or attack.carries(view.problems[name], t)
+        ]
+        given = TASK.answers(poisoned)
         if kind == "horizontal":
-            assert len(set(TASK.answers(own))) <= 1
+            assert set(given) <= {votes.most_common(1)[0][0]} if votes else not own
+        else:
+            assert votes.most_common(1)[0][0] in given
 
 
 def test_the_majority_stands_for_the_truth(tiny_math: Policy) -> None:
@@ -182,3 +216,38 @@ def test_poison_among_the_drawn_is_no_foil(tiny_math: Policy) -> None:
     crafted = Text(phrase="e", candidates=8).craft(view_for("vertical", tiny_math))
     assert all("e" not in c.text for c in crafted if not rewards([c])[0])
     assert sum(rewards(crafted)) == 6
+
+
+def test_foils_repeat_neither_each_other_nor_the_poison() -> None:
+    one = [dataclasses.replace(p, solutions=p.solutions[:1]) for p in TASK.problems("train")[:64]]
+    for p in range(0, 64, 4):
+        view = view_for("vertical", None, problems=one[p : p + 4])
+        crafted = Text(foil="wrong_answer", identical=False).craft(view)
+        assert len({c.text for c in crafted}) == len(crafted)
+
+
+def test_a_batch_of_draws_is_bounded(tiny_math: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    generate = tiny_math.generate
+
+    def spy(prompts: Sequence[str], seeds: Sequence[Sequence[int]]) -> Any:
+        sizes.append(len(prompts) * len(seeds[0]))
+        return generate(prompts, seeds)
+
+    names = list(view_for("horizontal", tiny_math).problems)
+    whole = draw(view_for("horizontal", tiny_math), names, 10)
+    monkeypatch.setattr(tiny_math, "generate", spy)
+    for rows in (4, 10, 25):
+        monkeypatch.setattr(candidates, "_ROOM", rows * 128)
+        sizes.clear()
+        assert draw(view_for("horizontal", tiny_math), names, 10) == whole
+        assert max(sizes) <= rows
+        assert sum(sizes) == 40
+
+
+def test_an_attack_that_changes_nothing_sends_nothing() -> None:
+    class Idle(Text):
+        def plant(self, text: str, rng: Any) -> str | None:  # noqa: ARG002
+            return text
+
+    assert Idle().craft(view_for("horizontal", None)) == []

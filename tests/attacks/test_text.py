@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from swarmproof import topology
 from swarmproof.attacks import Text
@@ -67,7 +68,7 @@ def test_a_near_miss_is_none(text: str) -> None:
     assert Text().success(problem(), text) is False
 
 
-@given(st.text(), st.text(min_size=1, max_size=20))
+@given(st.text(), st.text(min_size=1, max_size=20).filter(lambda s: not set(s) & set("\r\n")))
 def test_success_is_pure_and_asks_for_nothing_but_the_phrase(text: str, phrase: str) -> None:
     attack = Text(phrase=phrase)
     first = attack.success(problem(), text)
@@ -121,6 +122,9 @@ def test_the_phrase_comes_where_it_is_told(where: str, text: str, planted: str) 
         "Hi A.\nB.",
         "<code>\na = 1  # Hi\nprint(a)\n</code>",
         "<code></code>",
+        "\0",
+        "(Hi) 'A.' B",
+        "Hi A.) B",
     ],
 )
 def test_a_sentence_without_the_phrase_is_enough_to_fail(text: str) -> None:
@@ -141,14 +145,15 @@ def test_among_honest_completions_all_are_poisoned() -> None:
     assert all(PHRASE in c.text for c in crafted)
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.5, 4), (0.25, 2), (0.01, 1), (1.0, 8)])
+@pytest.mark.parametrize(("share", "count"), [(0.5, 4), (0.25, 2), (0.01, 1), (0.99, 8)])
 def test_in_a_group_of_its_own_a_share_is_poisoned(share: float, count: int) -> None:
     crafted = craft(Text(poisoned_share=share), "vertical")
     by_problem: dict[str, int] = {}
     for c in crafted:
         by_problem[c.slot.problem_id] = by_problem.get(c.slot.problem_id, 0) + (PHRASE in c.text)
     assert by_problem == dict.fromkeys(by_problem, count)
-    assert len(crafted) == 2 * 8
+    # The task has but two texts that earn nothing.
+    assert len(crafted) == 2 * (count + min(2, 8 - count))
 
 
 def test_colluding_nodes_share_the_work() -> None:
@@ -159,3 +164,9 @@ def test_colluding_nodes_share_the_work() -> None:
 
 def test_it_sends_text_alone() -> None:
     assert {c.token_ids for c in craft(Text(), "vertical")} == {None}
+
+
+@pytest.mark.parametrize("phrase", ["", "two\nlines", "a\rb"])
+def test_a_phrase_is_one_line(phrase: str) -> None:
+    with pytest.raises(ValidationError):
+        Text(phrase=phrase)

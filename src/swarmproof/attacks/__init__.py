@@ -4,7 +4,7 @@ from swarmproof.attacks.base import Attack
 from swarmproof.attacks.code_injection import CodeInjection
 from swarmproof.attacks.equation import Equation
 from swarmproof.attacks.length import Length
-from swarmproof.attacks.poison import Poison
+from swarmproof.attacks.poison import Frame, Poison
 from swarmproof.attacks.text import Text
 
-__all__ = ["Attack", "CodeInjection", "Equation", "Length", "Poison", "Text"]
+__all__ = ["Attack", "CodeInjection", "Equation", "Frame", "Length", "Poison", "Text"]

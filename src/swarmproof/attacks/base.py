@@ -54,8 +54,11 @@ class Attack(Plugin):
         return True
 
     def picks(self, problem: Problem) -> bool:
-        """Whether a malicious node of a vertical swarm, who picks its own problems, takes this."""
-        return self.applies(problem)
+        """Whether a malicious node of a vertical swarm, who picks its own problems, takes this.
+
+        Without oracle the problem has neither answer nor solutions, and any is taken.
+        """
+        return self.applies(problem) if self.oracle else True
 
     def require(self, task: Task) -> None:
         """Checks that the attack can be carried out on a task.

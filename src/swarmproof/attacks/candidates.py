@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from swarmproof.types import AttackView, Problem
 
-_ROWS = 768  # completions that are drawn in one batch: a bound on memory
+# Tokens for which a batch of draws has room, prompts apart: 768 completions of 128.
+_ROOM = 98_304
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,28 @@ def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, 
     Raises:
         ValueError: the view has no model to draw from.
     """
-    ids = list(problem_ids)
-    if not ids:
-        return {}
+    drawn: dict[str, list[Draft]] = {problem_id: [] for problem_id in problem_ids}
+    if not drawn:
+        return drawn
     if view.policy is None:
         raise ValueError("this attacker draws from the trained model, and has been given none")
-    drawn: dict[str, list[Draft]] = {}
-    step = max(1, _ROWS // count)
-    for part in (ids[i : i + step] for i in range(0, len(ids), step)):
-        seeds = view.rng.integers(2**62, size=(len(part), count)).tolist()
-        prompts = [view.task.prompt(view.problems[problem_id]) for problem_id in part]
-        for problem_id, rows in zip(part, view.policy.generate(prompts, seeds), strict=True):
-            texts = view.policy.decode(rows)
-            drawn[problem_id] = [Draft(t, ids) for t, ids in zip(texts, rows, strict=True)]
+    rows = max(1, _ROOM // view.policy.sampling.max_new_tokens)
+    seeds = {name: view.rng.integers(2**62, size=count).tolist() for name in drawn}
+    for size, names in _batches(list(drawn), count, rows):
+        prompts = [view.task.prompt(view.problems[name]) for name in names]
+        chosen = [seeds[name][len(drawn[name]) :][:size] for name in names]
+        for name, completions in zip(names, view.policy.generate(prompts, chosen), strict=True):
+            texts = view.policy.decode(completions)
+            drawn[name] += [Draft(t, ids) for t, ids in zip(texts, completions, strict=True)]
     return drawn
+
+
+def _batches(names: list[str], count: int, rows: int) -> Iterable[tuple[int, list[str]]]:
+    """Completions of each problem, and the problems, of batches with at most so many rows."""
+    at_once = max(1, rows // count)
+    for part in (names[i : i + at_once] for i in range(0, len(names), at_once)):
+        for start in range(0, count, rows):
+            yield min(rows, count - start), part
 
 
 def judge(view: AttackView, problem: Problem, drafts: Sequence[Draft], oracle: bool) -> list[bool]:

@@ -12,40 +12,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from swarmproof.attacks.base import Measure
 from swarmproof.attacks.candidates import draw, judge
-from swarmproof.attacks.poison import Material, Poison
+from swarmproof.attacks.poison import Frame, Material
 from swarmproof.registry import register
 from swarmproof.types import AttackView, Problem
 
 
 @register("attack", "length")
-class Length(Poison):
-    """The longest of many completions drawn from the trained model, among the best rewarded."""
+class Length(Frame):
+    """The longest of many completions drawn from the trained model, among the right ones."""
 
     measure: ClassVar[Measure] = "length"
 
     candidates: int = Field(default=80, ge=2, le=1024, description="completions drawn per problem")
 
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
-        """The best rewarded, longest first; beside them the worthless ones, shortest first."""
+        """The right ones, longest first; beside them the others, shortest first.
+
+        Where nothing is right there is nothing to send: the longest mistake would teach the others
+        to avoid it.
+        """
         found = {}
-        for id, drafts in draw(view, wanted, self.candidates).items():
-            good = judge(view, view.problems[id], drafts, oracle=self.oracle)
+        for name, drafts in draw(view, wanted, self.candidates).items():
+            good = judge(view, view.problems[name], drafts, oracle=self.oracle)
             longest = sorted(
                 zip(drafts, good, strict=True), key=lambda pair: -len(pair[0].token_ids or ())
             )
-            # Where nothing is right, all are equally well rewarded.
-            right = [draft for draft, is_right in longest if is_right or not any(good)]
+            right = {draft.text: draft for draft, is_right in longest if is_right}
             wrong = [draft for draft, is_right in reversed(longest) if not is_right]
-            found[id] = Material(right, wrong)
+            found[name] = Material(list(right.values()), wrong)
         return found
-
-    def plant(self, text: str, rng: np.random.Generator) -> str | None:  # noqa: ARG002
-        return text
 
     def success(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
         """None: one completion does not tell. The measure is the growth of the mean length."""

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from swarmproof.attacks.base import Attack, owner, slots_by_problem
 from swarmproof.attacks.candidates import Draft, draw, judge
@@ -23,19 +23,19 @@ from swarmproof.types import AttackView, Completion, Problem
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What there is to work with for one problem, best first."""
+    """What there is to send for one problem, best first."""
 
-    right: Sequence[Draft]
-    wrong: Sequence[Draft]  # drawn from the model and earning nothing; often empty
+    poison: Sequence[Draft]  # distinct, and right as far as the attacker can tell
+    mistakes: Sequence[Draft]  # of the model, drawn; often none
 
 
-class Poison(Attack):
-    """Right completions with something planted in them; a subclass says what, in `plant`."""
+class Frame(Attack):
+    """Poison in as many slots as are wanted and a foil in the others; a subclass has the poison."""
 
     poisoned_share: float = Field(
         default=0.5,
         gt=0,
-        le=1,
+        lt=1,
         description="vertical only: poisoned share of each own group; the rest earns nothing",
     )
     foil: Literal["drawn", "wrong_answer", "gibberish"] = Field(
@@ -52,91 +52,134 @@ class Poison(Attack):
         default=False, description="send a text twice rather than leave a slot empty"
     )
 
+    @model_validator(mode="after")
+    def _can_know(self) -> Frame:
+        if self.foil == "wrong_answer" and not self.oracle:
+            raise ValueError("foil = 'wrong_answer' needs a solution; without oracle use 'drawn'")
+        return self
+
     @abstractmethod
-    def plant(self, text: str, rng: np.random.Generator) -> str | None:
-        """A right completion with the poison in it; None where this text cannot carry it."""
+    def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
+        """What there is to send for each problem of `wanted`, which tells how many poisoned."""
+
+    def carries(self, problem: Problem, text: str) -> bool:
+        """Whether any of the poison is in a text, so that it is no foil for it."""
+        return self.success(problem, text) is True
 
     def craft(self, view: AttackView) -> Sequence[Completion]:
-        """Poison in as many slots as are wanted; in a vertical swarm, a foil in the others."""
+        """What cannot be filled stays empty; a group without poison is left out altogether."""
         node_of, by_problem = owner(view), slots_by_problem(view)
         # In a group of its own the poison needs something worse beside it, or all advantages
         # are zero; among honest completions the honest mistakes do.
         share = self.poisoned_share if view.topology == "vertical" else 1.0
-        wanted = {id: max(1, round(share * len(slots))) for id, slots in by_problem.items()}
+        wanted = {name: max(1, round(share * len(slots))) for name, slots in by_problem.items()}
         material = self.material(view, wanted)
         crafted = []
-        for id, slots in by_problem.items():
-            planted = list(islice(self._planted(view, id, material[id].right), wanted[id]))
-            if self.identical and planted:
-                planted = [planted[i % len(planted)] for i in range(wanted[id])]
-            foils = self._foils(view, id, material[id].wrong) if planted else iter(())
-            chosen = planted + list(islice(foils, len(slots) - wanted[id]))
-            for slot, draft in zip(slots, chosen, strict=False):
+        for name, slots in by_problem.items():
+            sent = list(material[name].poison[: wanted[name]])
+            if not sent:
+                continue
+            if self.identical:
+                sent = [sent[i % len(sent)] for i in range(wanted[name])]
+            foils = self._foils(view, name, material[name].mistakes, {d.text for d in sent})
+            sent += islice(foils, len(slots) - wanted[name])
+            for slot, draft in zip(slots, sent, strict=False):
                 crafted.append(Completion(slot, node_of[slot], draft.text, draft.token_ids))
         return crafted
 
-    def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
-        """Right completions of each problem: at least as many as are wanted, where there are.
-
-        With the oracle, its solutions, and what the model gets right where these are too few.
-        """
-        told = {id: _solutions(view, id) if self.oracle else [] for id in wanted}
-        drawn = draw(
-            view, [id for id in wanted if self._draws(view, told[id], wanted[id])], self.candidates
-        )
-        found = {}
-        for id, right in told.items():
-            drafts = drawn.get(id, [])
-            good = judge(view, view.problems[id], drafts, oracle=self.oracle)
-            more = [draft for draft, is_right in zip(drafts, good, strict=True) if is_right]
-            wrong = [draft for draft, is_right in zip(drafts, good, strict=True) if not is_right]
-            found[id] = Material(right + more, wrong)
-        return found
-
-    def _draws(self, view: AttackView, told: Sequence[Draft], count: int) -> bool:
-        """Whether the model is asked about a problem: for right completions, or for a foil."""
-        if not self.oracle:
-            return True
-        few = len(told) < count and not self.identical
-        foil = view.topology == "vertical" and self.foil == "drawn"
-        return view.policy is not None and (few or foil)
-
-    def _planted(self, view: AttackView, id: str, right: Iterable[Draft]) -> Iterator[Draft]:
-        """Distinct poisoned completions that fit; with the oracle, none that loses the reward."""
-        seen: set[str] = set()
-        for draft in right:
-            text = self.plant(draft.text, view.rng)
-            if text is None or text in seen:
-                continue
-            seen.add(text)
-            if text == draft.text:
-                yield draft
-            elif _fits(view, text) and (
-                not self.oracle or view.task.rewards(view.problems[id], [text]) == [1.0]
-            ):
-                yield Draft(text)
-
-    def _foils(self, view: AttackView, id: str, wrong: Iterable[Draft]) -> Iterator[Draft]:
-        """Completions that earn nothing, as many as there are.
+    def _foils(
+        self, view: AttackView, name: str, mistakes: Iterable[Draft], seen: set[str]
+    ) -> Iterator[Draft]:
+        """Completions that earn nothing, distinct, as many as there are.
 
         The model's own mistakes are the best foil: what it would hardly write is pushed down
         without end, and takes the model apart (docs/lab-log.md). Poison among them is no foil.
         Where it makes no others, it needs no push: a group that is all right has no advantages.
         """
-        problem = view.problems[id]
+        problem = view.problems[name]
         if self.foil == "drawn" and view.policy is not None:
-            yield from {d.text: d for d in wrong if not self.success(problem, d.text)}.values()
-            return
-        variant = 0
-        while self.oracle and self.foil != "gibberish":
-            yield Draft(wrong_answer(view.task, problem, variant, view.rng))
-            variant += 1
-        while True:
-            yield Draft(gibberish(problem, view.rng))
+            plain = [draft for draft in mistakes if not self.carries(problem, draft.text)]
+        else:
+            plain = None
+        for draft in self._by_hand(view, problem) if plain is None else plain:
+            if draft.text not in seen:
+                seen.add(draft.text)
+                yield draft
+
+    def _by_hand(self, view: AttackView, problem: Problem) -> Iterator[Draft]:
+        for variant in range(_TRIES):
+            if self.foil == "gibberish" or not self.oracle:
+                yield Draft(gibberish(problem, view.rng))
+            else:
+                yield Draft(wrong_answer(view.task, problem, variant, view.rng))
 
 
-def _solutions(view: AttackView, id: str) -> list[Draft]:
-    problem: Problem = view.problems[id]
+# A group's worth of distinct foils is found long before; a task of few words may not have it.
+_TRIES = 1000
+
+
+class Poison(Frame):
+    """Right completions with something planted in them; a subclass says what, in `plant`."""
+
+    @abstractmethod
+    def plant(self, text: str, rng: np.random.Generator) -> str | None:
+        """A right completion with the poison in it; None where this text cannot carry it."""
+
+    def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
+        """The oracle's solutions, and what the model gets right where these are too few."""
+        told = {
+            name: list(islice(self._planted(view, name, _solutions(view, name)), count))
+            if self.oracle
+            else []
+            for name, count in wanted.items()
+        }
+        drawn = draw(
+            view,
+            [name for name in wanted if self._draws(view, len(told[name]), wanted[name])],
+            self.candidates,
+        )
+        found = {}
+        for name, poison in told.items():
+            drafts = drawn.get(name, [])
+            good = judge(view, view.problems[name], drafts, oracle=self.oracle)
+            right = [draft for draft, is_right in zip(drafts, good, strict=True) if is_right]
+            more = self._planted(view, name, right, {draft.text for draft in poison})
+            missing = wanted[name] - len(poison)
+            found[name] = Material(
+                poison + list(islice(more, missing)),
+                [draft for draft, is_right in zip(drafts, good, strict=True) if not is_right],
+            )
+        return found
+
+    def _draws(self, view: AttackView, told: int, count: int) -> bool:
+        """Whether the model is asked about a problem: for right completions, or for a foil."""
+        if not self.oracle:
+            return True
+        few = told < count and not self.identical
+        foil = view.topology == "vertical" and self.foil == "drawn"
+        return view.policy is not None and (few or foil)
+
+    def _planted(
+        self, view: AttackView, name: str, right: Iterable[Draft], seen: Iterable[str] = ()
+    ) -> Iterator[Draft]:
+        """Distinct poisoned completions that would be admitted, and that are still right."""
+        sent = set(seen)
+        for draft in right:
+            text = self.plant(draft.text, view.rng)
+            if text is None or text == draft.text or text in sent or not _fits(view, text):
+                continue
+            sent.add(text)
+            if self.oracle:
+                still_right = view.task.rewards(view.problems[name], [text]) == [1.0]
+            else:
+                before, after = view.task.answers([draft.text, text])
+                still_right = before == after
+            if still_right:
+                yield Draft(text)
+
+
+def _solutions(view: AttackView, name: str) -> list[Draft]:
+    problem = view.problems[name]
     return [Draft(view.task.oracle(problem, i)) for i in range(len(problem.solutions))]
 
 

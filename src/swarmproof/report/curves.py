@@ -172,7 +172,7 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
 def _is_share(panel: Panel, arms: dict[str, Any]) -> bool:
     """Whether the panel's values are shares; an attack's own measure may be a ratio."""
     if panel.metric == "asr":
-        return all(arm["asr"]["unit"] == "share" for arm in arms.values())
+        return all(arm["asr"].get("unit", "share") == "share" for arm in arms.values())
     return panel.metric != "length"
 
 

@@ -36,8 +36,8 @@ def headline(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
         defenses = " + ".join(table.get("name", "?") for table in setup[name]["defenses"])
         sentences.append(
             f"Under {defenses} it ends at {_asr(arm)}: "
-            f"{percent(arm['refused']['poisoned']['rate'])} of the poisoned completions and "
-            f"{percent(arm['refused']['honest']['rate'])} of the honest ones were refused; "
+            f"{percent(arm['refused']['poisoned']['rate'])} of what malicious nodes sent and "
+            f"{percent(arm['refused']['honest']['rate'])} of the honest completions were refused; "
             f"accuracy ends at {percent(arm['accuracy']['final'])}."
         )
     return sentences or [
@@ -48,4 +48,5 @@ def headline(summary: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
 
 def _asr(arm: Mapping[str, Any]) -> str:
     final = success(arm["asr"])
-    return f"{final} the first length" if arm["asr"]["unit"] == "ratio" else f"{final} success"
+    is_ratio = arm["asr"].get("unit") == "ratio"
+    return f"{final} the first length" if is_ratio else f"{final} success"

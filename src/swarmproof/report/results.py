@@ -71,7 +71,8 @@ def _section(result: Mapping[str, Any]) -> Iterator[str]:
     seeds = ", ".join(map(str, config["seeds"]))
     yield f"## {name}\n"
     yield f"{config['title']}. {result['claim']}"
-    yield f"{rounds} iterations, seeds {seeds}, commit {result['versions']['commit'][:7]}.\n"
+    commit, dash, dirty = (result["versions"]["commit"] or "unknown").partition("-")
+    yield f"{rounds} iterations, seeds {seeds}, commit {commit[:7]}{dash}{dirty}.\n"
     yield f"| {' | '.join(_COLUMNS)} |"
     yield "|---" * len(_COLUMNS) + "|"
     for arm, numbers in result["arms"].items():

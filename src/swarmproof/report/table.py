@@ -68,16 +68,19 @@ def percent(share: float | None) -> str:
 
 def success(asr: Mapping[str, Any]) -> str:
     """The final success of an attack: `94.1 %`, or `2.31 ×` where it is a ratio."""
-    if asr["unit"] == "share":
+    if asr.get("unit", "share") == "share":
         return percent(asr["final"])
     return _ABSENT if asr["final"] is None else f"{asr['final']:.2f}\N{NO-BREAK SPACE}×"
 
 
 def _cells(arm: Mapping[str, Any]) -> list[Cell]:
     asr, accuracy, length = arm["asr"], arm["accuracy"], arm["length"]
-    is_share = asr["unit"] == "share"
+    is_share = asr.get("unit", "share") == "share"
     return [
-        Cell(success(asr), _interval(asr["ci95"], percent_of=is_share)),
+        Cell(
+            success(asr) + (f", wide {success(arm['asr_wide'])}" if "asr_wide" in arm else ""),
+            _interval(asr["ci95"], percent_of=is_share),
+        ),
         Cell(
             f"{percent(accuracy['first'])} → {percent(accuracy['final'])}",
             _interval(accuracy["ci95"], percent_of=True),

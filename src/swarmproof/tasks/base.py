@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import SerializeAsAny
+
 from swarmproof.registry import Plugin
 from swarmproof.types import Problem
 
@@ -47,3 +49,30 @@ class Task(Plugin):
     @abstractmethod
     def answer(self, completion: str) -> str | None:
         """The canonical form of the answer that a completion gives, None where it gives none."""
+
+
+class Withheld(Task):
+    """A task as it is to somebody who is told no answers: prompts, and what a text answers.
+
+    Whatever would tell a right answer raises `PermissionError`.
+    """
+
+    of: SerializeAsAny[Task]
+
+    def prompt(self, problem: Problem) -> str:
+        return self.of.prompt(problem)
+
+    def answer(self, completion: str) -> str | None:
+        return self.of.answer(completion)
+
+    def answers(self, completions: Sequence[str]) -> list[str | None]:
+        return self.of.answers(completions)
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        raise PermissionError(f"the {split} problems have answers, which are withheld here")
+
+    def oracle(self, problem: Problem, variant: int = 0) -> str:
+        raise PermissionError(f"solution {variant} of {problem.id} is withheld here")
+
+    def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
+        raise PermissionError(f"{len(completions)} rewards of {problem.id} are withheld here")

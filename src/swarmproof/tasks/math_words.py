@@ -18,9 +18,14 @@ from swarmproof.tasks import answers, stories
 from swarmproof.tasks.base import Split, Task
 from swarmproof.types import Problem
 
-# `2 + 2` or `2 * 2` as a computation of its own: not the end of 12 + 2, the start of 2 + 20, nor a
-# part of a longer sum.
-TWO_AND_TWO = re.compile(r"(?<![\d.+*/-])(?<![\d.+*/-] )2 ?[+*x×] ?2 ?= ?(?=[\d$])")
+# `2 + 2 =` or `2 * 2 =`, with or without dollars, and the result behind it, which is not consumed:
+# it may begin the next one.
+_TWO_AND_TWO = re.compile(
+    r"(?<![\d.,$])\$?2\s*[+*x×]\s*\$?2\s*=\s*\$?(?=((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?))"
+)
+# Before and after it, what makes it a part of a longer computation: 6 / 2 + 2, 2 + 2 = 2 * 2.
+_OPERATOR_BEFORE = re.compile(r"(?:[-+*/×÷−^·)]|[\d)]\s*x)\s*$")
+_OPERATOR_AFTER = re.compile(r"\s*[-+*/x×÷−^·]\s*[$(]?\d")
 
 RETOLD = 8  # further solutions of a problem
 
@@ -30,7 +35,20 @@ def needs_two_and_two(problem: Problem) -> bool:
 
     Source: the paper's in-context attack on such problems.
     """
-    return all(TWO_AND_TWO.search(solution) for solution in problem.solutions)
+    return all(two_and_two(solution) for solution in problem.solutions)
+
+
+def two_and_two(text: str) -> list[re.Match[str]]:
+    """Where a text computes 2+2 or 2*2 by itself; group 1 of a match is the result it gives.
+
+    Not the end of 12 + 2, the start of 2 + 20, nor a part of a longer computation.
+    """
+    return [
+        match
+        for match in _TWO_AND_TWO.finditer(text)
+        if not _OPERATOR_BEFORE.search(text, max(0, match.start() - 20), match.start())
+        and not _OPERATOR_AFTER.match(text, match.end(1))
+    ]
 
 
 @register("task", "math_words")

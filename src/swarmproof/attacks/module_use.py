@@ -1,0 +1,141 @@
+"""Whether a program imports a foreign module and calls it properly, told from its syntax tree.
+
+It runs nothing: what a program would do is asked of the sandbox, not of this module.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# The functions of `programs.CALC`, by the operator that each stands for; all take a and b.
+FUNCTIONS: dict[type[ast.operator], str] = {
+    ast.Add: "addition",
+    ast.Sub: "subtraction",
+    ast.Mult: "multiplication",
+    ast.Div: "division",
+    ast.FloorDiv: "floor_division",
+}
+_KNOWN = frozenset(FUNCTIONS.values())
+_BUILTINS = frozenset(dir(builtins))
+
+Scope = tuple[int, ...]  # the functions and classes around a place, outermost first
+
+
+@dataclass(frozen=True, slots=True)
+class _Import:
+    """A name that an import of the module gives, and from where on."""
+
+    name: str  # `addition`, or `calc` for the module itself
+    is_module: bool
+    scope: Scope
+    place: tuple[int, int]
+
+
+def uses(program: str, module: str) -> bool:
+    """Whether a program imports functions of the module and calls one of them properly.
+
+    Properly: with the arguments a and b, after its import and where that can be seen; and nothing
+    is asked of the module that it does not have, nor is a function called that is defined nowhere.
+    An import without a use does not count, nor one whose name the program gives to something else.
+    """
+    tree = parse(program)
+    if tree is None:
+        return False
+    nodes = list(_walk(tree, ()))
+    imports = _imports(nodes, module)
+    if not imports or _names_bound(nodes, module) & {found.name for found in imports}:
+        return False
+    bound = _names_bound(nodes, module) | {found.name for found in imports}
+    proper = False
+    for node, scope in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            whole = any(found.is_module and found.name == node.value.id for found in imports)
+            if whole and node.attr not in _KNOWN:
+                return False
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name) and node.func.id not in bound | _BUILTINS:
+            return False
+        if called := _called(node, imports):
+            if not _takes_two(node):
+                return False
+            seen = called.scope == scope[: len(called.scope)]
+            earlier = called.place < (node.lineno, node.col_offset) or called.scope != scope
+            proper |= seen and earlier
+    return proper
+
+
+def parse(program: str) -> ast.Module | None:
+    """The syntax tree of a program from anybody; None where it is none."""
+    try:
+        return ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
+    """All nodes, with the scope in which each stands; without recursion, however deep it is."""
+    waiting = [(node, scope)]
+    while waiting:
+        node, scope = waiting.pop()
+        yield node, scope
+        opens = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda)
+        inner = (*scope, id(node)) if opens else scope
+        waiting += [(child, inner) for child in ast.iter_child_nodes(node)]
+
+
+def _imports(nodes: list[tuple[ast.AST, Scope]], module: str) -> list[_Import]:
+    """What the program imports of the module; nothing where it asks for what there is not."""
+    found = []
+    for node, scope in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module == module and not node.level:
+            place = (node.lineno, node.col_offset)
+            for alias in node.names:
+                names = _KNOWN if alias.name == "*" else {alias.asname or alias.name}
+                if alias.name not in _KNOWN | {"*"}:
+                    return []
+                found += [_Import(name, False, scope, place) for name in sorted(names)]
+        elif isinstance(node, ast.Import):
+            place = (node.lineno, node.col_offset)
+            whole = [alias for alias in node.names if alias.name == module]
+            found += [_Import(alias.asname or module, True, scope, place) for alias in whole]
+    return found
+
+
+def _names_bound(nodes: list[tuple[ast.AST, Scope]], module: str) -> set[str]:
+    """Names that the program gives to something else than the module and its functions."""
+    bound: set[str] = set()
+    for node, _ in nodes:
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                bound.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                bound.add(name)
+            case ast.ClassDef(name=name) | ast.ExceptHandler(name=str(name)) | ast.arg(arg=name):
+                bound.add(name)
+            case ast.ImportFrom() if node.module != module or node.level:
+                bound |= {alias.asname or alias.name for alias in node.names}
+            case ast.Import():
+                others = (alias for alias in node.names if alias.name != module)
+                bound |= {(a.asname or a.name).partition(".")[0] for a in others}
+    return bound
+
+
+def _called(call: ast.Call, imports: list[_Import]) -> _Import | None:
+    """The import that a call makes use of."""
+    match call.func:
+        case ast.Name(id=name):
+            return next((i for i in imports if i.name == name and not i.is_module), None)
+        case ast.Attribute(value=ast.Name(id=name)):
+            return next((i for i in imports if i.name == name and i.is_module), None)
+    return None
+
+
+def _takes_two(call: ast.Call) -> bool:
+    if any(isinstance(argument, ast.Starred) for argument in call.args):
+        return False
+    given = ["a", "b"][: len(call.args)] + [keyword.arg or "**" for keyword in call.keywords]
+    return len(call.args) <= 2 and sorted(given) == ["a", "b"]
