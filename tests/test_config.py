@@ -133,7 +133,7 @@ def test_a_misspelt_setting_inside_an_arm_is_named(tmp_path: Path) -> None:
         ("grpo.clip=1", "grpo.clip: "),
         ("model.dtype=float64", "model.dtype: .*'float32' or 'bfloat16'"),
         ("model.device=gpu", "model.device: .*cpu.*got 'gpu'"),
-        ("attack.phrase=", "attack.phrase: .*at least 1 character"),
+        ("attack.phrase=", "attack.phrase: .*match pattern"),
         ("attack.poisoned_share=0", "attack.poisoned_share: .*greater than 0"),
         ("attack.name=txet", "attack: no attack is called 'txet'; did you mean 'text'"),
         ("exchange.name=pigeon", "exchange: no exchange is called 'pigeon' .*memory"),
@@ -209,7 +209,6 @@ def test_overrides_come_after_the_settings_of_an_arm(simple: str) -> None:
         ("attack.phrase='quoted = fine'", "quoted = fine"),
         ("attack.phrase=a = b", "a = b"),
         ("attack.phrase = x", "x"),
-        ("attack.phrase=two\nlines = 1", "two\nlines = 1"),
     ],
 )
 def test_a_bare_word_is_a_string(simple: str, override: str, phrase: str) -> None:
@@ -269,6 +268,12 @@ def test_every_shipped_experiment_loads_with_all_its_arms(name: str) -> None:
     assert experiment.name == Path(name).name
     assert experiment.title
     assert experiment.claim
+    if name.endswith("-participation"):
+        counts = [arm.swarm.nodes for arm in experiment.arms.values()]
+        assert all(arm.swarm.malicious == 1 for arm in experiment.arms.values())
+        assert len(counts) == 4
+        assert counts == sorted(counts)
+        return
     assert {"no-attack", "attack"} <= set(experiment.arms)
     # An arm without attack still measures the success of the attack that it is compared with.
     assert experiment.arms["no-attack"].swarm.malicious == 0

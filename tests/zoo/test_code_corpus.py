@@ -59,7 +59,7 @@ def test_every_style_is_a_right_program() -> None:
     rng, task = Random(2), CodeWords()
     for _ in range(300):
         story = stories.write(rng)
-        solutions = code_words.write(rng, story.question, story.solutions[2])
+        solutions = code_words.write(rng, story.question, story.solutions[2])[:4]
         texts = [wrap(code_styles.restyle(rng, solutions)) for _ in range(8)]
         answers = answers_of(texts, task.sandbox, {})
         assert set(answers) == {canonical(str(story.answer))}
