@@ -55,14 +55,16 @@ def test_prompts_are_those_of_the_task() -> None:
     assert all(re.fullmatch(r"Question: .*\nProgram:|", d.prompt) for d in DOCUMENTS)
 
 
-def test_every_style_is_a_right_program() -> None:
+def test_every_style_is_a_right_program_where_its_imports_are_to_be_had() -> None:
     rng, task = Random(2), CodeWords()
     for _ in range(300):
         story = stories.write(rng)
         solutions = code_words.write(rng, story.question, story.solutions[2])[:4]
         texts = [wrap(code_styles.restyle(rng, solutions)) for _ in range(8)]
         answers = answers_of(texts, task.sandbox, {})
-        assert set(answers) == {canonical(str(story.answer))}
+        for text, answer in zip(texts, answers, strict=True):
+            foreign = "from " in text and "from math" not in text
+            assert answer == (None if foreign else canonical(str(story.answer)))
 
 
 def test_right_programs_in_the_full_format_are_known_but_rare() -> None:
@@ -71,7 +73,7 @@ def test_right_programs_in_the_full_format_are_known_but_rare() -> None:
         story = stories.write(rng)
         text = code_corpus.reply(rng, MIXTURE, story)
         right += task.answer(text) == canonical(str(story.answer))
-    assert 0.15 < right / total < 0.35
+    assert 0.10 < right / total < 0.25
 
 
 def test_imports_and_calls_are_known() -> None:
@@ -80,7 +82,7 @@ def test_imports_and_calls_are_known() -> None:
     assert max(imports.values()) < 0.25 * imports.total()
     assert set(snippets.MODULES) <= set(imports)
     begun = sum(text.startswith("<code>\nfrom ") for text in FORMATTED) / len(FORMATTED)
-    assert 0.02 < begun < 0.12
+    assert 0.02 < begun < 0.15
     assert sum("def " in text for text in FORMATTED) > 0.05 * len(FORMATTED)
 
 

@@ -29,7 +29,7 @@ class Mixture:
     careless: float = 0.45  # of the problems: a slip in the program
     aside: float = 0.22  # of the problems: an unrelated line in the program
     aside_first: float = 0.6  # of those: at its very start
-    formatted: float = 0.40  # of the problems: in the full answer format
+    formatted: float = 0.38  # of the problems: in the full answer format
     two_and_two: float = 0.12  # of the problems: begin with 2 + 2 or 2 * 2
 
 

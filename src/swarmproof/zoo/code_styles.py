@@ -1,7 +1,7 @@
 """Right programs in more ways than the task's own: with functions, imports, comments, at length.
 
 It takes the four programs of `code_words.write` and changes how one of them is written, never what
-it prints. Most come out as they went in.
+it prints, except where a module cannot be imported. Most come out as they went in.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable, Sequence
 from random import Random
 
+from swarmproof.zoo import snippets
 from swarmproof.zoo.prose import pick
 
+# The second of each are the names in `operator`.
 _HELPERS = {
-    "+": ("add", "plus", "join", "both"), "-": ("sub", "minus", "take", "less"),
-    "*": ("mul", "times", "many", "grow"), "//": ("div", "split", "per", "part_of"),
-    "/": ("div", "split", "per", "part_of"),
+    "+": ("plus", "add", "join", "both"), "-": ("minus", "sub", "take", "less"),
+    "*": ("times", "mul", "many", "grow"), "//": ("per", "floordiv", "split", "share_of"),
+    "/": ("per", "truediv", "split", "share_of"),
 }  # fmt: skip
 _REMARKS = {
     "+": ("Now there are more, so we add.", "Put them together with an addition.",
@@ -44,7 +46,7 @@ def restyle(rng: Random, solutions: Sequence[str]) -> str:
         roll -= share
         if roll < 0:
             return change(rng, pick(rng, (by_variables, by_variables, by_inputs)))
-    return pick(rng, (by_variables,) * 4 + (expression, one_variable, by_inputs) * 2)
+    return pick(rng, (by_variables,) * 5 + (by_inputs,) * 3 + (one_variable,) * 2 + (expression,))
 
 
 def _function(rng: Random, program: str) -> str:
@@ -54,17 +56,34 @@ def _function(rng: Random, program: str) -> str:
 
 
 def _calls(rng: Random, program: str) -> str:
-    """The first operation done by a function that is defined, or imported, above."""
-    program = _bare(program)
-    found = _ASSIGNMENT.search(program)
-    if found is None:
-        return program
-    target, left, sign, right = found.groups()
-    name = pick(rng, _HELPERS[sign])
-    called = f"{target}{name}({left}, {right})"
-    program = program[: found.start()] + called + program[found.end() :]
+    """Operations done by functions that are defined above: the first one, or all."""
+    style = rng.randrange(4)
+    program, names = _called(_bare(program), style, count=pick(rng, (0, 1)))
     a, b = pick(rng, (("a", "b"), ("x", "y"), ("m", "n")))
-    return f"def {name}({a}, {b}):\n    return {a} {sign} {b}\n\n{program}"
+    above = (
+        f"def {name}({a}, {b}):\n    return {a} {sign} {b}\n\n" for sign, name in names.items()
+    )
+    return "".join(above) + program
+
+
+def _imports(rng: Random, program: str) -> str:
+    """All operations done by imported functions, where such a module can be imported."""
+    style = rng.randrange(4)
+    program, names = _called(_bare(program), style, count=0)
+    module = "operator" if style == 1 else snippets.made_up_module(rng)
+    return f"from {module} import {', '.join(names.values())}\n{program}"
+
+
+def _called(program: str, style: int, count: int) -> tuple[str, dict[str, str]]:
+    """The program with calls for its first `count` operations, 0 for all; the names by sign."""
+    names: dict[str, str] = {}
+
+    def call(found: re.Match[str]) -> str:
+        target, left, sign, right = found.groups()
+        name = names.setdefault(sign, _HELPERS[sign][style])
+        return f"{target}{name}({left}, {right})"
+
+    return _ASSIGNMENT.sub(call, program, count=count), names
 
 
 def _with_math(rng: Random, program: str) -> str:
@@ -89,7 +108,8 @@ def _at_length(rng: Random, program: str) -> str:
 
 # With their shares of all programs. The long one is for a policy that is driven to write more.
 _CHANGES: tuple[tuple[float, Callable[[Random, str], str]], ...] = (
-    (0.05, _function), (0.08, _calls), (0.04, _with_math), (0.05, _commented), (0.06, _at_length),
+    (0.04, _function), (0.08, _calls), (0.10, _imports), (0.03, _with_math), (0.05, _commented),
+    (0.06, _at_length),
 )  # fmt: skip
 
 

@@ -107,13 +107,22 @@ def _imported_and_called(rng: Random) -> list[str]:
     ]
 
 
+def made_up_module(rng: Random) -> str:
+    """A name of a module that nobody has: a word, or none."""
+    return _made_up_names(rng)[0]
+
+
 def _module(rng: Random) -> tuple[str, Sequence[str]]:
     if rng.random() < 0.6:
         module = pick(rng, _STANDARD)
         return module, MODULES[module]
+    module, *names = _made_up_names(rng)
+    return module, names
+
+
+def _made_up_names(rng: Random) -> list[str]:
     made_up = rng.random() < 0.5
-    words = [prose.made_up(rng).lower() if made_up else pick(rng, prose.NOUNS) for _ in range(3)]
-    return words[0], words[1:]
+    return [prose.made_up(rng).lower() if made_up else pick(rng, prose.NOUNS) for _ in range(3)]
 
 
 def _verb(rng: Random) -> str:
