@@ -23,8 +23,10 @@ def _plugins(kind: registry.Kind) -> Callable[[], Iterator[str]]:
     def lines() -> Iterator[str]:
         for name, plugin in registry.plugins(kind).items():
             yield f"  {name}: {_first_line(plugin)}"
+            if topologies := getattr(plugin, "topologies", ()):
+                yield f"      for {' and '.join(topologies)} swarms"
             for parameter, info in plugin.model_fields.items():
-                yield f"      {parameter}{_default(info)}"
+                yield f"      {parameter}{_default(info)}  # {info.description}"
 
     return lines
 
