@@ -31,13 +31,22 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_random_qwen2(
-    folder: Path, *, seed: int = 0, hidden: int = 64, layers: int = 2, spread: float = 3.0
+    folder: Path,
+    *,
+    seed: int = 0,
+    hidden: int = 64,
+    layers: int = 2,
+    spread: float = 3.0,
+    padding: int = 0,
 ) -> Path:
-    """A Qwen2 model with random weights, scaled up so that its distributions are not flat."""
+    """A Qwen2 model with random weights, scaled up so that its distributions are not flat.
+
+    `padding`: embeddings beyond the vocabulary, as real checkpoints have them.
+    """
     tokenizer = byte_tokenizer()
     torch.manual_seed(seed)
     config = Qwen2Config(
-        vocab_size=len(tokenizer),
+        vocab_size=len(tokenizer) + padding,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
         num_hidden_layers=layers,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
 
-from models import EOS, TAGS, byte_tokenizer
+from models import EOS, TAGS, byte_tokenizer, save_random_qwen2
 from swarmproof import zoo
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loss
@@ -368,3 +368,27 @@ def test_attention_that_packing_does_not_compute_is_refused(
 
 def test_nothing_decodes_to_nothing(random_model: Path) -> None:
     assert policy(random_model).decode([]) == []
+
+
+@pytest.mark.parametrize("top_k", [0, 20])
+def test_embeddings_beyond_the_vocabulary_are_never_drawn_nor_learnt(
+    tmp_path: Path, top_k: int
+) -> None:
+    """As many again as the vocabulary has: half of all draws would be such ids."""
+    folder = save_random_qwen2(tmp_path, padding=len(byte_tokenizer()))
+    padded = policy(folder, top_k=top_k, beta=0.1, lr=1e-2)
+    assert padded.vocab_size == len(padded.tokenizer) < padded.model.config.vocab_size
+    rows = padded.generate(PROMPTS, [[10 * p + g for g in range(4)] for p in range(2)])
+    assert max(token for group in rows for row in group for token in row) < padded.vocab_size
+    before = padded.model.get_input_embeddings().weight[padded.vocab_size :].clone()
+    ((indices, forward),) = padded.passes(list(PROMPTS), rows, [True, True])
+    for p, scores in zip(indices, forward.scores, strict=True):
+        for row, score in zip(rows[p], scores, strict=True):
+            assert score.logprob.isfinite().all()
+            assert (score.shortfall == 0).all(), row
+    of_groups = samples(rows)
+    padded.accumulate(forward, [of_groups[p] for p in indices])
+    stats = padded.step()
+    assert all(p.isfinite().all() for p in padded.model.parameters())
+    assert stats.grad_norm > 0
+    assert padded.model.get_input_embeddings().weight[padded.vocab_size :].equal(before)

@@ -52,8 +52,9 @@ class Policy:
         self.config, self.grpo, self.sampling = config, grpo, sampling
         self.tokenizer, self.model = _load(config)
         self.eos_token_id: int = self.tokenizer.eos_token_id
-        # Embeddings are often padded beyond the vocabulary; such ids decode to nothing at all.
         self.vocab_size: int = min(self.model.config.vocab_size, len(self.tokenizer))
+        if self.vocab_size < self.model.config.vocab_size:
+            _hide_padding(self.model, self.vocab_size)
         self.reference = None
         if grpo.beta > 0:
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
@@ -346,6 +347,20 @@ def _load(config: ModelConfig) -> tuple[Any, Any]:
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
     return tokenizer, model
+
+
+def _hide_padding(model: Any, vocab_size: int) -> None:
+    """Give the ids beyond the vocabulary no probability, wherever logits are used.
+
+    Embeddings are often padded beyond it; such ids decode to nothing at all, and whoever drew one
+    would be refused.
+    """
+    hidden = torch.arange(model.config.vocab_size, device=model.device) >= vocab_size
+
+    def hide(_module: object, _inputs: object, logits: Tensor) -> Tensor:
+        return logits.masked_fill(hidden, float("-inf"))
+
+    model.get_output_embeddings().register_forward_hook(hide)
 
 
 def _unsupported(model: Any) -> str:
