@@ -22,7 +22,8 @@ holds its config, versions and commit. Made by `swarmproof run NAME --seeds 3 --
 `python -m swarmproof.report.results results > docs/results.md`.
 
 Means over seeds of the last 10 iterations; in brackets 95 % intervals over seeds (Student's t, wide
-with three seeds); refusals are counts over the whole run. What each column is:
+with three seeds); refusals are counts over the whole run, those of "poisoned" over all that
+malicious nodes sent, in vertical swarms also what stands beside the poison. What each column is:
 [metrics.md](metrics.md).
 """
 _COLUMNS = (
