@@ -21,6 +21,10 @@ from swarmproof.attacks.worthless import gibberish, wrong_answer
 from swarmproof.types import AttackView, Completion, Problem
 
 
+# How often a foil is made by hand: a task of few words may not have enough distinct ones.
+_TRIES = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Material:
     """What there is to send for one problem, best first."""
@@ -97,11 +101,10 @@ class Frame(Attack):
         Where it makes no others, it needs no push: a group that is all right has no advantages.
         """
         problem = view.problems[name]
+        found: Iterable[Draft] = self._by_hand(view, problem)
         if self.foil == "drawn" and view.policy is not None:
-            plain = [draft for draft in mistakes if not self.carries(problem, draft.text)]
-        else:
-            plain = None
-        for draft in self._by_hand(view, problem) if plain is None else plain:
+            found = (draft for draft in mistakes if not self.carries(problem, draft.text))
+        for draft in found:
             if draft.text not in seen:
                 seen.add(draft.text)
                 yield draft
@@ -112,10 +115,6 @@ class Frame(Attack):
                 yield Draft(gibberish(problem, view.rng))
             else:
                 yield Draft(wrong_answer(view.task, problem, variant, view.rng))
-
-
-# A group's worth of distinct foils is found long before; a task of few words may not have it.
-_TRIES = 1000
 
 
 class Poison(Frame):
