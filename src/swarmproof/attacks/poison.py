@@ -20,7 +20,6 @@ from swarmproof.attacks.candidates import Draft, draw, judge
 from swarmproof.attacks.worthless import gibberish, wrong_answer
 from swarmproof.types import AttackView, Completion, Problem
 
-
 # How often a foil is made by hand: a task of few words may not have enough distinct ones.
 _TRIES = 1000
 
