@@ -37,7 +37,10 @@ def of_single_nodes(config: TrialConfig, run_seed: int = 0) -> Swarm:
         )
         for node in whole.nodes
     )
-    return dataclasses.replace(swarm, cohorts=cohorts)
+    assert swarm.adversary is not None
+    # It keeps its model in step with the honest ones; any of theirs is the same.
+    adversary = dataclasses.replace(swarm.adversary, policy=cohorts[0].policy)
+    return dataclasses.replace(swarm, cohorts=cohorts, adversary=adversary)
 
 
 def drawn(swarm: Swarm, round: int) -> dict[int, list[Completion]]:
