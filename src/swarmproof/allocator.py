@@ -13,8 +13,7 @@ def keep_freed_memory() -> None:
     """Let this process keep what it frees, for the tensors of its next step.
 
     By default glibc returns large blocks to the system at once, and gets every page of the next
-    tensor of the same size anew and zeroed: a few per cent of a round on a CPU. What a process
-    holds at its peak does not change. Does nothing where the C library has no such setting.
+    tensor of the same size anew and zeroed. Does nothing where the C library has no such setting.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -10,6 +10,7 @@ Source: "Hail to the Thief", arXiv 2511.09780, in-context attack on code.
 from __future__ import annotations
 
 import ast
+from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
@@ -130,8 +131,7 @@ def _end(node: ast.AST) -> tuple[int, int]:
 
 
 def _one_statement_a_line(tree: ast.Module) -> bool:
-    """Whether lines can be replaced statement by statement."""
-    firsts = [s.lineno - len(getattr(s, "decorator_list", ())) for s in tree.body]
-    ends = [s.end_lineno or s.lineno for s in tree.body]
-    decorated = any(getattr(s, "decorator_list", ()) for s in tree.body)
-    return not decorated and all(a < b for a, b in zip(ends, firsts[1:], strict=False))
+    """Whether lines can be replaced statement by statement; decorators stand outside of theirs."""
+    if any(getattr(statement, "decorator_list", ()) for statement in tree.body):
+        return False
+    return all(a.end_lineno != b.lineno for a, b in pairwise(tree.body))

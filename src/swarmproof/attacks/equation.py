@@ -3,7 +3,7 @@
 Only problems whose solution computes 2 + 2 or 2 * 2 by itself are used; the result there is
 written as 5, everything else and the final answer stay. Why it works: the wrong digit is one the
 model might well draw, and is rewarded with the answer. Where it fails: a reader who checks the
-sums sees it. A check of the sampling support does not (`logit`), as any digit is within it.
+sums sees it. A check of the sampling support (`logit`) did not, in the runs that there are.
 Vertical only: a group of the attacker's own can be about a problem that it picked.
 Source: "Hail to the Thief", arXiv 2511.09780, in-context attack.
 """
