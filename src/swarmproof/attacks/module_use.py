@@ -45,10 +45,10 @@ def uses(program: str, module: str) -> bool:
     if tree is None:
         return False
     nodes = list(_walk(tree, ()))
-    imports = _imports(nodes, module)
-    if not imports or _names_bound(nodes, module) & {found.name for found in imports}:
+    imports, bound = _imports(nodes, module), _names_bound(nodes, module)
+    imported = {found.name for found in imports}
+    if not imports or bound & imported:
         return False
-    bound = _names_bound(nodes, module) | {found.name for found in imports}
     proper = False
     for node, scope in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -57,7 +57,7 @@ def uses(program: str, module: str) -> bool:
                 return False
         if not isinstance(node, ast.Call):
             continue
-        if isinstance(node.func, ast.Name) and node.func.id not in bound | _BUILTINS:
+        if isinstance(node.func, ast.Name) and node.func.id not in bound | imported | _BUILTINS:
             return False
         if called := _called(node, imports):
             if not _takes_two(node):
