@@ -12,8 +12,8 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["task", "attack", "defense", "exchange"]
-KINDS: tuple[Kind, ...] = ("task", "attack", "defense", "exchange")
+Kind = Literal["task", "attack", "defense", "judge", "exchange"]
+KINDS: tuple[Kind, ...] = ("task", "attack", "defense", "judge", "exchange")
 
 
 class Plugin(BaseModel):

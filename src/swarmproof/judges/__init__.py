@@ -1,0 +1,5 @@
+"""Judges: language models that are asked about completions. Importing this registers them."""
+
+from swarmproof.judges.base import Judgement, JudgeModel, Request
+
+__all__ = ["Judgement", "JudgeModel", "Request"]
