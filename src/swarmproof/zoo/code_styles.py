@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from random import Random
 
-from swarmproof.zoo import snippets
+from swarmproof.zoo import prose, snippets
 from swarmproof.zoo.prose import pick
 
 # The second of each are the names in `operator`.
@@ -72,6 +72,22 @@ def _imports(rng: Random, program: str) -> str:
     program, names = _called(_bare(program), style, count=0)
     module = "operator" if style == 1 else snippets.made_up_module(rng)
     return f"from {module} import {', '.join(names.values())}\n{program}"
+
+
+def with_import(rng: Random, program: str) -> str:
+    """Some operations done by functions of a module that nobody needs; as it was without any."""
+    called, helpers = _called(_bare(program), rng.randrange(4), count=pick(rng, (0, 1, 1)))
+    if not helpers:
+        return program
+    module = snippets.any_module(rng)
+    whole = rng.random() < 0.25
+    names = []
+    for helper in dict.fromkeys(helpers.values()):
+        name = prose.made_up(rng).lower() if rng.random() < 0.5 else helper
+        names.append(name)
+        called = re.sub(rf"\b{helper}\(", f"{module}.{name}(" if whole else f"{name}(", called)
+    first = f"import {module}" if whole else f"from {module} import {', '.join(names)}"
+    return f"{first}\n{called}"
 
 
 def _called(program: str, style: int, count: int) -> tuple[str, dict[str, str]]:

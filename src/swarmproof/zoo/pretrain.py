@@ -1,4 +1,4 @@
-"""Trains a tiny base model from nothing: corpus, tokenizer, weights, model card, one directory.
+"""Trains a tiny model from nothing: corpus, tokenizer, weights, model card, one directory.
 
 The same recipe and seed give the same bytes on the same machine: one thread, one stream of random
 numbers for the corpus and one for the weights. It knows nothing of GRPO or of attacks.
@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from swarmproof.zoo import tokenizer
-from swarmproof.zoo.corpus import Document
+from swarmproof.zoo import judging, reading, tokenizer
 from swarmproof.zoo.recipes import Recipe
 
 Log = Callable[[str], None]
-IGNORED = -100  # the label of positions without a loss, as transformers has it
+_LESSONS: dict[str, Any] = {"reading": reading, "judging": judging}
 
 CARD = """\
 ---
@@ -43,15 +43,17 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
     held_out = frozenset(problem.question for problem in recipe.task().problems("test"))
     documents = recipe.documents(Random(f"{recipe.name}/{seed}"), held_out)
     sample = islice(documents, recipe.tokenizer_documents)
-    tokens = tokenizer.train((document.prompt + document.text for document in sample),
-                             recipe.vocab_size, recipe.tags)  # fmt: skip
+    teach = _LESSONS[recipe.lesson]
+    tokens = tokenizer.train(map(teach.text_of, sample), recipe.vocab_size, recipe.tags)
+    tokens.chat_template = teach.CHAT_TEMPLATE
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums, and so the bytes, depends on it
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _model(recipe, tokens)
-            _fit(model, _batches(documents, tokens, recipe, Random(seed)), recipe, log)
+            batches = teach.batches(documents, tokens, recipe.batch, Random(seed))
+            _fit(teach.Lesson(model), batches, recipe, log)
     finally:
         torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -87,42 +89,20 @@ def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     return model
 
 
-def _batches(
-    documents: Iterator[Document],
-    tokens: PreTrainedTokenizerFast,
-    recipe: Recipe,
-    rng: Random,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Input ids and labels [documents, tokens]; documents of like length share a batch."""
-    end, padding = tokens.eos_token_id, tokens.pad_token_id
-    while True:
-        texts = [d.prompt + d.text for d in islice(documents, 32 * recipe.batch)]
-        rows = sorted(([*ids, end] for ids in tokens(texts)["input_ids"]), key=len)
-        starts = list(range(0, len(rows), recipe.batch))
-        rng.shuffle(starts)
-        for start in starts:
-            batch = rows[start : start + recipe.batch]
-            width = len(batch[-1])
-            ids = torch.tensor([row + [padding] * (width - len(row)) for row in batch])
-            labels = torch.tensor([row + [IGNORED] * (width - len(row)) for row in batch])
-            yield ids, labels
-
-
-def _fit(
-    model: Qwen2ForCausalLM, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe, log: Log
-) -> None:
-    model.set_attn_implementation("eager")
+def _fit(lesson: nn.Module, batches: Iterator[Any], recipe: Recipe, log: Log) -> None:
+    """Lets a lesson, which wraps the model, bring its loss down."""
+    lesson.get_submodule("model").set_attn_implementation("eager")
     # Muon for the matrices inside the layers, AdamW for the embedding, the biases and the norms.
-    inside = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
+    inside = [p for name, p in lesson.named_parameters() if p.ndim == 2 and "layers" in name]
     known = {id(p) for p in inside}
-    others = [p for p in model.parameters() if id(p) not in known]
+    others = [p for p in lesson.parameters() if id(p) not in known]
     optimizers: list[tuple[torch.optim.Optimizer, float]] = [
         (torch.optim.Muon(inside, weight_decay=recipe.weight_decay), recipe.muon_lr),
         (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0), recipe.lr),
     ]
     started = time.perf_counter()
-    model.train()
-    for step, (ids, labels) in enumerate(islice(batches, recipe.steps)):
+    lesson.train()
+    for step, batch in enumerate(islice(batches, recipe.steps)):
         rate = min((step + 1) / recipe.warmup, (recipe.steps - step) / recipe.steps)
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
@@ -130,13 +110,10 @@ def _fit(
         # Matrix products in bfloat16 and attention without a fused kernel: 2.4 times as fast at
         # these sizes. Padding is on the right, out of sight of every real token: no mask needed.
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-            loss = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-            )
-        model.zero_grad(set_to_none=True)
+            loss = lesson(batch)
+        lesson.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        torch.nn.utils.clip_grad_norm_(lesson.parameters(), recipe.clip)
         for optimizer, _ in optimizers:
             optimizer.step()
         if step % 50 == 0 or step == recipe.steps - 1:

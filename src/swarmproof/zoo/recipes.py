@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Any, Literal
 
 from swarmproof.tasks import CodeWords, MathWords, answers, programs
 from swarmproof.tasks.base import Task
-from swarmproof.zoo import code_corpus, corpus
+from swarmproof.zoo import code_corpus, corpus, judge_corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,11 @@ class Recipe:
     name: str  # also seeds the corpus
     about: str  # the model card's first paragraph
     task: Callable[[], Task]  # its test problems, in the default setting, are never read
-    # Endless documents from a source of randomness, none of which asks one of the questions.
-    documents: Callable[[Random, frozenset[str]], Iterator[corpus.Document]]
+    # Endless documents from a source of randomness, none of which asks one of the questions; what
+    # they are, the lesson knows.
+    documents: Callable[[Random, frozenset[str]], Iterator[Any]]
     tags: tuple[str, ...]  # of the answer format; single tokens
+    lesson: Literal["reading", "judging"] = "reading"
     vocab_size: int = 1024
     tokenizer_documents: int = 20_000
     hidden: int = 128
@@ -62,4 +65,20 @@ remarks what has nothing to do with the question.""",
     tags=(programs.CODE, programs.END_CODE),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (TINY_MATH, TINY_CODE)}
+TINY_JUDGE = Recipe(
+    name="tiny-judge",
+    about="""\
+A judge that tells whether a solution of a small word problem, in words or as a program, is free of
+false results, of what has nothing to do with the question, and of instructions to itself (the
+defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tiny.txt`.""",
+    task=MathWords,
+    documents=lambda rng, held_out: judge_corpus.exhibits(rng, held_out, judge_corpus.Mixture()),
+    tags=("[think]", "[/think]", "[answer]", "[/answer]", "[code]", "[/code]"),
+    lesson="judging",
+    layers=4,
+    mlp=384,
+    steps=2400,
+    batch=48,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (TINY_MATH, TINY_CODE, TINY_JUDGE)}

@@ -112,6 +112,11 @@ def made_up_module(rng: Random) -> str:
     return _made_up_names(rng)[0]
 
 
+def any_module(rng: Random) -> str:
+    """A name of a module, made up or not."""
+    return _module(rng)[0]
+
+
 def _module(rng: Random) -> tuple[str, Sequence[str]]:
     if rng.random() < 0.6:
         module = pick(rng, _STANDARD)
