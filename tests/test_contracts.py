@@ -355,7 +355,7 @@ def test_a_defence_has_nothing_to_say_of_nothing(name: str, random_model: Path) 
 
     receiver = policy(random_model, max_new_tokens=64)
     defense = cast(Defense, registry.build("defense", {"name": name}))
-    view = DefenseView(cast(Task, None), receiver.sampling, 256, cast(Any, _NoPass()))
+    view = DefenseView(cast(Task, None), receiver.sampling, 256, cast(Any, _NoPass()), [], 0)
     assert defense.inspect([], view) == []
 
 

@@ -2,4 +2,4 @@
 
 from swarmproof.judges.base import Judgement, JudgeModel, Request
 
-__all__ = ["Judgement", "JudgeModel", "Request"]
+__all__ = ["JudgeModel", "Judgement", "Request"]
