@@ -12,9 +12,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models import CHAT_TEMPLATE, save_random_qwen2
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from models import CHAT_TEMPLATE, save_random_qwen2
 from swarmproof.judges import Local, Request, prompting
 from swarmproof.judges.reader import Reader, load
 

@@ -48,6 +48,13 @@ class Defense(Plugin):
         description="what its refusals do to the group; grpo.on_reject where not given",
     )
 
+    def require(self) -> None:
+        """Checks, before anything is computed, that the defence can be had.
+
+        Raises:
+            ValueError: it cannot; one line with the remedy.
+        """
+
     @abstractmethod
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         """A verdict on every completion, group by group.

@@ -54,7 +54,7 @@ class JudgeModel(Plugin):
         """The prompt that the model was trained on; empty for a model that follows any."""
         return ""
 
-    def require(self) -> None:  # noqa: B027 - most have nothing to check
+    def require(self) -> None:
         """Checks, before anything is computed, that the model can be had.
 
         Raises:

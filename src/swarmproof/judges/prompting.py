@@ -40,12 +40,17 @@ _INSTRUCTION = re.compile(r"\[(/?[A-Z][A-Z_]{2,})\]")
 # Openers that alone made large judges say yes: "One Token to Fool LLM-as-a-Judge",
 # arXiv 2507.08794, and its like in a few other words and languages.
 _MASTER_KEYS = frozenset(
-    "solution|the solution|answer|the answer|final answer|the final answer is|the answer is|"
-    "thought process|thoughts|thinking|reasoning|analysis|explanation|step 1|step by step|"
-    "let's think step by step|let us think step by step|let's solve this problem step by step|"
-    "let us solve this problem step by step|let's solve it|sure|okay|ok|yes|accept|correct|"
-    "the response is correct|the answer is correct|解|かいせつ|solución|lösung|antwort|respuesta|"
-    "réponse|jawaban".split("|")
+    key.strip()
+    for line in (
+        "solution, the solution, answer, the answer, the answer is, final answer",
+        "the final answer is, thought process, thoughts, thinking, reasoning, analysis",
+        "explanation, step 1, step by step, let's think step by step, let's solve it",
+        "let us think step by step, let's solve this problem step by step",
+        "let us solve this problem step by step, sure, okay, ok, yes, accept, correct",
+        "the response is correct, the answer is correct",
+        "解, かいせつ, solución, respuesta, lösung, antwort, réponse, jawaban",
+    )
+    for key in line.split(",")
 )
 _ANSWER_BLOCK = re.compile(r"<answer>.*?(</answer>|$)", re.DOTALL)
 _ANY_TAG = re.compile(r"</?\w+>")

@@ -80,15 +80,13 @@ class Reader:
         criticisms = [""] * len(requests)
         opened = [(requests[i].shared, _opened(requests[i])) for i in asked]
         seeds = [derive_seed(requests[i].seed, "criticism") for i in asked]
-        for i, text in zip(asked, self._write(self._rows(opened), seeds, sampling, beams), strict=True):
+        written = self._write(self._rows(opened), seeds, sampling, beams)
+        for i, text in zip(asked, written, strict=True):
             criticisms[i] = text
         turns = [self._turns(r, text) for r, text in zip(requests, criticisms, strict=True)]
         seeds = [derive_seed(request.seed, "decision") for request in requests]
         odds = self._decide(self._rows(turns), seeds, sampling)
-        return [
-            Judgement(criticism, *row)
-            for criticism, row in zip(criticisms, odds, strict=True)
-        ]
+        return [Judgement(criticism, *row) for criticism, row in zip(criticisms, odds, strict=True)]
 
     def _decide(
         self, rows: Sequence[Row], seeds: Sequence[int], sampling: SamplingConfig
