@@ -20,8 +20,9 @@ from swarmproof.judges.base import Judgement, Request
 from swarmproof.policies import loader, loss, sampler
 from swarmproof.randomness import derive_seed
 
-# Packed tokens in a pass that scores, and room for tokens in a batch that generates.
-_SCORED_TOKENS = 4096
+# Packed tokens in a pass that scores: few stay in a CPU's cache, many fill a GPU.
+_SCORED_TOKENS = {"cpu": 1024, "cuda": 16_384}
+# Room for tokens in a batch that generates.
 _GENERATED_TOKENS = 32_768
 # Stands for a text while the chat template is laid out around it.
 _MARK = "\ue000"
@@ -98,7 +99,9 @@ class Reader:
         members = list(groups.values())
         decided: list[tuple[float, float, str]] = [(0.0, 0.0, "")] * len(rows)
         batches = loss.micro_batches(
-            list(groups), [[rows[i][1] for i in found] for found in members], _SCORED_TOKENS
+            list(groups),
+            [[rows[i][1] for i in found] for found in members],
+            _SCORED_TOKENS[self.model.device.type],
         )
         for chunk, batch in batches:
             logits = loss.last_logits(self.model, batch)
