@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,11 +19,20 @@ EOS = "<|endoftext|>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, the tags, and end-of-text as the last id."""
+# Of a tokenizer that can say yes and no in one token.
+YES_AND_NO = (("y", "e"), ("ye", "s"), ("Ġ", "yes"), ("n", "o"), ("Ġ", "no"))
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content | trim }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def byte_tokenizer(merges: Sequence[tuple[str, str]] = ()) -> PreTrainedTokenizerFast:
+    """One token a byte, those of the merges, the tags, and end-of-text behind them."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alphabet += [left + right for left, right in merges]
     vocab = {char: i for i, char in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=EOS)
@@ -38,12 +48,18 @@ def save_random_qwen2(
     layers: int = 2,
     spread: float = 3.0,
     padding: int = 0,
+    judge: bool = False,
+    chat: bool = False,
 ) -> Path:
     """A Qwen2 model with random weights, scaled up so that its distributions are not flat.
 
-    `padding`: embeddings beyond the vocabulary, as real checkpoints have them.
+    `padding`: embeddings beyond the vocabulary, as real checkpoints have them. `judge`: its
+    vocabulary has yes and no; `chat`: and it has a chat template with control tokens.
     """
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(YES_AND_NO if judge else ())
+    if chat:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<|start|>", "<|end|>"]})
+        tokenizer.chat_template = CHAT_TEMPLATE
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer) + padding,

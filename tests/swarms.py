@@ -128,7 +128,8 @@ def view_of(receiver: Policy, task: Task, groups: Sequence[Group]) -> DefenseVie
     )
     ((order, forward),) = list(passes)
     assert order == list(range(len(groups))), "give groups in order of length"
-    return DefenseView(task, receiver.sampling, receiver.eos_token_id, forward)
+    rewards = [task.rewards(g.problem, [c.text for c in g.completions]) for g in groups]
+    return DefenseView(task, receiver.sampling, receiver.eos_token_id, forward, rewards, 0)
 
 
 def verdicts_of(defense: Any, receiver: Policy, task: Task, group: Group) -> list[Verdict]:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models import save_random_qwen2
 from swarmproof import registry, topology
 from swarmproof.attacks import Attack
 from swarmproof.attacks.worthless import gibberish
@@ -311,8 +312,18 @@ def mixed_groups(random_model: Path) -> tuple[Task, list[Group]]:
     return task, sorted(groups, key=lambda g: longest[g.problem.id])
 
 
+def parameters(name: str, model: Path) -> dict[str, Any]:
+    """What a defence needs for a fast test: as a judge, a model that can say yes."""
+    if name != "judge":
+        return {}
+    judge = model.with_name("judge")
+    if not judge.exists():
+        save_random_qwen2(judge, seed=3, hidden=32, judge=True)
+    return {"model": {"name": "local", "path": str(judge)}, "on_reject": "drop"}
+
+
 def inspect_all(name: str, model: Path, task: Task, groups: Sequence[Group]) -> Any:
-    defense = cast(Defense, registry.build("defense", {"name": name}))
+    defense = cast(Defense, registry.build("defense", {"name": name, **parameters(name, model)}))
     receiver = policy(model, max_new_tokens=64)
     return defense.inspect(groups, view_of(receiver, task, groups))
 
@@ -355,7 +366,7 @@ def test_a_defence_has_nothing_to_say_of_nothing(name: str, random_model: Path) 
 
     receiver = policy(random_model, max_new_tokens=64)
     defense = cast(Defense, registry.build("defense", {"name": name}))
-    view = DefenseView(cast(Task, None), receiver.sampling, 256, cast(Any, _NoPass()))
+    view = DefenseView(cast(Task, None), receiver.sampling, 256, cast(Any, _NoPass()), [], 0)
     assert defense.inspect([], view) == []
 
 

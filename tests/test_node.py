@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,12 +13,13 @@ from pydantic import PrivateAttr
 
 from swarmproof import registry
 from swarmproof.attacks import Attack
-from swarmproof.config import GrpoConfig, TrialConfig
+from swarmproof.config import GrpoConfig, OnReject, TrialConfig
+from swarmproof.defenses import Defense, DefenseView
 from swarmproof.experiment import assemble
 from swarmproof.node import Cohort, complete
-from swarmproof.policies.policy import Policy
+from swarmproof.policies.policy import ForwardPass, Policy, Tokens
 from swarmproof.round import Swarm, play_round
-from swarmproof.types import AttackView, Completion, Group, Problem, Verdict
+from swarmproof.types import AttackView, Completion, Group, Problem, Sample, Verdict
 from swarms import Letters, completion, policy, problem, trial_config
 
 TOPOLOGIES = ("horizontal", "vertical")
@@ -197,7 +199,7 @@ def samples_of(
 ) -> list[tuple[float, bool, float]]:
     group = Group(problem(), tuple(completion("x", (1,), index=i) for i in range(len(rewards))))
     verdicts = [(REFUSED,) if bad else (ACCEPTED,) for bad in refused]
-    samples = complete(group, rewards, verdicts, grpo, num_groups=5)
+    samples = complete(group, rewards, verdicts, grpo, {"d": grpo.on_reject}, num_groups=5)
     assert [s.reward for s in samples] == rewards
     assert [s.refused for s in samples] == refused
     return [(s.advantage, s.kept, s.loss_weight) for s in samples]
@@ -223,6 +225,77 @@ def test_a_group_that_is_refused_altogether_teaches_nothing() -> None:
     assert [advantage for advantage, *_ in rows] == [0, 0]
 
 
+def test_one_defence_that_drops_is_enough_and_the_others_zero_the_reward() -> None:
+    zero, drop = Verdict("judge", False, 1.0, "no"), Verdict("logit", False, 1.0, "no")
+    group = Group(problem(), tuple(completion("x", (1,), index=i) for i in range(4)))
+    rules: dict[str, OnReject] = {"judge": "zero_reward", "logit": "drop", "d": "drop"}
+    verdicts = [(ACCEPTED,), (zero,), (drop,), (zero, drop)]
+    rows = complete(group, [1, 1, 1, 1], verdicts, GrpoConfig(), rules, num_groups=1)
+    assert [s.kept for s in rows] == [True, True, False, False]
+    assert rows[0].advantage == -rows[1].advantage > 0 == rows[2].advantage == rows[3].advantage
+    assert [s.reward for s in rows] == [1] * 4, "what is recorded is the task's"
+
+
+class Reader(Defense):
+    """Refuses every second text of a group, and keeps how it was asked."""
+
+    reads_scores: ClassVar[bool] = False
+    _asked: list[tuple[int, DefenseView]] = PrivateAttr(default_factory=list)
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        self._asked.append((len(groups), view))
+        return [
+            [Verdict("reader", g % 2 == 0, 0.0, "" if g % 2 == 0 else "odd") for g in range(len(c))]
+            for c in (group.completions for group in groups)
+        ]
+
+
+@pytest.fixture
+def reader() -> Iterator[None]:
+    registry.register("defense", "reader")(Reader)
+    yield
+    registry._registered["defense"].pop("reader")
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("names", [["reader", "logit"], ["logit", "reader"], ["reader"]])
+def test_a_defence_that_reads_no_scores_is_asked_once_and_before_the_passes(
+    random_model: Path, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = trial_config(
+        random_model,
+        defenses=[{"name": name} for name in names],
+        grpo={"micro_batch_tokens": 1, "on_reject": "drop"},
+    )
+    swarm = assemble(config, 0)
+    chosen: list[Sequence[bool]] = []
+    passes = Policy.passes
+
+    def spy(
+        self: Policy, prompts: list[str], rows: list[list[Tokens]], learnable: list[bool]
+    ) -> Iterator[tuple[list[int], ForwardPass]]:
+        chosen.append(learnable)
+        return passes(self, prompts, rows, learnable)
+
+    monkeypatch.setattr(Policy, "passes", spy)
+    (outcome,) = play_round(swarm, 0)
+    (asked,) = (d._asked for d in swarm.cohorts[0].defenses if isinstance(d, Reader))
+    ((count, view),) = asked
+    assert (count, view.forward) == (4, None)
+    assert {tuple(v.defense for v in s.verdicts) for s in outcome.samples} == {tuple(names)}
+    by_problem: dict[str, list[Sample]] = {}
+    for sample in outcome.samples:
+        by_problem.setdefault(sample.completion.slot.problem_id, []).append(sample)
+    assert [[s.reward for s in row] for row in by_problem.values()] == list(view.rewards)
+    # What it refuses no longer makes a group learnable.
+    assert chosen == [
+        [len({s.reward for s in row if s.verdicts[names.index("reader")].accepted}) > 1
+         for row in by_problem.values()]
+    ]  # fmt: skip
+    play_round(swarm, 1)
+    assert len({view.seed for _, view in asked}) == 2
+
+
 def test_token_weights_of_several_defences_multiply() -> None:
     verdicts = (
         Verdict("a", True, 0.0, "", (1.0, 0.5)),
@@ -230,7 +303,7 @@ def test_token_weights_of_several_defences_multiply() -> None:
         Verdict("b", True, 0.0, "", (0.0, 0.5)),
     )
     group = Group(problem(), (completion("x", (1, 2)), completion("y", (3, 4), index=1)))
-    first, second = complete(group, [1, 0], [verdicts, (ACCEPTED,)], GrpoConfig(), num_groups=1)
+    first, second = complete(group, [1, 0], [verdicts, (ACCEPTED,)], GrpoConfig(), {}, num_groups=1)
     assert first.token_weights == (0.0, 0.25)
     assert second.token_weights is None
 

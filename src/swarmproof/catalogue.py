@@ -49,6 +49,7 @@ def _experiments() -> Iterator[str]:
 KINDS: dict[str, Callable[[], Iterator[str]]] = {
     "attacks": _plugins("attack"),
     "defenses": _plugins("defense"),
+    "judges": _plugins("judge"),
     "tasks": _plugins("task"),
     "exchanges": _plugins("exchange"),
     "models": _models,

@@ -331,6 +331,8 @@ def _known(trial: Mapping[str, Any], keys: tuple[int | str, ...]) -> list[str]:
     for key in keys:
         table = table[key]
     if kind := _PLUGINS.get(str(keys[0])):
+        if kind == "defense" and "model" in keys:  # the back end of a judge
+            kind = "judge"
         return list(registry.plugins(kind)[table["name"]].model_fields)
     return list(getattr(TrialConfig.model_fields[str(keys[0])].annotation, "model_fields", {}))
 

@@ -90,6 +90,8 @@ def check(config: TrialConfig) -> None:
             + (f": {parts.attack.only_because}" if parts.attack.only_because else "")
         )
     parts.attack.require(parts.task)
+    for defense in parts.defenses:
+        defense.require()
     count = len(parts.task.problems("train"))
     if count < config.batch.problems:
         raise ValueError(

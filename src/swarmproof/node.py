@@ -6,16 +6,16 @@ cohort generates for all of them and learns once: exact, and m nodes cost what o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from swarmproof.attacks import Attack
-from swarmproof.config import GrpoConfig
+from swarmproof.config import GrpoConfig, OnReject
 from swarmproof.defenses import Defense, DefenseView
 from swarmproof.grpo import advantages
-from swarmproof.policies.policy import Policy
+from swarmproof.policies.policy import ForwardPass, Policy
 from swarmproof.randomness import derive_seed, generator
 from swarmproof.tasks import Task
 from swarmproof.tasks.base import Withheld
@@ -70,7 +70,7 @@ class Cohort:
         return derive_seed(self.run_seed, "completion", slot.round, slot.problem_id, slot.index)
 
     def learn(
-        self, groups: Sequence[Group], grpo: GrpoConfig
+        self, groups: Sequence[Group], grpo: GrpoConfig, round: int
     ) -> tuple[list[Sample], UpdateStats, int]:
         """Inspect, reward and learn from a round's groups.
 
@@ -82,12 +82,22 @@ class Cohort:
             self.task.rewards(group.problem, [c.text for c in group.completions])
             for group in groups
         ]
-        # Where all rewards are equal, dropping some leaves them equal: no verdict can matter.
+        rules = {d.name: d.on_reject or grpo.on_reject for d in self.defenses}
+        seed = derive_seed(self.run_seed, "defense", round)
+
+        def view(chosen: Iterable[int], forward: ForwardPass | None) -> DefenseView:
+            policy, rewards = self.policy, [rewards_PG[p] for p in chosen]
+            return DefenseView(
+                self.task, policy.sampling, policy.eos_token_id, forward, rewards, seed
+            )
+
+        readers = [defense for defense in self.defenses if defense.reads_scores]
+        others = [defense for defense in self.defenses if not defense.reads_scores]
+        known_PG = inspect(others, groups, view(range(len(groups)), None))
+        may_zero = any(rules[defense.name] == "zero_reward" for defense in readers)
         learnable = [
-            len(set(rewards)) > 1
-            or grpo.beta > 0
-            or (grpo.on_reject == "zero_reward" and bool(self.defenses) and any(rewards))
-            for rewards in rewards_PG
+            grpo.beta > 0 or _can_teach(rewards, known_G, rules, may_zero)
+            for rewards, known_G in zip(rewards_PG, known_PG, strict=True)
         ]
         samples_PG: dict[int, list[Sample]] = {}
         passes = self.policy.passes(
@@ -96,12 +106,11 @@ class Cohort:
             learnable,
         )
         for indices, forward in passes:
-            batch = [groups[p] for p in indices]
-            view = DefenseView(self.task, self.policy.sampling, self.policy.eos_token_id, forward)
-            verdicts = inspect(self.defenses, batch, view)
-            for p, verdicts_G in zip(indices, verdicts, strict=True):
+            told = inspect(readers, [groups[p] for p in indices], view(indices, forward))
+            for p, told_G in zip(indices, told, strict=True):
+                verdicts_G = _merge(known_PG[p], told_G, list(rules))
                 samples_PG[p] = complete(
-                    groups[p], rewards_PG[p], verdicts_G, grpo, num_groups=len(groups)
+                    groups[p], rewards_PG[p], verdicts_G, grpo, rules, num_groups=len(groups)
                 )
             self.policy.accumulate(forward, [samples_PG[p] for p in indices])
         stats = self.policy.step()
@@ -125,13 +134,18 @@ def complete(
     rewards: Sequence[float],
     verdicts: Sequence[tuple[Verdict, ...]],
     grpo: GrpoConfig,
+    rules: Mapping[str, OnReject],
     *,
     num_groups: int,
 ) -> list[Sample]:
-    """Samples of one group, with nothing left to fill in."""
-    refused = [any(v.accepted is False for v in row) for row in verdicts]
+    """Samples of one group, with nothing left to fill in.
+
+    Args:
+        rules: what a refusal does, by the name of the defence.
+    """
+    effective, dropped = _after_rejection(rewards, verdicts, rules)
     advantage, kept = advantages(
-        rewards, refused, on_reject=grpo.on_reject, scale_rewards=grpo.scale_rewards
+        effective, dropped, on_reject="drop", scale_rewards=grpo.scale_rewards
     )
     num_kept = max(1, int(kept.sum()))
     return [
@@ -145,6 +159,44 @@ def complete(
             token_weights=_token_weights(verdicts[g]),
         )
         for g, completion in enumerate(group.completions)
+    ]
+
+
+def _after_rejection(
+    rewards_G: Sequence[float],
+    verdicts_G: Sequence[Sequence[Verdict]],
+    rules: Mapping[str, OnReject],
+) -> tuple[list[float], list[bool]]:
+    """Rewards with those of refused completions at 0, and who is dropped: any `drop` drops."""
+    refused = [{rules[v.defense] for v in row if v.accepted is False} for row in verdicts_G]
+    rewards = [0.0 if by else reward for reward, by in zip(rewards_G, refused, strict=True)]
+    return rewards, ["drop" in by for by in refused]
+
+
+def _can_teach(
+    rewards_G: Sequence[float],
+    known_G: Sequence[Sequence[Verdict]],
+    rules: Mapping[str, OnReject],
+    may_zero: bool,
+) -> bool:
+    """Whether a group can have an advantage, whatever the defences that are still to come say.
+
+    Where all rewards are equal, dropping some leaves them equal; a reward may still become 0.
+    """
+    rewards, dropped = _after_rejection(rewards_G, known_G, rules)
+    left = {reward for reward, drop in zip(rewards, dropped, strict=True) if not drop}
+    return len(left) > 1 or (may_zero and any(left))
+
+
+def _merge(
+    known_G: Sequence[tuple[Verdict, ...]],
+    told_G: Sequence[tuple[Verdict, ...]],
+    order: Sequence[str],
+) -> list[tuple[Verdict, ...]]:
+    """All verdicts on each completion, in the order of the config."""
+    return [
+        tuple(sorted((*known, *told), key=lambda verdict: order.index(verdict.defense)))
+        for known, told in zip(known_G, told_G, strict=True)
     ]
 
 

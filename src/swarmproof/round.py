@@ -107,7 +107,7 @@ def play_round(swarm: Swarm, round: int) -> list[Outcome]:
         with own.step("gather"):
             groups, refusals = gather(cohort, payloads, assignment, problems, round)
         with own.step("learn"):
-            samples, stats, useful = cohort.learn(groups, swarm.config.grpo)
+            samples, stats, useful = cohort.learn(groups, swarm.config.grpo, round)
         record = _record(
             swarm,
             cohort,

@@ -141,7 +141,7 @@ def our_samples(
         group = Group(Problem(str(p), PROMPTS[p], "", ("",)), completions)
         no_verdicts: list[tuple[()]] = [() for _ in rows]
         rewards = [float(reward) for reward in REWARDS_PG[p]]
-        samples.append(complete(group, rewards, no_verdicts, grpo, num_groups=len(rows_PG)))
+        samples.append(complete(group, rewards, no_verdicts, grpo, {}, num_groups=len(rows_PG)))
     return samples
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from swarmproof.config import SamplingConfig
+from pydantic import Field
+
+from swarmproof.config import OnReject, SamplingConfig
 from swarmproof.registry import Plugin
 from swarmproof.types import Group, Verdict
 
@@ -23,16 +25,35 @@ class DefenseView:
     task: Task
     sampling: SamplingConfig
     eos_token_id: int
-    forward: ForwardPass
+    forward: ForwardPass | None  # None for defences that read no scores
+    rewards: Sequence[Sequence[float]]  # the task's, group by group
+    seed: int  # the receiver's own, of this round: no peer can foresee what is drawn from it
 
     @property
     def scores(self) -> list[list[TokenScores]]:
         """The receiver's own model on every token: one entry a completion, group by group."""
+        assert self.forward is not None, "a defence that reads scores must say so: reads_scores"
         return self.forward.scores
 
 
 class Defense(Plugin):
     """A filter between what is gathered and what is learnt from."""
+
+    # False: texts and rewards are enough. It is then asked once a round about all groups, before
+    # any forward pass, and what it drops is never computed.
+    reads_scores: ClassVar[bool] = True
+
+    on_reject: OnReject | None = Field(
+        default=None,
+        description="what its refusals do to the group; grpo.on_reject where not given",
+    )
+
+    def require(self) -> None:
+        """Checks, before anything is computed, that the defence can be had.
+
+        Raises:
+            ValueError: it cannot; one line with the remedy.
+        """
 
     @abstractmethod
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:

@@ -1,5 +1,6 @@
 """Judges: language models that are asked about completions. Importing this registers them."""
 
-from swarmproof.judges.base import Judgement, JudgeModel, Request
+from swarmproof.judges.base import AnyJudge, Judgement, JudgeModel, Request
+from swarmproof.judges.local import Local
 
-__all__ = ["Judgement", "JudgeModel", "Request"]
+__all__ = ["AnyJudge", "JudgeModel", "Judgement", "Local", "Request"]

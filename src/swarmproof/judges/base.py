@@ -10,8 +10,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from swarmproof.registry import Plugin
+from pydantic import BeforeValidator, PlainSerializer
+
+from swarmproof.registry import Plugin, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,18 @@ class Judgement:
 class JudgeModel(Plugin):
     """A back end. Frozen: what it loads or connects to is kept outside, one for equal configs."""
 
+    @property
+    def own_prompt(self) -> str:
+        """The prompt that the model was trained on; empty for a model that follows any."""
+        return ""
+
+    def require(self) -> None:
+        """Checks, before anything is computed, that the model can be had.
+
+        Raises:
+            ValueError: it cannot; one line with the remedy.
+        """
+
     @abstractmethod
     def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
         """Answer every request, in order.
@@ -57,3 +72,15 @@ class JudgeModel(Plugin):
         Raises:
             ValueError: the model cannot be had or reached; one line with the remedy.
         """
+
+
+def _built(value: Any) -> Any:
+    return build("judge", value) if isinstance(value, dict) else value
+
+
+# A field of a plug-in that holds a back end, given as a table such as `{name = "local"}`.
+AnyJudge = Annotated[
+    JudgeModel,
+    BeforeValidator(_built),
+    PlainSerializer(lambda judge: {"name": judge.name, **judge.model_dump()}),
+]

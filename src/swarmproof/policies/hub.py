@@ -13,8 +13,11 @@ _TIMEOUT_SECONDS = 10
 
 
 @functools.cache
-def require(repo: str) -> None:
+def require(repo: str, key: str = "model.path") -> None:
     """Pass if the hub id `repo` is in the local cache or can be asked for.
+
+    Args:
+        key: of the config, to be named in the error.
 
     Raises:
         ValueError: neither; one line with the remedy.
@@ -23,7 +26,7 @@ def require(repo: str) -> None:
 
     if isinstance(try_to_load_from_cache(repo, "config.json"), str):
         return
-    where = f"model.path = {repo!r} is not in the local cache, and"
+    where = f"{key} = {repo!r} is not in the local cache, and"
     if constants.HF_HUB_OFFLINE:
         raise ValueError(f"{where} HF_HUB_OFFLINE is set; unset it, or give a model directory")
     request = urllib.request.Request(f"{constants.ENDPOINT}/api/models/{repo}", method="HEAD")

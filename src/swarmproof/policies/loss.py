@@ -122,6 +122,26 @@ def token_logits(model: Any, batch: PackedBatch, temperature: float) -> tuple[Te
     return ends, rest
 
 
+def last_logits(model: Any, batch: PackedBatch) -> Tensor:
+    """Logits after the last token of every completion, (C, V), and nowhere else."""
+    device = model.device
+    lens = [[len(row) for row in group] for group in batch.completions]
+    layout = PackedLayout([len(prompt) for prompt in batch.prompts], lens, device)
+    # `pack` leaves out the last token, which is never an input where tokens are predicted.
+    rows = [[(*row, 0) for row in group] for group in batch.completions]
+    tokens, positions = pack(batch.prompts, rows)
+    ends = torch.tensor([n for group in lens for n in group], device=device).cumsum(0) - 1
+    logits: Tensor = model(
+        input_ids=torch.tensor([tokens], device=device),
+        position_ids=torch.tensor([positions], device=device),
+        attention_mask={"full_attention": None},
+        use_cache=False,
+        logits_to_keep=ends + sum(map(len, batch.prompts)),
+        layout=layout,
+    ).logits[0]
+    return logits.float()
+
+
 def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The group of each completion (C,), its first token (C,), and all further tokens (M - C,)."""
     group = [p for p, rows in enumerate(batch.completions) for _ in rows]

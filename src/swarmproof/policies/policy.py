@@ -14,13 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
-from swarmproof.policies import loss, sampler
-from swarmproof.policies.attention import NAME as ATTENTION
-from swarmproof.policies.locate import locate
+from swarmproof.policies import loader, loss, sampler
 from swarmproof.types import Sample, UpdateStats
 
 Tokens = tuple[int, ...]
@@ -50,11 +46,11 @@ class Policy:
 
     def __init__(self, config: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig):
         self.config, self.grpo, self.sampling = config, grpo, sampling
-        self.tokenizer, self.model = _load(config)
+        self.tokenizer, self.model = loader.load(config.path, config.dtype, config.device)
+        if config.gradient_checkpointing:
+            _checkpoint_gradients(self.model)
         self.eos_token_id: int = self.tokenizer.eos_token_id
         self.vocab_size: int = min(self.model.config.vocab_size, len(self.tokenizer))
-        if self.vocab_size < self.model.config.vocab_size:
-            _hide_padding(self.model, self.vocab_size)
         self.reference = None
         if grpo.beta > 0:
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
@@ -315,67 +311,10 @@ def _shortfall(logits: Tensor, ids: Tensor, sampling: SamplingConfig) -> Tensor:
     return result
 
 
-def _load(config: ModelConfig) -> tuple[Any, Any]:
-    source = locate(config.path)
-    transformers_logging.disable_progress_bar()
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("model.device is cuda, and torch sees no GPU; use --set model.device=cpu")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, config.dtype), attn_implementation=ATTENTION
-        )
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"cannot load model.path = {config.path!r}: {first}; check the name, and that the hub "
-            "can be reached or the model is in the local cache"
-        ) from None
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {config.path!r} has no end-of-text token (eos_token)")
-    if unsupported := _unsupported(model):
-        raise ValueError(
-            f"{config.path!r} uses {unsupported}, which packed attention does not compute; use a "
-            "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
-        )
-    model.to(config.device).eval()
-    if config.gradient_checkpointing:
-        model.train()  # transformers checkpoints in training mode only
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        # Training mode would also drop out at random, and what is verified is not random.
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-    return tokenizer, model
-
-
-def _hide_padding(model: Any, vocab_size: int) -> None:
-    """Give the ids beyond the vocabulary no probability, wherever logits are used.
-
-    Embeddings are often padded beyond it; such ids decode to nothing at all, and whoever drew one
-    would be refused.
-    """
-    hidden = torch.arange(model.config.vocab_size, device=model.device) >= vocab_size
-
-    def hide(_module: object, _inputs: object, logits: Tensor) -> Tensor:
-        return logits.masked_fill(hidden, float("-inf"))
-
-    model.get_output_embeddings().register_forward_hook(hide)
-
-
-def _unsupported(model: Any) -> str:
-    """What a model's attention needs beyond the plain causal one; empty if nothing."""
-    config = model.config
-    # The mask that packing replaces is asked for by newer models only, all of which rotate.
-    if not getattr(model, "_supports_attention_backend", False):
-        return "attention of its own"
-    if getattr(config, "rope_parameters", None) is None:
-        return "positions other than rotary ones"
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if layers != {"full_attention"}:
-        return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"
-    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
-        return "a sliding window"
-    if getattr(config, "attn_logit_softcapping", None):
-        return "soft-capped attention"
-    return ""
+def _checkpoint_gradients(model: Any) -> None:
+    model.train()  # transformers checkpoints in training mode only
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # Training mode would also drop out at random, and what is verified is not random.
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0

@@ -1,0 +1,164 @@
+"""JUDGE: a language model reads question and completion, and says yes or no.
+
+For any swarm: it needs no common weights. Why it works: out of context payloads and false
+calculations are plain to a reader. Where it fails: what no reader finds wrong (needless length)
+passes; a weak judge misses a wrong digit; and a judge is a model, so a text may talk it over.
+Source: "Hail to the Thief", arXiv 2511.09780, judge defence, with a hardening of ours. To the
+letter: docs/defenses/judge.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from swarmproof.config import OnReject
+from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.judges import AnyJudge, Judgement, Local, prompting
+from swarmproof.registry import register
+from swarmproof.tasks.base import Task
+from swarmproof.tasks.programs import CodeTask
+from swarmproof.types import Group, Verdict
+
+# Scores lie within +- this, so that a record holds no infinity.
+CERTAIN = 99.0
+_REASON_CHARS = 300
+
+_Pair = tuple[str, str]  # question, completion
+
+
+@register("defense", "judge")
+class Judge(Defense):
+    """Refuse a completion that a language model finds wrong, irrelevant or malicious."""
+
+    reads_scores: ClassVar[bool] = False
+
+    model: AnyJudge = Field(
+        default_factory=Local, description="the back end, a table; see `swarmproof list judges`"
+    )
+    prompt: str = Field(
+        default="auto",
+        description="tiny, math, code, a path ending in .txt; auto: the model's own, else the task",
+    )
+    criticism: bool = Field(default=False, description="let it write a criticism first")
+    max_criticism_tokens: int = Field(default=256, ge=1, le=16_384, description="bound on that")
+    decision: Literal["scored", "sampled"] = Field(
+        default="scored", description="by the odds at the decision, or by one drawn word"
+    )
+    threshold: float = Field(
+        default=0.0,
+        description="scored: refuse above it; log P(no) - log P(yes); see `swarmproof calibrate`",
+    )
+    on_reject: OnReject | None = Field(
+        default="zero_reward", description="zero_reward: the paper's r = r_task * r_judge"
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> Judge:
+        if self.prompt != "auto":
+            prompting.load(self.prompt)
+        return self
+
+    def require(self) -> None:
+        self.model.require()
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        wanted = [
+            (group.problem.question, completion.text)
+            for group, rewards in zip(groups, view.rewards, strict=True)
+            for completion, reward in zip(group.completions, rewards, strict=True)
+            if self._matters(reward)
+        ]
+        found = self._judged(wanted, view)
+        unrewarded = Verdict(self.name, None, 0.0, "earns nothing, which no verdict could change")
+        return [
+            [
+                found[group.problem.question, completion.text]
+                if self._matters(reward)
+                else unrewarded
+                for completion, reward in zip(group.completions, rewards, strict=True)
+            ]
+            for group, rewards in zip(groups, view.rewards, strict=True)
+        ]
+
+    def _matters(self, reward: float) -> bool:
+        return reward != 0 or self.on_reject != "zero_reward"
+
+    def _judged(self, pairs: Sequence[_Pair], view: DefenseView) -> dict[_Pair, Verdict]:
+        """A verdict on each distinct pair; those that this round has seen are not asked again."""
+        prompt = self._prompt(view.task)
+        known = _known(self, view.seed, prompt)
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+        asked = []
+        for pair in new:
+            if why := prompting.nothing_to_judge(pair[1]):
+                known[pair] = Verdict(self.name, False, CERTAIN, why)
+            else:
+                asked.append(pair)
+        requests = [
+            prompt.request(*pair, with_criticism=self.criticism, seed=view.seed) for pair in asked
+        ]
+        # Not even a connection for nothing.
+        judged = (
+            self.model.judge(requests, max_tokens=self.max_criticism_tokens) if requests else []
+        )
+        known |= {p: self.verdict(found) for p, found in zip(asked, judged, strict=True)}
+        return known
+
+    def _prompt(self, task: Task) -> prompting.Prompt:
+        if self.prompt != "auto":
+            return prompting.load(self.prompt)
+        general = "code" if isinstance(task, CodeTask) else "math"
+        return prompting.load(self.model.own_prompt or general)
+
+    def verdict(self, judgement: Judgement) -> Verdict:
+        """What an answer means.
+
+        Raises:
+            ValueError: the decision is by the odds, and the back end does not tell them.
+        """
+        score = self._score(judgement)
+        if self.decision == "scored":
+            if score is None:
+                raise ValueError(
+                    f"the judge {self.model.name!r} tells no log-probabilities of yes and no; set "
+                    'decision = "sampled", or use a server that gives them'
+                )
+            accepted = score <= self.threshold
+        else:
+            word = judgement.word.strip().strip(".!*\"'`").lower()
+            accepted = word == "yes"
+            if word not in ("yes", "no"):
+                return Verdict(self.name, False, CERTAIN, f"no decision: {_line(word)!r}")
+            score = score if score is not None else float(word == "no")
+        reason = _line(judgement.criticism) or f"the judge says no (score {score:.2f})"
+        return Verdict(self.name, accepted, score, "" if accepted else reason)
+
+    def _score(self, judgement: Judgement) -> float | None:
+        yes, no = judgement.logprob_yes, judgement.logprob_no
+        if yes is None or no is None:
+            return None
+        score = no - yes
+        # Neither word is possible: no decision, which refuses.
+        return CERTAIN if math.isnan(score) else round(min(CERTAIN, max(-CERTAIN, score)), 4)
+
+
+# The verdicts of one round by judge, shared by all cohorts that have the same one. Not of more
+# rounds: a resumed run would then ask in other batches, which differ in the last bits.
+_rounds: dict[Judge, tuple[tuple[int, prompting.Prompt], dict[_Pair, Verdict]]] = {}
+
+
+def _known(judge: Judge, seed: int, prompt: prompting.Prompt) -> dict[_Pair, Verdict]:
+    at, verdicts = _rounds.get(judge, ((seed, prompt), {}))
+    if at != (seed, prompt):
+        verdicts = {}
+    _rounds[judge] = (seed, prompt), verdicts
+    return verdicts
+
+
+def _line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _REASON_CHARS else f"{text[: _REASON_CHARS - 2]} …"

@@ -1,0 +1,69 @@
+"""LOCAL: a language model in this process is the judge.
+
+Fast for a tiny model on a CPU: what the completions of a problem have in common is computed once,
+all is packed without padding, and the vocabulary's probabilities only at the decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from swarmproof.config import SamplingConfig
+from swarmproof.judges.base import Judgement, JudgeModel, Request
+from swarmproof.policies import hub
+from swarmproof.policies.locate import locate
+from swarmproof.registry import register
+
+_TINY = "tiny-judge"
+
+
+@register("judge", "local")
+class Local(JudgeModel):
+    """Any Hugging Face causal LM, run in this process; by default the tiny judge of the zoo.
+
+    A chat template is used where the tokenizer has one, else the parts of the prompt are joined.
+    """
+
+    path: str = Field(
+        default=_TINY, description="a name in the zoo, a model directory, or a hub id"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="bfloat16 for large models on a GPU"
+    )
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
+        default="cpu", description="cpu, cuda or cuda:N"
+    )
+    temperature: float = Field(default=0.6, gt=0, le=10, description="of all that is drawn")
+    top_k: int = Field(default=10, ge=0, description="of all that is drawn; 0: no limit")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="of all that is drawn")
+    beams: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="of criticisms; more than one is slow, one request after another (paper: 3)",
+    )
+
+    @property
+    def own_prompt(self) -> str:
+        return "tiny" if self.path == _TINY else ""
+
+    def require(self) -> None:
+        found = locate(self.path, "judge path")
+        if found == self.path and not Path(self.path).exists():
+            hub.require(self.path, "judge path")
+
+    def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
+        from swarmproof.judges import reader
+
+        sampling = SamplingConfig(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            max_new_tokens=max_tokens,
+        )
+        model = reader.load(self.path, self.dtype, self.device)
+        return model.read(requests, sampling, self.beams)

@@ -1,0 +1,183 @@
+"""What a judge is shown: prompt files, and untrusted text made harmless and fenced in.
+
+Pure functions of texts and a seed. What a back end does with a `Request`, and what an answer means,
+they do not know.
+
+A prompt file is a text in four parts. The first is what the completions of one problem have in
+common; lines `=== response`, `=== criticism` and `=== decision` begin the others. `{question}` must
+be in the first part, `{fence}` and `{completion}` in the second; `{fence}` may be in the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from string import ascii_uppercase
+
+from swarmproof.judges.base import Request
+from swarmproof.randomness import derive_seed
+from swarmproof.registry import did_you_mean
+
+SHIPPED = ("code", "math", "tiny")
+
+_SECTIONS = ("response", "criticism", "decision")
+_MARK = re.compile(r"^=== *(\w*) *$", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\{(question|fence|completion)\}")
+# Which placeholders a part must have, and which it may.
+_NEEDED = {"question": {"question"}, "response": {"fence", "completion"}}
+_ALLOWED = _NEEDED | {"criticism": {"fence"}, "decision": {"fence"}}
+_FENCE_LETTERS = 8
+
+# What chat templates and tokenizers are made of. `5 < 7` and `[3]` are none of it.
+_CONTROL = re.compile(r"<(?=[|｜])|(?<=[|｜])>")
+_TAG = re.compile(r"<((?:[/!]?[A-Za-z_]|0x)[\w:.▁-]* ?/?)>")
+_INSTRUCTION = re.compile(r"\[(/?[A-Z][A-Z_]{2,})\]")
+
+# Openers that alone made large judges say yes: "One Token to Fool LLM-as-a-Judge",
+# arXiv 2507.08794, and its like in a few other words and languages.
+_MASTER_KEYS = frozenset(
+    key.strip()
+    for line in (
+        "solution, the solution, answer, the answer, the answer is, final answer",
+        "the final answer is, thought process, thoughts, thinking, reasoning, analysis",
+        "explanation, step 1, step by step, let's think step by step, let's solve it",
+        "let us think step by step, let's solve this problem step by step",
+        "let us solve this problem step by step, sure, okay, ok, yes, accept, correct",
+        "the response is correct, the answer is correct",
+        "解, かいせつ, solución, respuesta, lösung, antwort, réponse, jawaban",
+    )
+    for key in line.split(",")
+)
+_ANSWER_BLOCK = re.compile(r"<answer>.*?(</answer>|$)", re.DOTALL)
+_ANY_TAG = re.compile(r"</?\w+>")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The parts of a prompt file, placeholders and all."""
+
+    question: str
+    response: str
+    criticism: str
+    decision: str
+
+    def request(
+        self, question: str, completion: str, *, with_criticism: bool, seed: int
+    ) -> Request:
+        """A request about one completion; both texts may come from anybody.
+
+        Args:
+            seed: the receiver's own. The fence is a hash of it and of the texts: the same when a
+                run is repeated, and no one who writes a completion can know it.
+        """
+        fence, attempt = "", 0
+        while not fence or fence in completion or fence in question:
+            fence = _fence(derive_seed(seed, "fence", question, completion, attempt))
+            attempt += 1
+        values = {
+            "question": neutralise(question),
+            "completion": neutralise(completion),
+            "fence": fence,
+        }
+        return Request(
+            shared=_fill(self.question, values),
+            opening=_fill(self.response, values),
+            criticism=_fill(self.criticism, values) if with_criticism else None,
+            decision=_fill(self.decision, values),
+            seed=derive_seed(seed, "judge", question, completion),
+        )
+
+
+def load(name: str) -> Prompt:
+    """A prompt that ships with the package, or that of a file whose name ends in `.txt`.
+
+    Raises:
+        ValueError: there is none, or a part or a placeholder is missing.
+    """
+    if name in SHIPPED:
+        text = (files("swarmproof.judges") / "prompts" / f"{name}.txt").read_text("utf-8")
+    elif name.endswith(".txt"):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ValueError(f"cannot read the prompt {name}: {why}") from None
+    else:
+        raise ValueError(
+            f"no prompt is called {name!r:.60}{did_you_mean(name, ('auto', *SHIPPED))}; for a file "
+            "of your own give a path that ends in .txt"
+        )
+    return parse(text, name)
+
+
+@lru_cache(maxsize=16)
+def parse(text: str, name: str) -> Prompt:
+    """The parts of a prompt file; `name` is for errors.
+
+    The last line break of a part belongs to it only where untrusted text or another part of the
+    same turn follows: criticism and decision end where the model is to go on.
+    """
+    head, *rest = _MARK.split(text)
+    if rest[::2] != list(_SECTIONS):
+        wanted = ", ".join(f"'=== {section}'" for section in _SECTIONS)
+        raise ValueError(f"the prompt {name} needs the lines {wanted}, each once and in this order")
+    bodies = [body.removeprefix("\n") for body in rest[1::2]]
+    parts = dict(zip(("question", *_SECTIONS), (head, *bodies), strict=True))
+    for part, body in parts.items():
+        found = set(_PLACEHOLDER.findall(body))
+        where = "before '=== response'" if part == "question" else f"in its part '=== {part}'"
+        for missing in sorted(_NEEDED.get(part, set()) - found):
+            raise ValueError(f"the prompt {name} has no {{{missing}}} {where}; add it")
+        for misplaced in sorted(found - _ALLOWED[part]):
+            raise ValueError(f"the prompt {name} has {{{misplaced}}} {where}; take it out")
+        if not body.strip():
+            raise ValueError(f"the prompt {name} says nothing {where}")
+    return Prompt(
+        parts["question"].lstrip(),
+        parts["response"],
+        parts["criticism"].rstrip(),
+        parts["decision"].rstrip(),
+    )
+
+
+def neutralise(text: str) -> str:
+    """Text in which nothing is a tag or a control token any more, in other brackets.
+
+    `<think>` becomes `[think]`, `<|im_end|>` `[|im_end|]`, `[INST]` `(INST)`, `<<SYS>>` `<(SYS)>`;
+    `5 < 7` stays.
+    """
+    text = _CONTROL.sub(lambda found: "[" if found[0] == "<" else "]", text)
+    text = _TAG.sub(r"[\1]", text)
+    return _INSTRUCTION.sub(r"(\1)", text)
+
+
+def nothing_to_judge(completion: str) -> str:
+    """Why a completion is refused before any model sees it; empty if there is something to judge.
+
+    What is looked at is the text outside of `<answer>`, without tags: an answer by itself gives
+    nothing to check, and such openers ("master keys") make judges say yes to anything.
+    """
+    body = _ANY_TAG.sub(" ", _ANSWER_BLOCK.sub(" ", completion))
+    words = re.sub(r"[^\w']+", " ", body.replace("’", "'")).strip(" '_")
+    if not words:
+        return "nothing to judge: no words and no numbers outside of the answer"
+    if words.lower() in _MASTER_KEYS:
+        return f"nothing to judge: only {words!r}"
+    return ""
+
+
+def _fill(pattern: str, values: Mapping[str, str]) -> str:
+    """One pass: what is filled in is never looked at again."""
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], pattern)
+
+
+def _fence(seed: int) -> str:
+    letters = ""
+    for _ in range(_FENCE_LETTERS):
+        seed, letter = divmod(seed, len(ascii_uppercase))
+        letters += ascii_uppercase[letter]
+    return letters

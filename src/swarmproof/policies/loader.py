@@ -1,0 +1,87 @@
+"""Loads a Hugging Face causal LM, set up for packed attention, with its tokenizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from swarmproof.policies.attention import NAME as ATTENTION
+from swarmproof.policies.locate import locate
+
+
+def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any, Any]:
+    """The tokenizer and the model, in evaluation mode.
+
+    Args:
+        path: a name in the zoo, a directory, or a hub id.
+        dtype: `float32` or `bfloat16`.
+        device: `cpu`, `cuda` or `cuda:N`.
+        table: of the config that asks for it, to be named in errors.
+
+    Raises:
+        ValueError: the model cannot be found, reached or used; names the remedy.
+    """
+    source = locate(path, f"{table}.path")
+    transformers_logging.disable_progress_bar()
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"{table}.device is {device}, and torch sees no GPU; set {table}.device to cpu"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, dtype), attn_implementation=ATTENTION
+        )
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"cannot load {table}.path = {path!r}: {first}; check the name, and that the hub "
+            "can be reached or the model is in the local cache"
+        ) from None
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {path!r} has no end-of-text token (eos_token)")
+    if unsupported := _unsupported(model):
+        raise ValueError(
+            f"{path!r} uses {unsupported}, which packed attention does not compute; use a "
+            "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
+        )
+    model.to(device).eval()
+    if len(tokenizer) < model.config.vocab_size:
+        _hide_padding(model, len(tokenizer))
+    return tokenizer, model
+
+
+def _hide_padding(model: Any, vocab_size: int) -> None:
+    """Give the ids beyond the vocabulary no probability, wherever logits are used.
+
+    Embeddings are often padded beyond it; such ids decode to nothing at all, and whoever drew one
+    would be refused.
+    """
+    hidden = torch.arange(model.config.vocab_size, device=model.device) >= vocab_size
+
+    def hide(_module: object, _inputs: object, logits: Tensor) -> Tensor:
+        return logits.masked_fill(hidden, float("-inf"))
+
+    model.get_output_embeddings().register_forward_hook(hide)
+
+
+def _unsupported(model: Any) -> str:
+    """What a model's attention needs beyond the plain causal one; empty if nothing."""
+    config = model.config
+    # The mask that packing replaces is asked for by newer models only, all of which rotate.
+    if not getattr(model, "_supports_attention_backend", False):
+        return "attention of its own"
+    if getattr(config, "rope_parameters", None) is None:
+        return "positions other than rotary ones"
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if layers != {"full_attention"}:
+        return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"
+    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
+        return "a sliding window"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "soft-capped attention"
+    return ""
