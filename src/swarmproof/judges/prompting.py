@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from string import ascii_uppercase
+from string import ascii_lowercase
 
 from swarmproof.judges.base import Request
 from swarmproof.randomness import derive_seed
@@ -178,6 +178,6 @@ def _fill(pattern: str, values: Mapping[str, str]) -> str:
 def _fence(seed: int) -> str:
     letters = ""
     for _ in range(_FENCE_LETTERS):
-        seed, letter = divmod(seed, len(ascii_uppercase))
-        letters += ascii_uppercase[letter]
+        seed, letter = divmod(seed, len(ascii_lowercase))
+        letters += ascii_lowercase[letter]
     return letters

@@ -1,4 +1,4 @@
-"""How the tiny judge is taught: which tokens it learns to write, and a mark at every token it reads.
+"""How the tiny judge is taught: what it learns to write, and a mark at every token it reads.
 
 The decision alone is one bit for a whole solution, and teaches little. So while it is trained a
 second head, which is thrown away, has to tell at every token of the solution whether there was a
@@ -7,7 +7,6 @@ fault up to here. What finds the faults is then there when the decision is asked
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,19 +17,30 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from swarmproof.judges import prompting
 from swarmproof.zoo.judge_corpus import Exhibit
 
 # What a token is, for its share in the loss.
 NOTHING, READ, CRITICISM, VERDICT = range(4)
 WEIGHTS = {READ: 0.3, CRITICISM: 1.0, VERDICT: 1.0}
 UNMARKED = -1
-_TAG = re.compile(r"<(/?\w+)>")
 
-# Conversations as plain text: what the prompt for this judge looks like, and nothing in between.
+# Conversations as plain text, what the assistant says on lines of its own.
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content | trim }}"
-    "{% else %}{% if not loop.first %}\n{% endif %}{{ m.content }}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'assistant' %}\n{{ m.content | trim }}\n"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}"
 )
+_PROMPT = prompting.load("tiny")
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A conversation; places in it as (start, end)."""
+
+    text: str
+    solution: tuple[int, int]
+    fault: tuple[int, int] | None
+    criticism: tuple[int, int]  # empty where none was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,54 +53,58 @@ class Row:
 
 def text_of(exhibit: Exhibit) -> str:
     """What the tokenizer learns from."""
-    return transcript(Random(exhibit.completion), exhibit)[0]
+    return transcript(Random(exhibit.completion), exhibit).text
 
 
-def transcript(rng: Random, exhibit: Exhibit) -> tuple[str, int, int, int]:
-    """A conversation; where the completion and the criticism begin, and where the latter ends.
-
-    Without a criticism, both of its places are at the end of the completion.
-    """
-    fence = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8))
-    head = f"Question: {exhibit.question}\nResponse {fence}:\n"
-    text = head + _TAG.sub(r"[\1]", exhibit.completion) + f"\nEnd {fence}.\n"
-    begin = end = len(text)
-    if rng.random() < 0.5:
-        text += f"Criticism: {exhibit.criticism}"
-        begin, end = begin + len("Criticism:"), len(text)
-        text += "\n"
-    text += "Verdict: " + ("no" if exhibit.fault else "yes")
-    return text, len(head), begin, end
+def transcript(rng: Random, exhibit: Exhibit) -> Transcript:
+    """The conversation about an exhibit, in the words of the prompt for this judge."""
+    request = _PROMPT.request(
+        exhibit.question,
+        exhibit.completion,
+        with_criticism=rng.random() < 0.5,
+        seed=rng.getrandbits(62),
+    )
+    text = request.shared + request.opening
+    shown = prompting.neutralise(exhibit.completion)
+    start = text.index(shown, len(request.shared))
+    criticism = (len(text), len(text))
+    if request.criticism is not None:
+        text += f"{request.criticism}\n"
+        criticism = (len(text), len(text) + len(exhibit.criticism))
+        text += f"{exhibit.criticism}\n"
+    text += request.decision + (" no" if exhibit.fault else " yes")
+    fault = exhibit.fault and (start + exhibit.fault[0], start + exhibit.fault[1])
+    return Transcript(text, (start, start + len(shown)), fault, criticism)
 
 
 def row(rng: Random, tokens: PreTrainedTokenizerFast, exhibit: Exhibit) -> Row:
-    text, solution, begin, end = transcript(rng, exhibit)
-    encoded = tokens(text, return_offsets_mapping=True)
-    ids, spans = encoded["input_ids"], encoded["offset_mapping"]
-    kinds, marks = [], []
+    told = transcript(rng, exhibit)
+    encoded = tokens(told.text, return_offsets_mapping=True)
+    ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
     targets = [*ids[1:], tokens.eos_token_id]
-    last = solution + len(exhibit.completion)
-    fault = exhibit.fault and (solution + exhibit.fault[0], solution + exhibit.fault[1])
-    for i, (_, stop) in enumerate(spans):
-        following = spans[i + 1][1] if i + 1 < len(spans) else len(text) + 1
-        if following == len(text):
-            kinds.append(VERDICT)
-        elif begin < following <= end:
-            kinds.append(CRITICISM)
-        elif stop == end > begin:  # a criticism ends with end-of-text
-            kinds.append(CRITICISM)
-            targets[i] = tokens.eos_token_id
-        elif solution < following <= last and fault is None:
-            kinds.append(READ)
-        else:
-            kinds.append(NOTHING)
-        if not solution < stop <= last:
-            marks.append(UNMARKED)
-        elif fault is None or stop <= fault[0]:
-            marks.append(0)
-        else:
-            marks.append(1 if stop >= fault[1] else UNMARKED)
+    start, stop = told.criticism
+    kinds, marks = [], []
+    for i, (end, next_end) in enumerate(zip(ends, [*ends[1:], len(told.text) + 1], strict=True)):
+        kind = NOTHING
+        if next_end == len(told.text):
+            kind = VERDICT
+        elif start < next_end <= stop or (start < stop and end == start):
+            kind = CRITICISM
+        elif start < stop == end:
+            kind, targets[i] = CRITICISM, tokens.eos_token_id
+        elif told.solution[0] < next_end <= told.solution[1] and told.fault is None:
+            kind = READ
+        kinds.append(kind)
+        marks.append(_mark(told, end))
     return Row(ids, targets, kinds, marks)
+
+
+def _mark(told: Transcript, end: int) -> int:
+    if not told.solution[0] < end <= told.solution[1]:
+        return UNMARKED
+    if told.fault is None or end <= told.fault[0]:
+        return 0
+    return 1 if end >= told.fault[1] else UNMARKED
 
 
 def batches(

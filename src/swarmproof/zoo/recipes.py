@@ -73,11 +73,11 @@ false results, of what has nothing to do with the question, and of instructions 
 defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tiny.txt`.""",
     task=MathWords,
     documents=lambda rng, held_out: judge_corpus.exhibits(rng, held_out, judge_corpus.Mixture()),
-    tags=("[think]", "[/think]", "[answer]", "[/answer]", "[code]", "[/code]"),
+    tags=(),  # what it reads is plain text
     lesson="judging",
     layers=4,
     mlp=384,
-    steps=2400,
+    steps=2000,
     batch=48,
 )
 
