@@ -109,8 +109,7 @@ def _mistaken(rng: Random, program: str) -> str:
 
 
 def reward(sent: Sequence[tuple[Problem, list[str]]]) -> float:
-    """Seconds to reward these completions, group by group as a round does."""
+    """Seconds to reward these completions, all of them at once as a round does."""
     start = time.perf_counter()
-    for problem, completions in sent:
-        CODE.rewards(problem, completions)
+    CODE.group_rewards(sent)
     return time.perf_counter() - start

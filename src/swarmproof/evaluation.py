@@ -53,11 +53,9 @@ def evaluate(
         [[cohort.slot_seed(slot)] for slot in slots],
     )
     texts = cohort.policy.decode([ids for (ids,) in drawn])
-    rewards = [
-        task.rewards(problem, [text])[0] for problem, text in zip(problems, texts, strict=True)
-    ]
     pairs = list(zip(problems, texts, strict=True))
-    return Heldout(sum(rewards) / len(rewards), attack_success(attack, pairs))
+    rewards = task.group_rewards([(problem, [text]) for problem, text in pairs])
+    return Heldout(sum(row[0] for row in rewards) / len(rewards), attack_success(attack, pairs))
 
 
 def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:

@@ -78,10 +78,9 @@ class Cohort:
             the samples, in the order of the groups; what the update did; and how many groups had
             an advantage.
         """
-        rewards_PG = [
-            self.task.rewards(group.problem, [c.text for c in group.completions])
-            for group in groups
-        ]
+        rewards_PG = self.task.group_rewards(
+            [(group.problem, [c.text for c in group.completions]) for group in groups]
+        )
         rules = {d.name: d.on_reject or grpo.on_reject for d in self.defenses}
         seed = derive_seed(self.run_seed, "defense", round)
 

@@ -59,6 +59,18 @@ def test_a_failed_program_gives_no_answer() -> None:
     assert printed_answer(Result(" 7.0\n")) == "7"
 
 
+def test_groups_at_once_earn_what_each_earns_alone() -> None:
+    groups = [
+        (PROBLEM, [wrap("print(7319)"), "", wrap("print(1)")]),
+        (Problem("q", "?", "none", ("",)), [wrap("print(7319)"), wrap("print(2)")]),
+        (Problem("r", "?", "2", ("",)), [wrap("print(2)")]),
+        (PROBLEM, []),
+        (PROBLEM, [wrap("print(2)"), wrap("print(7319)")]),
+    ]
+    assert TASK.group_rewards(groups) == [TASK.rewards(*group) for group in groups]
+    assert TASK.group_rewards(groups) == [[1, 0, 0], [0, 0], [1], [], [0, 1]]
+
+
 def test_a_problem_without_a_number_for_an_answer_is_never_right() -> None:
     assert TASK.rewards(Problem("p", "?", "x", ()), [wrap("print('x')")]) == [0.0]
 

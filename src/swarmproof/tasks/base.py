@@ -42,6 +42,12 @@ class Task(Plugin):
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         """0.0 or 1.0 for each completion; never raises, whatever the text."""
 
+    def group_rewards(
+        self, groups: Sequence[tuple[Problem, Sequence[str]]]
+    ) -> list[list[float]]:
+        """`rewards` of each group; overridden where many at once are cheaper."""
+        return [self.rewards(problem, completions) for problem, completions in groups]
+
     def answers(self, completions: Sequence[str]) -> list[str | None]:
         """`answer` of each completion; overridden where many at once are cheaper."""
         return [self.answer(text) for text in completions]

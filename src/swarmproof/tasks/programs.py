@@ -20,6 +20,7 @@ prints more than the sandbox's limit gives no answer, whatever it printed before
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -108,9 +109,19 @@ class CodeTask(Task):
         return wrap(problem.solutions[variant % len(problem.solutions)])
 
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
-        right = answers.canonical(problem.answer)
-        given = self.answers(completions)
-        return [float(right is not None and answer == right) for answer in given]
+        return self.group_rewards([(problem, completions)])[0]
+
+    def group_rewards(
+        self, groups: Sequence[tuple[Problem, Sequence[str]]]
+    ) -> list[list[float]]:
+        """All programs of a round in one call, which keeps every worker of the sandbox busy."""
+        given = iter(self.answers([text for _, completions in groups for text in completions]))
+        rewards = []
+        for problem, completions in groups:
+            right = answers.canonical(problem.answer)
+            told = islice(given, len(completions))
+            rewards.append([float(right is not None and answer == right) for answer in told])
+        return rewards
 
     def answers(self, completions: Sequence[str]) -> list[str | None]:
         return answers_of(completions, self.sandbox, self.sources)
