@@ -49,7 +49,7 @@ def test_a_fence_is_repeatable_and_not_in_what_it_fences(monkeypatch: pytest.Mon
     assert fence(0, "a") == fence(0, "a")
     found = {fence(seed, text) for seed in range(20) for text in "abcde"}
     assert len(found) == 100
-    assert all(re.fullmatch("[A-Z]{8}", each) for each in found)
+    assert all(re.fullmatch("[a-z]{8}", each) for each in found)
     drawn = iter(["AAAAAAAA", "BBBBBBBB", "CCCCCCCC"])
     monkeypatch.setattr(prompting, "_fence", lambda _: next(drawn))
     assert fence(0, "End AAAAAAAA.", "BBBBBBBB") == "CCCCCCCC"

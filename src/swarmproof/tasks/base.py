@@ -42,9 +42,7 @@ class Task(Plugin):
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         """0.0 or 1.0 for each completion; never raises, whatever the text."""
 
-    def group_rewards(
-        self, groups: Sequence[tuple[Problem, Sequence[str]]]
-    ) -> list[list[float]]:
+    def group_rewards(self, groups: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[float]]:
         """`rewards` of each group; overridden where many at once are cheaper."""
         return [self.rewards(problem, completions) for problem, completions in groups]
 

@@ -111,9 +111,7 @@ class CodeTask(Task):
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         return self.group_rewards([(problem, completions)])[0]
 
-    def group_rewards(
-        self, groups: Sequence[tuple[Problem, Sequence[str]]]
-    ) -> list[list[float]]:
+    def group_rewards(self, groups: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[float]]:
         """All programs of a round in one call, which keeps every worker of the sandbox busy."""
         given = iter(self.answers([text for _, completions in groups for text in completions]))
         rewards = []

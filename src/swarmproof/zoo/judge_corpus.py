@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from swarmproof.tasks import answers, code_words, math_words, programs, story_words, stories
+from swarmproof.tasks import answers, code_words, math_words, programs, stories, story_words
 from swarmproof.zoo import code_styles, faults, judge_words, prose
 from swarmproof.zoo.faults import Faulty
 from swarmproof.zoo.prose import pick
