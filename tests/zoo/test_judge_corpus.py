@@ -107,7 +107,7 @@ def test_the_lesson_is_the_prompt_that_the_defence_asks_by() -> None:
 
 
 def _holds(found: re.Match[str]) -> bool:
-    left, sign, right, result = found.groups()
-    value = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right),
-             "x": int(left) * int(right), "/": int(left) / int(right) if int(right) else None}[sign]  # fmt: skip
-    return value == int(result)
+    left, right, result = (int(found[i]) for i in (1, 3, 4))
+    if found[2] == "/":
+        return right != 0 and left == right * result
+    return result == {"+": left + right, "-": left - right}.get(found[2], left * right)
