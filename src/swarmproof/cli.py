@@ -12,7 +12,7 @@ import shlex
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -157,6 +157,97 @@ def list_(
         print("\n".join(catalogue.describe(each)))
 
 
+@app.command()
+def calibrate(
+    experiment: Annotated[
+        str, typer.Argument(help="A shipped experiment, or a path that ends in .toml.")
+    ],
+    arm: Annotated[str, typer.Option(help="The arm whose defence is calibrated.")] = "judge",
+    false_rejections: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Share of honest completions to refuse.")
+    ] = 0.02,
+    completions: Annotated[
+        int, typer.Option(min=2, help="Right ones of honest nodes, both halves together.")
+    ] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    run_folder: Annotated[
+        Path | None, typer.Option("--run", help="Take those that this run recorded.")
+    ] = None,
+    run_arm: Annotated[str, typer.Option(help="Of that run.")] = "no-attack",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable)."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write all scores to this JSON.")] = None,
+) -> None:
+    """Set a defence's threshold on honest completions; print the line of TOML to paste."""
+    from swarmproof import calibrate as calibration
+
+    trial = load(experiment, arms=[arm], overrides=set_ or ()).arms[arm]
+    found = calibration.calibrate(
+        trial,
+        arm,
+        rate=false_rejections,
+        completions=completions,
+        seed=seed,
+        run=run_folder,
+        run_arm=run_arm,
+    )
+    if out is not None:
+        _write(out, found)
+    tested = found["false_rejections"]
+    low, high = (100 * end for end in tested["ci95"])
+    print(f"# [arms.{arm}], threshold chosen on {found['chosen_on']} honest completions.")
+    print(
+        f"# On {tested['of']} others it refuses {tested['count']}: {100 * tested['rate']:.2f} % "
+        f"(95 % interval {low:.2f} to {high:.2f})."
+    )
+    print(calibration.toml_line(found["defenses"]))
+
+
+@app.command("judge-eval")
+def judge_eval(
+    completions: Annotated[int, typer.Option(help="Of each kind.")] = 400,
+    problems: Annotated[int, typer.Option(help="Held-out problems that may be used.")] = 512,
+    judgements: Annotated[int, typer.Option(help="Of each, where a word is drawn.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="scored, sampled, criticism-scored, …  [default: all four]"),
+    ] = None,
+    run_folder: Annotated[
+        Path | None, typer.Option("--run", help="Also judge what this run's trained nodes wrote.")
+    ] = None,
+    run_arm: Annotated[str, typer.Option(help="Of that run.")] = "no-attack",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="judge.model.name=…, math.model.path=… (repeatable)."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON.")] = None,
+) -> None:
+    """Show what a judge accepts of poison, of injections and of honest work (paper, Table 1)."""
+    from rich.console import Console
+
+    from swarmproof import judge_eval as evaluation
+    from swarmproof.config import override, validate
+
+    unknown = set(variant or ()) - set(evaluation.VARIANTS)
+    if unknown:
+        name = min(unknown)
+        raise ValueError(f"--variant {name!r}{did_you_mean(name, evaluation.VARIANTS)}")
+    given = {
+        "completions": completions, "problems": problems, "judgements": judgements, "seed": seed
+    }  # fmt: skip
+    table = override(evaluation.JudgeEval().model_dump(), set_ or ()) | given
+    config = validate(evaluation.JudgeEval, table)
+    found = evaluation.evaluate(config, variant or list(evaluation.VARIANTS), run_folder, run_arm)
+    if out is not None:
+        _write(out, found)
+    Console().print(evaluation.table(found))
+
+
 @zoo_app.command("list")
 def zoo_list() -> None:
     """Show the models that ship with the package."""
@@ -224,6 +315,14 @@ def _report(path: Path) -> None:
     print("\n".join(headline.headline(run.summary, run.config)))
     print(f"report: {page}")
     print(f"curves: {', '.join(str(picture) for picture in drawn)}")
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    from swarmproof.records import write_json
+    from swarmproof.versions import versions
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, found | {"versions": versions()})
 
 
 def _parse_seeds(text: str | None) -> tuple[int, ...] | None:

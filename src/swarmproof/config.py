@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,8 @@ from swarmproof import registry
 Topology = Literal["horizontal", "vertical"]
 OnReject = Literal["drop", "zero_reward"]
 
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
 _MAX_NODES = 4096
 # Settings of a whole experiment; all others are of its arms.
 _HEAD = ("name", "title", "claim", "seeds")
@@ -36,6 +38,7 @@ _PLUGINS: dict[str, registry.Kind] = {
     "attack": "attack",
     "exchange": "exchange",
     "defenses": "defense",
+    "judge": "defense",  # of `swarmproof judge-eval`
 }
 
 
@@ -43,7 +46,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _describes(kind: registry.Kind) -> AfterValidator:
+def describes(kind: registry.Kind) -> AfterValidator:
     """Checks that a table describes a plug-in, and leaves it as it is."""
 
     def check(table: dict[str, Any]) -> dict[str, Any]:
@@ -116,17 +119,17 @@ class TrialConfig(_Table):
     """One arm of an experiment, resolved; with a seed it is one trial."""
 
     rounds: Annotated[int, Field(ge=1)]
-    task: Annotated[dict[str, Any], _describes("task")]
+    task: Annotated[dict[str, Any], describes("task")]
     model: ModelConfig = ModelConfig()
     swarm: SwarmConfig = SwarmConfig()
     batch: BatchConfig = BatchConfig()
     sampling: SamplingConfig = SamplingConfig()
     grpo: GrpoConfig = GrpoConfig()
     # The attack of the malicious nodes; where there are none it only names the success measure.
-    attack: Annotated[dict[str, Any], _describes("attack")]
-    defenses: tuple[Annotated[dict[str, Any], _describes("defense")], ...] = ()
+    attack: Annotated[dict[str, Any], describes("attack")]
+    defenses: tuple[Annotated[dict[str, Any], describes("defense")], ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
-    exchange: Annotated[dict[str, Any], _describes("exchange")] = Field(
+    exchange: Annotated[dict[str, Any], describes("exchange")] = Field(
         default_factory=lambda: {"name": "memory"}
     )
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
@@ -226,25 +229,28 @@ def load(
                 f"arms.{arm} must be a table such as [arms.{arm}], not {table!r:.60}"
             )
         _reject_unknown(table, tuple(TrialConfig.model_fields))
-    parsed = [_parse_override(text) for text in overrides]
-    resolved = {}
-    for arm in wanted:
-        table = _merge(raw, arm_tables[arm])
-        for key_path, value in parsed:
-            table = _merge(table, _nest(key_path, value))
-        resolved[arm] = table
+    overrides = list(overrides)
+    resolved = {arm: override(_merge(raw, arm_tables[arm]), overrides) for arm in wanted}
     head.setdefault("name", path.stem)
     if seeds is not None:
         head["seeds"] = seeds
     return validate(ExperimentConfig, {**head, "arms": resolved})
 
 
-def validate(model: type[ExperimentConfig], table: Mapping[str, Any]) -> ExperimentConfig:
+def override(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The table with `key.sub=value` texts laid on top; a ValueError names one that is no such."""
+    table = dict(table)
+    for key_path, value in [_parse_override(text) for text in overrides]:
+        table = _merge(table, _nest(key_path, value))
+    return table
+
+
+def validate(model: type[ModelT], table: Mapping[str, Any]) -> ModelT:
     """`model_validate` with pydantic's report cut down to one line that names the key."""
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        raise ValueError(_one_line(error, table)) from None
+        raise ValueError(_one_line(error, model, table)) from None
 
 
 def _find(name_or_path: str) -> Path:
@@ -306,15 +312,16 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _one_line(error: ValidationError, table: Mapping[str, Any]) -> str:
+def _one_line(error: ValidationError, model: type[BaseModel], table: Mapping[str, Any]) -> str:
     """`grpo.lr: Input should be greater than 0 (got -1)`, with a guess for a misspelt key."""
     first = error.errors(include_url=False)[0]
     keys = first["loc"]
     if keys[:1] == ("arms",) and len(keys) > 1:
-        table, keys = table["arms"][keys[1]], keys[2:]
+        model, table, keys = TrialConfig, table["arms"][keys[1]], keys[2:]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown setting{registry.did_you_mean(str(keys[-1]), _known(table, keys[:-1]))}"
+        known = _known(model, table, keys[:-1])
+        message = f"unknown setting{registry.did_you_mean(str(keys[-1]), known)}"
     elif first["type"] == "missing":
         message = "this setting is missing, and has no default"
     elif first["type"] != "value_error":
@@ -323,18 +330,20 @@ def _one_line(error: ValidationError, table: Mapping[str, Any]) -> str:
     return " ".join((f"{where}: {message}" if where else message).split())
 
 
-def _known(trial: Mapping[str, Any], keys: tuple[int | str, ...]) -> list[str]:
-    """The settings that there are at `keys` of a trial; in a plug-in's table, that plug-in's."""
-    if not keys:
-        return list(TrialConfig.model_fields)
-    table: Any = trial
+def _known(
+    model: type[BaseModel], table: Mapping[str, Any], keys: tuple[int | str, ...]
+) -> list[str]:
+    """The settings that there are at `keys` of a table; in a plug-in's table, that plug-in's."""
+    kind: registry.Kind | None = None
+    value: Any = table
+    fields: Any = model.model_fields
     for key in keys:
-        table = table[key]
-    if kind := _PLUGINS.get(str(keys[0])):
-        if kind == "defense" and "model" in keys:  # the back end of a judge
-            kind = "judge"
-        return list(registry.plugins(kind)[table["name"]].model_fields)
-    return list(getattr(TrialConfig.model_fields[str(keys[0])].annotation, "model_fields", {}))
+        value = value[key]
+        if kind:
+            kind = "judge" if key == "model" else kind  # the back end of a judge
+        elif not (kind := _PLUGINS.get(str(key))):
+            fields = getattr(fields[key].annotation, "model_fields", {})
+    return list(registry.plugins(kind)[value["name"]].model_fields if kind else fields)
 
 
 def _short(value: object) -> str:

@@ -81,9 +81,9 @@ class RunFolder:
                     )
                 _refuse_other_config(path, config)
             else:
-                _write_json(path / VERSIONS, versions())
+                write_json(path / VERSIONS, versions())
                 # Last: a folder with a config is a run folder.
-                _write_json(path / CONFIG, config.model_dump(mode="json"))
+                write_json(path / CONFIG, config.model_dump(mode="json"))
         except OSError as error:
             _release(lock)
             raise ValueError(
@@ -132,7 +132,7 @@ class RunFolder:
                     trials, planned_rounds=trial.rounds, measure=attack.measure
                 )
         summary = {"experiment": self.config.name, "claim": self.config.claim, "arms": arms}
-        _write_json(self.path / SUMMARY, summary)
+        write_json(self.path / SUMMARY, summary)
         return summary
 
     def export(self, path: Path) -> None:
@@ -144,7 +144,7 @@ class RunFolder:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         parts = {name: _read_json(self.path, f"{name}.json") for name in ("versions", "config")}
-        _write_json(path, _read_json(self.path, SUMMARY) | parts)
+        write_json(path, _read_json(self.path, SUMMARY) | parts)
 
     def close(self) -> None:
         """Give the folder free for other processes."""
@@ -269,7 +269,7 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     raise ValueError(f"{path / name} is damaged: it is not a table")
 
 
-def _write_json(path: Path, table: Mapping[str, Any]) -> None:
+def write_json(path: Path, table: Mapping[str, Any]) -> None:
     """Replace a file in one step: a reader sees the old or the new one, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
