@@ -12,6 +12,7 @@ import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue
@@ -28,11 +29,13 @@ _OURS = {"messages", "max_tokens", "stream", "n"}  # keys of the body that `extr
 
 def _address(text: str) -> str:
     try:
-        url = httpx2.URL(text)
-    except httpx2.InvalidURL:
-        url = httpx2.URL("")
+        url = urlsplit(text)
+        plain = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        httpx2.URL(text)
+    except (ValueError, httpx2.InvalidURL):
+        plain = None
     # Not shown: somebody may have put a password into it.
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+    if not plain or "@" in url.netloc or url.query or url.fragment:
         raise ValueError("write it as http://localhost:8000/v1, without user, password and query")
     return text.rstrip("/")
 
@@ -96,7 +99,6 @@ class OpenAI(JudgeModel):
         return hash(self.model_dump_json())
 
     def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
-        """As in `JudgeModel`; a ConnectionError where the server is gone, after all retries."""
         return _wait_for(self._judge(requests, max_tokens)) if requests else []
 
     async def _judge(self, requests: Sequence[Request], max_tokens: int) -> list[Judgement]:
