@@ -399,7 +399,6 @@ def test_half_a_surrogate_pair_travels_on_as_a_question_mark() -> None:
         {"base_url": "http://host/v1?key=secret"},
         {"base_url": "http://secret:99999999/v1"},
         {"base_url": "http://[secret"},
-        {"base_url": "http://sec ret/v1"},
         {"api_key_env": "sk-secret"},
         {"extra": {"messages": []}},
         {"timeout": 0},
