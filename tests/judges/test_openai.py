@@ -171,6 +171,14 @@ def test_a_word_that_is_not_listed_gets_what_bounds_it() -> None:
     assert (yes, no) == pytest.approx((math.log(1e-9), 0.0))
 
 
+@pytest.mark.parametrize("places", [None, []])
+@pytest.mark.parametrize("said", ["", " \n", None])
+def test_where_nothing_is_said_there_is_no_decision(said: object, places: Any) -> None:
+    """A text that makes the judge fall silent must not look like a server without odds."""
+    with scripted(always(says(said, places))) as server:
+        assert judge(server, request(criticism=None)) == [Judgement("", -100.0, 0.0, "")]
+
+
 def test_neither_word_is_no_decision_and_counts_as_a_no() -> None:
     yes, no = logprobs([("The", {"The": log(0.5), "A": log(0.1)})])
     assert (yes, no) == pytest.approx((log(0.1), 0.0))
@@ -251,7 +259,7 @@ def test_a_request_that_only_a_hostile_text_breaks_gets_no_decision(
 
     with scripted(answer) as server:
         good, bad = judge(server, request(criticism=None), request("too long"))
-    assert (good.word, bad) == ("yes", Judgement("", None, None, ""))
+    assert (good.word, bad) == ("yes", Judgement("", -100.0, 0.0, ""))
     assert len(server.asked) == 1 + attempts + 1
     assert sum(map(probing, server.asked)) == 1
 
@@ -289,6 +297,14 @@ def test_redirects_are_not_followed() -> None:
             ):
                 judge(server)
         assert elsewhere.asked == []
+
+
+def test_it_is_there_if_anybody_answers() -> None:
+    with scripted(always(says("yes"))) as server:
+        OpenAI(base_url=server.url).require()
+        assert server.asked == []
+    with pytest.raises(ValueError, match=rf"{server.url}.* cannot be reached .*start its server"):
+        OpenAI(base_url=server.url).require()
 
 
 # Hostile servers ----------------------------------------------------------------------------------

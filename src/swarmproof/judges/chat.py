@@ -20,6 +20,7 @@ import httpx2
 
 _MAX_BYTES = 1 << 20  # of an answer
 _MAX_WAIT_SECONDS = 60.0  # between two attempts, whatever the server asks for
+_SECONDS_TO_GREET = 10.0
 _BUSY = (408, 429)
 _ABOUT_THE_REQUEST = (400, 413, 422)
 
@@ -52,6 +53,23 @@ class Endpoint:
                 f"what {self.key_variable} holds is no key; set it to one, or unset it"
             )
         return key
+
+
+def require(endpoint: Endpoint) -> None:
+    """Pass if somebody answers there, whatever it is.
+
+    Raises:
+        ValueError: nobody does, or the key is none; one line with the remedy.
+    """
+    endpoint.key()
+    try:
+        with httpx2.stream("GET", endpoint.url, timeout=_SECONDS_TO_GREET):
+            pass
+    except (httpx2.HTTPError, OSError) as error:
+        raise ValueError(
+            f"the judge at {endpoint.url} cannot be reached ({str(error)[:200] or 'no answer'}); "
+            "start its server, or set its base_url"
+        ) from None
 
 
 class Chat:

@@ -11,12 +11,14 @@ import math
 import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
+from swarmproof.judges import chat
 from swarmproof.judges.base import Judgement, JudgeModel, Request
 from swarmproof.judges.chat import Chat, Endpoint, NotAnsweredError
 from swarmproof.registry import register
@@ -24,6 +26,7 @@ from swarmproof.registry import register
 _CHARACTERS_A_TOKEN = 16  # what a criticism may have, should the server ignore `max_tokens`
 _WORD_TOKENS = 4  # of the decision: a line break, a space, a word
 _LOWEST = -100.0  # servers write -9999 and the like for "impossible"
+_NO_DECISION = Judgement("", _LOWEST, 0.0, "")  # as a certain "no" where odds decide
 _OURS = {"messages", "max_tokens", "stream", "n"}  # keys of the body that `extra` must not set
 
 
@@ -98,25 +101,19 @@ class OpenAI(JudgeModel):
     def __hash__(self) -> int:  # a dict has none
         return hash(self.model_dump_json())
 
+    def require(self) -> None:
+        chat.require(self._endpoint())
+
     def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
         return _wait_for(self._judge(requests, max_tokens)) if requests else []
 
     async def _judge(self, requests: Sequence[Request], max_tokens: int) -> list[Judgement]:
-        endpoint = Endpoint(
-            url=f"{self.base_url}/chat/completions",
-            model=self.model,
-            key_variable=self.api_key_env,
-            timeout=self.timeout,
-            retries=self.retries,
-            backoff=self.backoff,
-            connections=self.concurrency,
-        )
         slots = asyncio.Semaphore(self.concurrency)
-        async with Chat(endpoint) as chat:
+        async with Chat(self._endpoint()) as server:
 
             async def one(request: Request) -> Judgement:
                 async with slots:
-                    return await self._judge_one(chat, request, max_tokens)
+                    return await self._judge_one(server, request, max_tokens)
 
             tasks = [asyncio.ensure_future(one(request)) for request in requests]
             try:
@@ -125,28 +122,42 @@ class OpenAI(JudgeModel):
                 for task in tasks:
                     task.cancel()
 
-    async def _judge_one(self, chat: Chat, request: Request, max_tokens: int) -> Judgement:
+    def _endpoint(self) -> Endpoint:
+        return Endpoint(
+            url=f"{self.base_url}/chat/completions",
+            model=self.model,
+            key_variable=self.api_key_env,
+            timeout=self.timeout,
+            retries=self.retries,
+            backoff=self.backoff,
+            connections=self.concurrency,
+        )
+
+    async def _judge_one(self, server: Chat, request: Request, max_tokens: int) -> Judgement:
         try:
-            return await self._converse(chat, request, max_tokens)
+            return await self._converse(server, request, max_tokens)
         except NotAnsweredError as fault:
             try:
-                await chat.ask(self._body(["Say yes."], _WORD_TOKENS, 0, self.logprobs))
+                await server.ask(self._body(["Say yes."], _WORD_TOKENS, 0, self.logprobs))
             except NotAnsweredError:
-                raise ValueError(chat.complaint(str(fault))) from None
-            return Judgement("", None, None, "")
+                raise ValueError(server.complaint(str(fault))) from None
+            return _NO_DECISION
 
-    async def _converse(self, chat: Chat, request: Request, max_tokens: int) -> Judgement:
+    async def _converse(self, server: Chat, request: Request, max_tokens: int) -> Judgement:
         """Criticism, then decision; or the decision alone."""
         subject = request.shared + request.opening
         if request.criticism is None:
             turns, criticism = [subject + request.decision], ""
         else:
             turns = [subject + request.criticism]
-            choice = await chat.ask(self._body(turns, max_tokens, request.seed))
+            choice = await server.ask(self._body(turns, max_tokens, request.seed))
             criticism = _content(choice)[: _CHARACTERS_A_TOKEN * max_tokens]
             turns += [criticism, request.decision]
-        choice = await chat.ask(self._body(turns, _WORD_TOKENS, request.seed, self.logprobs))
-        word = re.search(r"[^\W\d_]+", _content(choice)[:100])
+        choice = await server.ask(self._body(turns, _WORD_TOKENS, request.seed, self.logprobs))
+        said = _content(choice)[:100]
+        if not said.strip():  # and so no place to read log-probabilities at
+            return replace(_NO_DECISION, criticism=criticism)
+        word = re.search(r"[^\W\d_]+", said)
         yes, no = _logprobs(choice) if self.logprobs else (None, None)
         return Judgement(criticism, yes, no, word[0].lower() if word else "")
 
