@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from transformers.utils.import_utils import is_serve_available
 
 from servers import ServeProcess, with_template
 from swarmproof import zoo
+from swarmproof.experiment import CHECKPOINT
 from swarmproof.judges import Judgement, OpenAI, Request
+from swarmproof.streams import read_completions, read_rounds
+
+SECRET = "sk-never-written-anywhere"
 
 pytestmark = pytest.mark.skipif(
     not is_serve_available(), reason="no transformers[serving]; install the extra `dev`"
@@ -106,3 +115,60 @@ def test_a_server_that_comes_back_in_time_is_waited_for(server: ServeProcess) ->
     thread.start()
     assert len(patient.judge(requests(2), max_tokens=4)) == 2
     thread.join()
+
+
+def run(server: ServeProcess, out: Path, *more: str) -> subprocess.Popen[str]:
+    """`swarmproof run`: one arm that the server judges, six rounds of four problems."""
+    table = {"base_url": server.url, "model": str(server.model), "retries": 2, "backoff": 0.05}
+    model = ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
+    judge = f'name = "judge", decision = "sampled", model = {{ name = "openai", {model} }}'
+    settings = [
+        f"defenses=[{{ {judge} }}]",
+        "rounds=6",
+        "checkpoint_every=1",
+        "batch.problems=4",
+        "batch.group_size=4",
+        "sampling.max_new_tokens=64",
+        "evaluation.problems=4",
+    ]
+    words = ["run", "--arm=attack", "--quiet", f"--out={out}", *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "swarmproof", *words, *(f"--set={each}" for each in settings)],
+        env=os.environ | {"OPENAI_API_KEY": SECRET, "NO_PROXY": "127.0.0.1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_run_ends_when_its_judge_is_killed_and_goes_on_when_it_is_back(
+    server: ServeProcess, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    trial = out / "trials/attack/seed-0"
+    stopped = run(server, out)
+    while not (trial / CHECKPOINT).exists():
+        assert stopped.poll() is None, stopped.communicate()
+        time.sleep(0.02)
+    server.kill()
+    _, errors = stopped.communicate(timeout=120)
+    assert stopped.returncode == 2
+    assert server.url in errors
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    assert errors.count("\n") == 1
+    done = list(read_rounds(trial))
+    assert 1 <= len(done) < 6
+
+    server.start()
+    resumed = run(server, out, "--resume")
+    assert resumed.communicate(timeout=300)[1] == ""
+    assert resumed.returncode == 0
+    rounds = list(read_rounds(trial))
+    assert [record.round for record in rounds] == list(range(6))
+    assert rounds[: len(done)] == done
+    judged = [v for c in read_completions(trial) if c["reward"] for v in c["verdicts"]]
+    assert judged
+    assert all(verdict["accepted"] is not None for verdict in judged)
+    for path in out.rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
