@@ -118,13 +118,13 @@ def test_a_server_that_comes_back_in_time_is_waited_for(server: ServeProcess) ->
 
 
 def run(server: ServeProcess, out: Path, *more: str) -> subprocess.Popen[str]:
-    """`swarmproof run`: one arm that the server judges, six rounds of four problems."""
+    """`swarmproof run`: one arm that the server judges, four rounds of four problems."""
     table = {"base_url": server.url, "model": str(server.model), "retries": 2, "backoff": 0.05}
     model = ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
     judge = f'name = "judge", decision = "sampled", model = {{ name = "openai", {model} }}'
     settings = [
         f"defenses=[{{ {judge} }}]",
-        "rounds=6",
+        "rounds=4",
         "checkpoint_every=1",
         "batch.problems=4",
         "batch.group_size=4",
@@ -151,21 +151,21 @@ def test_a_run_ends_when_its_judge_is_killed_and_goes_on_when_it_is_back(
         assert stopped.poll() is None, stopped.communicate()
         time.sleep(0.02)
     server.kill()
-    _, errors = stopped.communicate(timeout=120)
+    _, errors = stopped.communicate(timeout=600)
     assert stopped.returncode == 2
     assert server.url in errors
     assert "--resume" in errors
     assert "Traceback" not in errors
     assert errors.count("\n") == 1
     done = list(read_rounds(trial))
-    assert 1 <= len(done) < 6
+    assert 1 <= len(done) < 4
 
     server.start()
     resumed = run(server, out, "--resume")
-    assert resumed.communicate(timeout=300)[1] == ""
+    assert resumed.communicate(timeout=600)[1] == ""
     assert resumed.returncode == 0
     rounds = list(read_rounds(trial))
-    assert [record.round for record in rounds] == list(range(6))
+    assert [record.round for record in rounds] == list(range(4))
     assert rounds[: len(done)] == done
     judged = [v for c in read_completions(trial) if c["reward"] for v in c["verdicts"]]
     assert judged
