@@ -13,8 +13,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
@@ -73,11 +72,11 @@ def require(endpoint: Endpoint) -> None:
 
 
 class Chat:
-    """The connections to one server; an async context manager."""
+    """One server; `client` holds the connections, and is to be entered."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint, self._key = endpoint, endpoint.key()
-        self._client = httpx2.AsyncClient(
+        self.client = httpx2.AsyncClient(
             headers={
                 "Content-Type": "application/json",
                 "Accept-Encoding": "identity",  # what is not compressed cannot grow
@@ -87,18 +86,6 @@ class Chat:
             follow_redirects=False,  # they would take the key elsewhere
             limits=httpx2.Limits(max_connections=endpoint.connections),
         )
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The first choice of a chat completion; its `message` is a dict, all else is unchecked.
@@ -137,7 +124,7 @@ class Chat:
     async def _post(self, content: bytes) -> tuple[int, httpx2.Headers, bytes]:
         """Status, headers and body; no body if it is longer than any answer can be."""
         answer = bytearray()
-        async with self._client.stream("POST", self.endpoint.url, content=content) as response:
+        async with self.client.stream("POST", self.endpoint.url, content=content) as response:
             async for chunk in response.aiter_raw():
                 answer += chunk
                 if len(answer) > _MAX_BYTES:

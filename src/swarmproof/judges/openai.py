@@ -109,12 +109,13 @@ class OpenAI(JudgeModel):
 
     async def _judge(self, requests: Sequence[Request], max_tokens: int) -> list[Judgement]:
         slots = asyncio.Semaphore(self.concurrency)
-        async with Chat(self._endpoint()) as server:
+        server = Chat(self._endpoint())
 
-            async def one(request: Request) -> Judgement:
-                async with slots:
-                    return await self._judge_one(server, request, max_tokens)
+        async def one(request: Request) -> Judgement:
+            async with slots:
+                return await self._judge_one(server, request, max_tokens)
 
+        async with server.client:
             tasks = [asyncio.ensure_future(one(request)) for request in requests]
             try:
                 return await asyncio.gather(*tasks)
