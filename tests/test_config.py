@@ -195,6 +195,12 @@ def test_arms_lay_their_settings_on_the_shared_ones(tmp_path: Path) -> None:
     assert {arm.rounds for arm in arms.values()} == {3}
 
 
+def test_the_name_of_an_arm_may_have_a_dot(tmp_path: Path) -> None:
+    path = write(tmp_path, '[arms."kl-0.1"]', "grpo = { beta = 0.1 }")
+    (arm,) = config.load(path, arms=["kl-0.1"], overrides=["rounds=9"]).arms.values()
+    assert (arm.grpo.beta, arm.rounds) == (0.1, 9)
+
+
 def test_overrides_come_after_the_settings_of_an_arm(simple: str) -> None:
     arms = load(simple, overrides=["swarm.malicious=2", "swarm.nodes=4", "rounds=9"]).arms
     assert [arm.swarm.malicious for arm in arms.values()] == [2, 2]
@@ -244,6 +250,7 @@ def test_an_unknown_experiment_lists_the_shipped_ones() -> None:
         ("[arms]\nx = 3", "arms.x must be a table"),
         ("[arms.'../../x']", "an arm cannot be called"),
         ("[arms.'']", "an arm cannot be called"),
+        ("[arms.kl-0.1]", r'needs quotes: \[arms."kl-0.1"\]'),
         ("rounds = 3\n[arms.x]", "task: this setting is missing"),
         (f"{BASE}\n[arms.x]".replace("[4, 2]", "[]"), "seeds: .*at least 1"),
         (f"{BASE}\n[arms.x]".replace("[4, 2]", "[1, 1]"), "seeds: a seed is listed twice"),

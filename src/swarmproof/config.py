@@ -223,11 +223,13 @@ def load(
     _reject_unknown(raw, (*_HEAD, "arms", *TrialConfig.model_fields))
     for arm, table in arm_tables.items():
         if not re.fullmatch(r"\w[\w.-]*", arm):
-            raise ValueError(f"an arm cannot be called {arm!r}; use letters, digits, - and _")
+            raise ValueError(f"an arm cannot be called {arm!r}; use letters, digits, -, _ and dots")
         if not isinstance(table, dict):  # a mistake in a file, whatever its kind, is a ValueError
             raise ValueError(  # noqa: TRY004
                 f"arms.{arm} must be a table such as [arms.{arm}], not {table!r:.60}"
             )
+        if part := next((key for key in table if key[:1].isdigit()), ""):
+            raise ValueError(f'an arm with a dot in its name needs quotes: [arms."{arm}.{part}"]')
         _reject_unknown(table, tuple(TrialConfig.model_fields))
     overrides = list(overrides)
     resolved = {arm: override(_merge(raw, arm_tables[arm]), overrides) for arm in wanted}

@@ -3,5 +3,16 @@
 from swarmproof.defenses.base import Defense, DefenseView
 from swarmproof.defenses.judge import Judge
 from swarmproof.defenses.logit import Logit
+from swarmproof.defenses.max_tokens import MaxTokens
+from swarmproof.defenses.reward_outlier import RewardOutlier
+from swarmproof.defenses.self_judge import SelfJudge
 
-__all__ = ["Defense", "DefenseView", "Judge", "Logit"]
+__all__ = [
+    "Defense",
+    "DefenseView",
+    "Judge",
+    "Logit",
+    "MaxTokens",
+    "RewardOutlier",
+    "SelfJudge",
+]

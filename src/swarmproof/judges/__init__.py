@@ -2,5 +2,6 @@
 
 from swarmproof.judges.base import AnyJudge, Judgement, JudgeModel, Request
 from swarmproof.judges.local import Local
+from swarmproof.judges.openai import OpenAI
 
-__all__ = ["AnyJudge", "JudgeModel", "Judgement", "Local", "Request"]
+__all__ = ["AnyJudge", "JudgeModel", "Judgement", "Local", "OpenAI", "Request"]

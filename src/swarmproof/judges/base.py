@@ -70,7 +70,8 @@ class JudgeModel(Plugin):
             max_tokens: bound on each criticism.
 
         Raises:
-            ValueError: the model cannot be had or reached; one line with the remedy.
+            ValueError: the model cannot be had; one line with the remedy.
+            ConnectionError: it cannot be reached, or no longer.
         """
 
 

@@ -1,0 +1,89 @@
+"""SELF-JUDGE: the model that is trained judges what it is trained on. A baseline that fails.
+
+Why it might work: every node has such a judge, of its own, at no cost in memory. Where it fails:
+a model that learns from what it accepts comes to accept everything ("it collapses to yes"), and a
+base model is no judge to begin with. Source: found wanting in "Hail to the Thief", arXiv
+2511.09780, Fig. 13; the odds of a forced decision in place of a drawn word are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field
+
+from swarmproof.config import OnReject
+from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.judges import prompting
+from swarmproof.randomness import derive_seed
+from swarmproof.registry import register
+from swarmproof.types import Group, Verdict
+
+if TYPE_CHECKING:
+    from swarmproof.policies.policy import Policy
+
+_WORDS = (" yes", " no")
+
+
+def _readable(prompt: str) -> str:
+    prompting.load(prompt)
+    return prompt
+
+
+@register("defense", "self_judge")
+class SelfJudge(Defense):
+    """The receiver's own model says yes or no to each completion; a baseline that fails.
+
+    Asked as a `judge` is, without a chat template, at the sampling temperature. The score is
+    log P(" no") - log P(" yes") as the next tokens, refused above the threshold.
+    """
+
+    prompt: Annotated[str, AfterValidator(_readable)] = Field(
+        default="tiny", description="tiny, math, code, or a file that ends in .txt"
+    )
+    criticism: bool = Field(default=False, description="the model writes one first, as it samples")
+    threshold: float = Field(default=0.0, description="score above which it is refused")
+    on_reject: OnReject | None = Field(
+        default="zero_reward", description="zero_reward: the paper's r = r_task * r_judge"
+    )
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        if not groups:
+            return []
+        assert view.forward is not None
+        prompt = prompting.load(self.prompt)
+        requests = [
+            prompt.request(
+                group.problem.question,
+                completion.text,
+                with_criticism=self.criticism,
+                seed=view.seed,
+            )
+            for group in groups
+            for completion in group.completions
+        ]
+        policy = view.forward.policy
+        openings = [f"{r.shared}{r.opening}{r.criticism or ''}" for r in requests]
+        if self.criticism:
+            seeds = [[derive_seed(r.seed, "criticism")] for r in requests]
+            written = [policy.decode(row)[0] for row in policy.generate(openings, seeds)]
+            openings = [f"{a}{b}\n" for a, b in zip(openings, written, strict=True)]
+        asked = [opening + r.decision for opening, r in zip(openings, requests, strict=True)]
+        scores = iter(odds_of_no(policy, asked))
+        return [[self._verdict(next(scores)) for _ in group.completions] for group in groups]
+
+    def _verdict(self, score: float) -> Verdict:
+        reason = f"its own model says no, by {score:.2f}" if score > self.threshold else ""
+        return Verdict(self.name, not reason, score, reason)
+
+
+def odds_of_no(policy: Policy, prompts: Sequence[str]) -> list[float]:
+    """log P(" no") - log P(" yes") as what comes next, whatever tokens they take; (P,) -> (P,)."""
+    words = [policy.encode(word)[:-1] for word in _WORDS]  # without the end of text
+    scores = [0.0] * len(prompts)
+    passes = policy.passes(prompts, [words] * len(prompts), [False] * len(prompts))
+    for indices, forward in passes:
+        for p, (yes, no) in zip(indices, forward.scores, strict=True):
+            scores[p] = float(no.logprob.sum() - yes.logprob.sum())
+    return scores
