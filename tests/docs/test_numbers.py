@@ -35,7 +35,10 @@ def test_every_row_of_the_readme_is_what_a_run_found() -> None:
 def test_the_results_are_those_of_the_shipped_experiment(name: str) -> None:
     found = RUNS[name]
     shipped = config.load(name, seeds=tuple(found["config"]["seeds"]))
-    assert found["config"]["arms"] == shipped.model_dump(mode="json")["arms"]
+    # An arm that has not been run with all of these seeds is left out, and no other is let in.
+    arms = shipped.model_dump(mode="json")["arms"]
+    assert found["config"]["arms"].items() <= arms.items()
+    assert "attack" in found["arms"] or "quarter" in found["arms"]
     assert all(not arm["unfinished_seeds"] for arm in found["arms"].values())
 
 
