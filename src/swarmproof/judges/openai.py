@@ -62,8 +62,8 @@ class OpenAI(JudgeModel):
     A request is tried again, after pauses that double, where there is no connection, no answer in
     time, 408, 429, 5xx, or an answer that is none; other 4xx say at once what is wrong. Where a
     server is there and does not answer one request, a trivial one is sent. If that is answered, the
-    completion is at fault (too long for the judge, say) and gets no decision: no peer's text can
-    stop a run. If not, the server is, and the run stops with an error.
+    completion is at fault (too long for the judge, say) and gets no decision: a text that breaks
+    only its own request stops no run. If not, the server is, and the run stops with an error.
 
     Log-probabilities are read where the decision stands, the first place with more than white
     space, among the `logprobs` most likely tokens. A word that is not listed gets an upper bound:
