@@ -77,6 +77,18 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
             ["--set", "task.name=gsm8k", "--set", "task.path=no/such.jsonl"],
             ["no/such.jsonl"],
         ),
+        (["--set", 'defenses=[{name="judge",thresold=1}]'], ["did you mean 'threshold'"]),
+        (["--set", 'defenses=[{name="judge",prompt="mth"}]'], ["did you mean 'math'"]),
+        (["--set", 'defenses=[{name="judge",prompt="no.txt"}]'], ["no.txt", "No such file"]),
+        (["--set", 'defenses=[{name="judge",model={name="locl"}}]'], ["did you mean 'local'"]),
+        (
+            ["--set", 'defenses=[{name="judge",model={name="local",bems=3}}]'],
+            ["defenses.0.model.bems", "did you mean 'beams'"],
+        ),
+        (
+            ["--set", 'defenses=[{name="judge",model={name="local",path="no/such/judge"}}]'],
+            ["judge path", "no/such/judge"],
+        ),
         (["--resume"], ["leave out --resume"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0][0] == "-" else "",
@@ -107,6 +119,25 @@ def test_an_unknown_kind_and_a_folder_without_a_run(tmp_path: Path) -> None:
     assert_one_line(swarmproof("report", tmp_path, cwd=tmp_path), "not a run folder")
     assert_one_line(swarmproof("report", tmp_path / "x", cwd=tmp_path), "not a run folder")
     assert_one_line(swarmproof("zoo", "build", "big", "--out=x", cwd=tmp_path), "tiny-math")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["calibrate", "text-horizontal", "--arm=logit"], ["no defence with a threshold", "--arm"]),
+        (["calibrate", "text-horizontal", "--arm=lgit"], ["did you mean 'logit'"]),
+        (["judge-eval", "--set=judge.thresold=1"], ["judge.thresold", "did you mean 'threshold'"]),
+        (["judge-eval", "--set=math.model.pth=x"], ["math.model.pth", "did you mean 'path'"]),
+        (["judge-eval", "--variant=score"], ["did you mean 'scored'"]),
+        (["judge-eval", "--completions=0"], ["completions", "greater than or equal to 1"]),
+        (["judge-eval", "--set=judge.model={name='local',path='x/y/z'}"], ["x/y/z"]),
+    ],
+)
+def test_a_mistake_about_a_judge_is_one_line(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
+    assert_one_line(swarmproof(*arguments, cwd=tmp_path), *words)
+    assert not list(tmp_path.iterdir())
 
 
 def test_list_shows_every_plug_in_model_and_experiment(tmp_path: Path) -> None:

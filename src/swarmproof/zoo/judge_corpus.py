@@ -150,7 +150,7 @@ def told_by_steps(
     if rng.random() < 0.12:
         openings = (*judge_words.OPENINGS, *story_words.OPENING)
         sentences.insert(0, pick(rng, openings).format_map(fill))
-    if rng.random() < 0.08:
+    if rng.random() < 0.1:
         place = rng.randint(0, len(sentences))
         sentences.insert(place, pick(rng, judge_words.REMARKS).format_map(fill))
     if rng.random() < 0.4:
@@ -177,18 +177,49 @@ def _step(rng: Random, story: stories.Story, step: stories.Step) -> str:
 
 def _pattern(rng: Random) -> str:
     """A way to tell a step that nobody wrote down: it need not be good English."""
-    link, tail = pick(rng, judge_words.LINKS), pick(rng, judge_words.TAILS)
-    clause = f"{pick(rng, judge_words.SUBJECTS)} {pick(rng, judge_words.VERBS)}"
+    tail = pick(rng, judge_words.TAILS) if rng.random() < 0.8 else _phrase(rng)
     body = f"{{e}} {tail}" if tail else "{e}"
-    roll = rng.random()
-    if roll < 0.25:
-        return f"{link} {body}."
-    if roll < 0.45:
-        return f"{link}{pick(rng, (',', ':', ''))} {clause} {body}."
-    if roll < 0.7:
-        return f"{clause} {body}."
-    if roll < 0.8:
-        return f"{body}, {link[0].lower()}{link[1:]} {clause}."
-    if roll < 0.9:
-        return f"{link}{pick(rng, (',', ':'))} {body}."
-    return f"{clause}{pick(rng, (':', ' that'))} {body}."
+    comma = pick(rng, (",", ",", ":", ""))
+    shape = pick(rng, _SHAPES)
+    return shape.format(
+        body=body,
+        comma=comma,
+        link=pick(rng, judge_words.LINKS) if rng.random() < 0.7 else _phrase(rng).capitalize(),
+        clause=_clause(rng),
+        other=_clause(rng),
+        joint=pick(rng, judge_words.JOINTS),
+        doing=_doing(rng),
+        phrase=_phrase(rng),
+    )
+
+
+# Doubled braces are for the story's fields, filled in later.
+_SHAPES = (
+    "{link}{comma} {body}.", "{link}{comma} {body}.", "{link}{comma} {clause} {body}.",
+    "{clause} {body}.", "{clause} {body}.", "{body}, {phrase}.", "{body}, {joint} {clause}.",
+    "{clause}: {body}.", "{clause} that {body}.", "{doing}{comma} {body}.",
+    "{doing}{comma} {clause} {body}.", "{link}{comma} {doing}: {body}.",
+    "{joint} {clause}, {body}.", "{body}, {joint} {clause} {phrase}.", "{phrase} {clause} {body}.",
+    "{clause} {phrase}{comma} {body}.", "{phrase}{comma} {body}.", "{body}. {link}.",
+)  # fmt: skip
+
+
+def _clause(rng: Random) -> str:
+    subject = pick(rng, judge_words.SUBJECTS) if rng.random() < 0.6 else _quantity(rng)
+    return f"{subject} {pick(rng, judge_words.VERBS)}"
+
+
+def _quantity(rng: Random) -> str:
+    words = (judge_words.OWNERS, judge_words.QUALITIES, judge_words.QUANTITIES)
+    return " ".join(filter(None, (pick(rng, listed) for listed in words)))
+
+
+def _phrase(rng: Random) -> str:
+    thing = _quantity(rng) if rng.random() < 0.6 else pick(rng, judge_words.OBJECTS)
+    return f"{pick(rng, judge_words.PREPOSITIONS)} {thing}"
+
+
+def _doing(rng: Random) -> str:
+    thing = pick(rng, judge_words.OBJECTS) if rng.random() < 0.6 else _quantity(rng)
+    words = (pick(rng, judge_words.GERUNDS), thing, pick(rng, judge_words.PARTICLES))
+    return " ".join(filter(None, words))

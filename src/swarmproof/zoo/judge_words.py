@@ -19,12 +19,12 @@ LINKS = _listed(
     "From this|With this|With that|By this|This way|In this way|In that case|For this|To begin|"
     "To start|To go on|As before|As said|As we know|As we saw|All in all|In other words|In short|"
     "In fact|Of course|Once more|One more time|As a result|As asked|By now|By then|So far|"
-    "Up to now|"
-    "At this point|At that point|In this step|In the next step|In the last step|In the story|"
-    "From the question|Because of that|Since that is so|Without them|With them|Of these|From there|"
-    "Step by step|One by one|Step one|Step two|On the other side|To find it|To find out|To sum up|"
-    "Taken together|Put together|Counting them|Adding up|Looking back|Reading on|Going on|"
-    "Let us see|Let me see|Note|Check|Remember|We see|As it should be|It follows|It is clear"
+    "Up to now|At this point|At that point|In this step|In the next step|In the last step|"
+    "In the story|From the question|Because of that|Since that is so|Without them|With them|"
+    "Of these|From there|Step by step|One by one|Step one|Step two|On the other side|To find it|"
+    "To find out|To sum up|Taken together|Put together|Counting them|Adding up|Looking back|"
+    "Reading on|Going on|Let us see|Let me see|Note|Check|Remember|We see|As it should be|"
+    "It follows|It is clear"
 )
 SUBJECTS = _listed(
     "we|you|one|I|they|{n}|{n}|{n}|the number|the count|the sum|the result|the amount|the total|"
@@ -37,18 +37,19 @@ VERBS = _listed(
     "get|gets|is|are|has|have|had|make|makes|gives|give|becomes|become|find|finds|reach|reaches|"
     "see that|know that|write|note that|say that|says that|comes to|come to|goes to|turns into|"
     "leaves|leave|shows|show|means|needs|need|uses|use|counts|count|adds up to|works out as|"
-    "ends at|ends up with|begins with|starts with|leads to|equals|equal|can be written as|must be|"
-    "should be|will be|was|were|tells us|amounts to|grows to|falls to|changes to|compute|"
+    "ends at|ends up with|begins with|starts with|leads to|equals|equal|can be written as|"
+    "must be|should be|will be|was|were|tells us|amounts to|grows to|falls to|changes to|compute|"
     "calculate|work out|can compute|can count|take|takes|keep|keeps|hold|holds|own|owns|add|adds|"
     "subtract|multiply|divide|put together|set|look at|do the step|can see|want|go on with"
 )
 TAILS = _listed(
     "|||||{o}|{o}|{o}|in total|in all|altogether|of them|now|so far|then|again|here|at first|"
     "at that point|as the story says|as the question says|for {n}|with {n}|in the {c}|for each|"
-    "in each|of each|dollars|in this step|after this step|after that|before the next step|for now|"
-    "as wanted|as asked|as it should be|and we go on|and so on|and that is it|which we need|"
-    "which we keep|to go on with|to begin with|more or less|each time|in the end|at the end|"
-    "that {n} has|that are left|that remain|by counting|by adding|by taking away|all together"
+    "in each|of each|dollars|in this step|after this step|after that|before the next step|"
+    "for now|as wanted|as asked|as it should be|and we go on|and so on|and that is it|"
+    "which we need|which we keep|to go on with|to begin with|more or less|each time|in the end|"
+    "at the end|that {n} has|that are left|that remain|by counting|by adding|by taking away|"
+    "all together"
 )
 REMARKS = _listed(
     "We go on.|That is the first step.|Next step.|Now the last step.|This is easy.|So we go on.|"
@@ -56,6 +57,42 @@ REMARKS = _listed(
     "Let us check it.|It is as the story says.|Now we count the {o}.|{n} has some {o}.|Good.|"
     "That is all.|We are done.|This is what is asked.|Now for the rest.|Think of the {o}.|"
     "We need one more step.|All numbers are used.|Step by step.|Then comes the next step."
+)
+# Phrases put together from parts: "Adding it up again", "by our quick count".
+GERUNDS = _listed(
+    "Adding|Doing|Counting|Taking|Looking at|Putting|Writing|Checking|Keeping|Using|Solving|"
+    "Finding|Thinking about|Starting with|Going over|Computing|Setting|Bringing|Following|"
+    "Multiplying|Dividing|Subtracting|Sharing|Splitting|Drawing|Noting|Having|Knowing|Comparing|"
+    "Turning to"
+)
+OBJECTS = _listed(
+    "it|this|that|them|these|both|all of it|all of them|the numbers|the two numbers|the {o}|"
+    "the rest|what we know|what is given|the next step|the first part|each part|the story|"
+    "the {c}|one by one"
+)
+PARTICLES = _listed(
+    "|||up|out|down|together|again|once more|carefully|first|over|right|in order|at last"
+)
+OWNERS = _listed(
+    "our|the|the|a|this|that|its|her|his|their|my|your|{n}'s|one|each|every|some|another"
+)
+QUALITIES = _listed(
+    "|||new|simple|basic|quick|short|whole|full|exact|final|next|first|second|last|correct|right|"
+    "plain|easy|clear|small|large|current|old|same|only|main|good|careful|usual|known|combined"
+)
+QUANTITIES = _listed(
+    "count|number|sum|total|amount|figure|value|step|score|record|stock|supply|share|balance|"
+    "result|product|difference|quantity|size|answer|calculation|computation|equation|operation|"
+    "addition|rule|method|idea|way|part|half|price|cost|money|change|gain|loss|pile|bunch|set|"
+    "group|pair|row"
+)
+PREPOSITIONS = _listed(
+    "by|with|after|from|in|at|on|for|before|without|according to|because of|thanks to|through|"
+    "into|using|given|instead of|apart from|together with|as|like|over|under|within|along with|"
+    "past"
+)
+JOINTS = _listed(
+    "since|because|as|if|when|where|while|once|so that|and|but|so|which means|that is,"
 )
 OPENINGS = (
     "Let us work it out.", "Here is the solution.", "We do it one step at a time.",
