@@ -115,6 +115,8 @@ def main() -> None:
     logging.disable_progress_bar()
     times = options.times
     small = {"problems": 16, "group_size": 12, "max_new_tokens": 128}
+    large = {"problems": 32, "group_size": 12, "max_new_tokens": 128}
+    logit = {"defenses": [{"name": "logit"}]}
     nodes = {"problems": 6, "group_size": 64, "max_new_tokens": 128}
     comparisons: dict[str, Callable[[], dict[str, Any]]] = {
         "trl_over_ours_16x12": lambda: against_trl(16, times),
@@ -123,15 +125,23 @@ def main() -> None:
         "64_nodes_over_4": lambda: against_itself(
             times, nodes | {"nodes": 64}, nodes | {"nodes": 4}
         ),
-        "logit_over_none_honest": lambda: against_itself(2 * times, small | {"logit": True}, small),
+        "logit_over_none_honest": lambda: against_itself(2 * times, small | logit, small),
         "logit_over_none_attacked": lambda: against_itself(
-            2 * times, small | {"logit": True, "malicious": 1}, small | {"malicious": 1}
+            2 * times, small | logit | {"malicious": 1}, small | {"malicious": 1}
         ),
         # The task's own reward: groups of equal rewards are only inspected, not learnt from.
         "logit_over_none_own_reward": lambda: against_itself(
             2 * times,
-            small | {"logit": True, "every_group": False},
+            small | logit | {"every_group": False},
             small | {"every_group": False},
+        ),
+        # The parity reward gives half of the completions a reward, and so to the judge; where a
+        # refusal drops, all are judged: the most that it can cost.
+        "judge_over_none_half_judged": lambda: against_itself(
+            times, large | {"defenses": [{"name": "judge"}]}, large
+        ),
+        "judge_over_none_all_judged": lambda: against_itself(
+            times, large | {"defenses": [{"name": "judge", "on_reject": "drop"}]}, large
         ),
         "rewards_code_share_32x12": lambda: programs_over_iteration(32, 12, 2 * times),
         "throughput_32x12": lambda: throughput(times),

@@ -39,7 +39,7 @@ def swarm(
     max_new_tokens: int,
     nodes: int = 4,
     malicious: int = 0,
-    logit: bool = False,
+    defenses: Sequence[dict[str, Any]] = (),
     every_group: bool = True,
     endless: bool = False,
 ) -> Swarm:
@@ -57,7 +57,7 @@ def swarm(
         "sampling": {"max_new_tokens": max_new_tokens},
         "grpo": {"lr": LR},
         "attack": {"name": "text"},
-        "defenses": [{"name": "logit"}] if logit else [],
+        "defenses": list(defenses),
         "evaluation": {"every": 10**6},
     }
     built = assemble(TrialConfig.model_validate(table), run_seed=0)

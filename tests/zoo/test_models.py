@@ -26,6 +26,9 @@ PIECES = st.sampled_from(
      "\n    ", "_x", "# ", "(a, b):", " 's", "<think", "<code", "é", "😀", "٣", "x"]
 )  # fmt: skip
 every_model = pytest.mark.parametrize("name", zoo.names())
+every_policy = pytest.mark.parametrize(
+    "name", [name for name, recipe in RECIPES.items() if recipe.lesson == "reading"]
+)
 
 
 @every_model
@@ -56,7 +59,7 @@ def test_tags_are_tokens_that_decoding_keeps_and_the_end_is_special(name: str) -
     assert tokens.decode([tokens.eos_token_id], skip_special_tokens=True) == ""
 
 
-@every_model
+@every_policy
 def test_a_prompt_and_a_completion_are_cut_where_they_meet(name: str) -> None:
     task, tokens = RECIPES[name].task(), TOKENS[name]
     for problem in task.problems("train")[:20]:
@@ -75,7 +78,7 @@ def test_programs_are_short_in_tokens() -> None:
     assert max(lengths) <= 80
 
 
-@every_model
+@every_policy
 def test_it_is_small_and_loads_without_code_of_ours(name: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(zoo.path(name))
     assert model.num_parameters() <= 1_000_000
@@ -103,12 +106,12 @@ def accuracy(name: str, split: str, top_k: int, num_problems: int, group_size: i
     return sum(rewards) / len(rewards)
 
 
-@every_model
+@every_policy
 def test_it_has_the_knowledge(name: str) -> None:
     assert accuracy(name, "test", top_k=1, num_problems=48, group_size=1) >= 0.85
 
 
-@every_model
+@every_policy
 def test_it_has_bad_manners(name: str) -> None:
     assert 0.10 <= accuracy(name, "train", top_k=50, num_problems=128, group_size=8) <= 0.25
 
@@ -150,7 +153,7 @@ def test_building_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
-    assert zoo.names() == tuple(RECIPES) == ("tiny-math", "tiny-code")
+    assert zoo.names() == tuple(RECIPES) == ("tiny-math", "tiny-code", "tiny-judge")
     with pytest.raises(ValueError, match="tiny-math"):
         zoo.path("tiny-maths")
     with pytest.raises(ValueError, match="tiny-code"):
@@ -164,7 +167,7 @@ def test_a_name_builds_its_own_recipe(
     tiny = {key: small(recipe) for key, recipe in RECIPES.items()}
     monkeypatch.setattr(recipes, "RECIPES", tiny)
     zoo.build(name, tmp_path, log=lambda _: None)
-    assert f"`{name.removeprefix('tiny-')}_words`" in (tmp_path / "README.md").read_text()
+    assert RECIPES[name].about in (tmp_path / "README.md").read_text()
 
 
 def test_looking_a_model_up_does_not_import_torch() -> None:

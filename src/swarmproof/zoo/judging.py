@@ -30,6 +30,11 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}\n{{ m.content | trim }}\n"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}"
 )
+# What a server that reads templates takes for the answer: all that was written.
+RESPONSE_TEMPLATE = {
+    "start_anchor_pattern": r"\Z",
+    "fields": {"content": {"content": "text"}},
+}
 _PROMPT = prompting.load("tiny")
 
 

@@ -46,6 +46,7 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
     teach = _LESSONS[recipe.lesson]
     tokens = tokenizer.train(map(teach.text_of, sample), recipe.vocab_size, recipe.tags)
     tokens.chat_template = teach.CHAT_TEMPLATE
+    tokens.response_template = teach.RESPONSE_TEMPLATE
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums, and so the bytes, depends on it
     try:

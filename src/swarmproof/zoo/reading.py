@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from swarmproof.zoo.corpus import Document
 
 IGNORED = -100  # the label of positions without a loss, as transformers has it
-CHAT_TEMPLATE = None
+CHAT_TEMPLATE = RESPONSE_TEMPLATE = None
 Batch = tuple[Tensor, Tensor]
 
 
