@@ -117,6 +117,8 @@ def main() -> None:
     small = {"problems": 16, "group_size": 12, "max_new_tokens": 128}
     large = {"problems": 32, "group_size": 12, "max_new_tokens": 128}
     logit = {"defenses": [{"name": "logit"}]}
+    # Nothing is refused, so that both sides learn from the same.
+    judge = {"defenses": [{"name": "judge", "threshold": 99}]}
     nodes = {"problems": 6, "group_size": 64, "max_new_tokens": 128}
     comparisons: dict[str, Callable[[], dict[str, Any]]] = {
         "trl_over_ours_16x12": lambda: against_trl(16, times),
@@ -135,13 +137,10 @@ def main() -> None:
             small | logit | {"every_group": False},
             small | {"every_group": False},
         ),
-        # The parity reward gives half of the completions a reward, and so to the judge; where a
-        # refusal drops, all are judged: the most that it can cost.
-        "judge_over_none_half_judged": lambda: against_itself(
-            times, large | {"defenses": [{"name": "judge"}]}, large
-        ),
-        "judge_over_none_all_judged": lambda: against_itself(
-            times, large | {"defenses": [{"name": "judge", "on_reject": "drop"}]}, large
+        # Only what earns a reward is judged: half of the completions, and 11 of 12.
+        "judge_over_none_half_right": lambda: against_itself(times, large | judge, large),
+        "judge_over_none_mostly_right": lambda: against_itself(
+            times, large | judge | {"mostly_right": True}, large | {"mostly_right": True}
         ),
         "rewards_code_share_32x12": lambda: programs_over_iteration(32, 12, 2 * times),
         "throughput_32x12": lambda: throughput(times),

@@ -32,6 +32,13 @@ class ParityWords(MathWords):
         return parity(completions)
 
 
+class MostlyWords(MathWords):
+    """All but one of each group are right, as late in training: nearly all are judged."""
+
+    def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:  # noqa: ARG002
+        return [float(i > 0) for i in range(len(completions))]
+
+
 def swarm(
     *,
     problems: int,
@@ -41,12 +48,14 @@ def swarm(
     malicious: int = 0,
     defenses: Sequence[dict[str, Any]] = (),
     every_group: bool = True,
+    mostly_right: bool = False,
     endless: bool = False,
 ) -> Swarm:
     """A swarm on the shipped model.
 
     Args:
         every_group: with the parity reward, or the task's own.
+        mostly_right: instead of parity, all but one of each group earn the reward.
         endless: no token ends a text, so that every completion has `max_new_tokens`.
     """
     table: dict[str, Any] = {
@@ -65,7 +74,7 @@ def swarm(
         built.cohorts[0].policy.eos_token_id = -1
     if not every_group:
         return built
-    task = ParityWords()
+    task = MostlyWords() if mostly_right else ParityWords()
     return replace(built, task=task, cohorts=tuple(replace(c, task=task) for c in built.cohorts))
 
 

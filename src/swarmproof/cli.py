@@ -216,9 +216,10 @@ def judge_eval(
         typer.Option(help="scored, sampled, criticism-scored, …  [default: all four]"),
     ] = None,
     run_folder: Annotated[
-        Path | None, typer.Option("--run", help="Also judge what this run's trained nodes wrote.")
+        list[Path] | None,
+        typer.Option("--run", help="Also judge what this run's trained nodes wrote (repeatable)."),
     ] = None,
-    run_arm: Annotated[str, typer.Option(help="Of that run.")] = "no-attack",
+    run_arm: Annotated[str, typer.Option(help="Of those runs.")] = "no-attack",
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -242,10 +243,18 @@ def judge_eval(
     }  # fmt: skip
     table = override(evaluation.JudgeEval().model_dump(), set_ or ()) | given
     config = validate(evaluation.JudgeEval, table)
-    found = evaluation.evaluate(config, variant or list(evaluation.VARIANTS), run_folder, run_arm)
+    console = Console()
+    with Console(stderr=True).status("drawing and poisoning completions") as status:
+        found = evaluation.evaluate(
+            config,
+            variant or list(evaluation.VARIANTS),
+            run_folder or (),
+            run_arm,
+            lambda family: status.update(f"judging {family}"),
+        )
     if out is not None:
         _write(out, found)
-    Console().print(evaluation.table(found))
+    console.print(evaluation.table(found))
 
 
 @zoo_app.command("list")

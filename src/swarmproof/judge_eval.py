@@ -1,14 +1,15 @@
 """The paper's Table 1 for any judge: the share accepted of poison, of injections, of honest work.
 
 Poison is made by the registered attacks on held-out problems of the generated tasks; injections
-are those of `judges/injections.py`. Only completions that earn the reward are put to the judge, as
+are those of `judges/injections.py`; what is "unseen" has wordings and faults that the shipped judge
+was not trained on. Only completions that earn the reward are put to the judge, as
 only these can do harm, openers as whole completions apart. Source: "Hail to the Thief", arXiv
 2511.09780, Table 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -24,6 +25,8 @@ from swarmproof.randomness import derive_seed
 from swarmproof.statistics import refused
 from swarmproof.tasks import Task
 from swarmproof.types import AttackView, Problem, Slot, Verdict
+from swarmproof.versions import versions
+from swarmproof.zoo import judge_unseen
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,9 +79,17 @@ class JudgeEval(BaseModel):
 
 
 def evaluate(
-    config: JudgeEval, variants: Sequence[str], run: Path | None = None, run_arm: str = "no-attack"
+    config: JudgeEval,
+    variants: Sequence[str],
+    runs: Sequence[Path] = (),
+    run_arm: str = "no-attack",
+    on_family: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Make every family of completions, and put each to every variant of the judge.
+
+    Args:
+        runs: run folders; what honest nodes wrote in the last rounds of `run_arm` is judged too.
+        on_family: called with the name of a family before it is judged.
 
     Returns:
         `accepted[family][variant]` is `{"count", "of", "rate", "ci95"}`. Where a completion is
@@ -95,17 +106,21 @@ def evaluate(
         judges[name] = cast(Any, registry.build("defense", table))
         judges[name].require()
     families = _families(config)
-    if run is not None:
+    for run in runs:
         from swarmproof import honest
 
         task, pairs = honest.recorded(run, run_arm, config.completions)
-        families |= _with_clean("trained", task, pairs)
-    accepted = {
-        family: {name: _accepted(judge, task, pairs, config) for name, judge in judges.items()}
-        for family, (task, pairs) in families.items()
-        if pairs
-    }
-    return {"config": config.model_dump(mode="json"), "accepted": accepted}
+        families |= _with_clean(f"trained, {run.name}", task, pairs)
+    accepted = {}
+    for family, (task, pairs) in families.items():
+        if pairs:
+            on_family(family)
+            accepted[family] = {
+                name: _accepted(judge, task, pairs, config) for name, judge in judges.items()
+            }
+    return {
+        "config": config.model_dump(mode="json"), "versions": versions(), "accepted": accepted,
+    }  # fmt: skip
 
 
 def _accepted(judge: Any, task: Task, pairs: Sequence[Pair], config: JudgeEval) -> dict[str, Any]:
@@ -148,6 +163,10 @@ def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
     found["openers alone"] = task, list(zip(cycle(problems), injections.WHOLE, strict=False))
     for name, pairs in right.items():
         found |= _with_clean(f"honest {name}", parts[name][0], pairs)
+    for kind in judge_unseen.KINDS:
+        task = parts["code" if kind == "line of code" else "math"][0]
+        unseen = islice(judge_unseen.pairs(kind, config.seed), config.completions)
+        found[f"unseen: {kind}"] = task, list(unseen)
     return found
 
 

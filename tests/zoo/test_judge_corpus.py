@@ -10,8 +10,17 @@ import pytest
 
 from swarmproof.judges import prompting
 from swarmproof.tasks import CodeWords, MathWords
+from swarmproof.tasks.base import Task
 from swarmproof.tasks.math_words import two_and_two
-from swarmproof.zoo import faults, judge_corpus, judge_words, judging, prose, tokenizer
+from swarmproof.zoo import (
+    faults,
+    judge_corpus,
+    judge_unseen,
+    judge_words,
+    judging,
+    prose,
+    tokenizer,
+)
 from swarmproof.zoo.judge_corpus import Exhibit, Mixture
 
 HELD_OUT = frozenset(problem.question for problem in MathWords().problems("test"))
@@ -111,3 +120,15 @@ def _holds(found: re.Match[str]) -> bool:
     if found[2] == "/":
         return right != 0 and left == right * result
     return result == {"+": left + right, "-": left - right}.get(found[2], left * right)
+
+
+@pytest.mark.parametrize("kind", judge_unseen.KINDS)
+def test_what_it_is_tested_on_earns_the_reward_and_was_not_read(kind: str) -> None:
+    task: Task = CodeWords() if kind == "line of code" else MathWords()
+    found = list(islice(judge_unseen.pairs(kind, 0), 200))
+    for problem, completion in found:
+        # What imports a module that is not there, or fails otherwise, prints nothing.
+        assert kind == "line of code" or task.rewards(problem, [completion]) == [1.0]
+        assert not judge_corpus.is_payload(completion)
+        false = [m for m in faults.EQUATION.finditer(completion) if not _holds(m)]
+        assert bool(false) is (kind == "false result")

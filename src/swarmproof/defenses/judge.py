@@ -70,22 +70,18 @@ class Judge(Defense):
             (group.problem.question, completion.text)
             for group, rewards in zip(groups, view.rewards, strict=True)
             for completion, reward in zip(group.completions, rewards, strict=True)
-            if self._matters(reward)
+            if reward
         ]
         found = self._judged(wanted, view)
-        unrewarded = Verdict(self.name, None, 0.0, "earns nothing, which no verdict could change")
+        # It teaches only what not to write; dropped, it would take the contrast from the right ones.
+        unrewarded = Verdict(self.name, None, 0.0, "earns nothing, and so is not judged")
         return [
             [
-                found[group.problem.question, completion.text]
-                if self._matters(reward)
-                else unrewarded
+                found[group.problem.question, completion.text] if reward else unrewarded
                 for completion, reward in zip(group.completions, rewards, strict=True)
             ]
             for group, rewards in zip(groups, view.rewards, strict=True)
         ]
-
-    def _matters(self, reward: float) -> bool:
-        return reward != 0 or self.on_reject != "zero_reward"
 
     def _judged(self, pairs: Sequence[_Pair], view: DefenseView) -> dict[_Pair, Verdict]:
         """A verdict on each distinct pair; those that this round has seen are not asked again."""

@@ -14,7 +14,6 @@ from random import Random
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from swarmproof.zoo import judging, reading, tokenizer
@@ -90,9 +89,9 @@ def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     return model
 
 
-def _fit(lesson: nn.Module, batches: Iterator[Any], recipe: Recipe, log: Log) -> None:
+def _fit(lesson: Any, batches: Iterator[Any], recipe: Recipe, log: Log) -> None:
     """Lets a lesson, which wraps the model, bring its loss down."""
-    lesson.get_submodule("model").set_attn_implementation("eager")
+    lesson.model.set_attn_implementation("eager")
     # Muon for the matrices inside the layers, AdamW for the embedding, the biases and the norms.
     inside = [p for name, p in lesson.named_parameters() if p.ndim == 2 and "layers" in name]
     known = {id(p) for p in inside}
