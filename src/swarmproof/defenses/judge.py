@@ -73,7 +73,7 @@ class Judge(Defense):
             if reward
         ]
         found = self._judged(wanted, view)
-        # It teaches only what not to write; dropped, it would take the contrast from the right ones.
+        # It teaches what not to write; without it the right ones would be better than nothing.
         unrewarded = Verdict(self.name, None, 0.0, "earns nothing, and so is not judged")
         return [
             [
