@@ -41,7 +41,6 @@ END = "⟨end of text⟩"
 _POSITION = re.compile(r"\bat position (\d{1,9})\b")
 # Seen as nothing, or changing the order of what is seen.
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-_KEYS = ("node", "problem_id", "reward", "advantage", "tokens", "kept")
 
 Marked = tuple[int, int, str]  # from, to, and the class of the mark: "payload" or "token"
 
@@ -111,8 +110,15 @@ def _shown(row: Mapping[str, Any], marker: Marker, limit: int) -> dict[str, Any]
         {"defense": v["defense"], "accepted": v["accepted"], "reason": visible(v["reason"], limit)}
         for v in row["verdicts"]
     ]
+    facts = [
+        f"node {row['node']}",
+        row["problem_id"],
+        f"reward {row['reward']:g}",
+        f"advantage {row['advantage']:+.2f}" if row["kept"] else "dropped",
+        f"{row['tokens']} tokens",
+    ]
     parts = cut(row["text"], marker.marks(row), limit)
-    return {key: row[key] for key in _KEYS} | {"parts": parts, "verdicts": verdicts}
+    return {"facts": facts, "parts": parts, "verdicts": verdicts}
 
 
 class Marker:

@@ -27,22 +27,17 @@ function text(parts) {
 }
 
 function verdict(found) {
-  const [name, word] = found.accepted === null ? ["abstained", "abstained"]
-    : found.accepted ? ["accepted", "accepted"] : ["refused", "refused"];
+  const word = found.accepted === null ? "abstained" : found.accepted ? "accepted" : "refused";
   const made = element("p", "", "verdict");
-  made.append(element("b", `${found.defense} ${word}`, name));
+  made.append(element("b", `${found.defense} ${word}`, word));
   if (found.reason) made.append(`: ${found.reason}`);
   return made;
 }
 
 function card(kind, c) {
   const made = element("article", "", `sample ${kind.split(",")[0]}`);
-  const facts = [
-    `node ${c.node}`, c.problem_id, `reward ${c.reward}`,
-    c.kept ? `advantage ${c.advantage.toFixed(2)}` : "dropped", `${c.tokens} tokens`,
-  ];
   const header = element("header", "");
-  header.append(...facts.map((fact) => element("span", fact)));
+  header.append(...c.facts.map((fact) => element("span", fact)));
   made.append(header, text(c.parts), ...c.verdicts.map(verdict));
   return made;
 }
