@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import select
@@ -89,7 +89,7 @@ class Page:
 
 
 @contextmanager
-def opened(path: str, profile: Path, env: Mapping[str, str] | None = None) -> Iterator[Page]:
+def opened(path: str, profile: Path) -> Iterator[Page]:
     """A browser with one tab, as long as the block lasts."""
     ours_read, theirs_write = os.pipe()
     theirs_read, ours_write = os.pipe()
@@ -104,7 +104,6 @@ def opened(path: str, profile: Path, env: Mapping[str, str] | None = None) -> It
         ["bash", "-c", shell, "bash", *command],
         pass_fds=(theirs_read, theirs_write),
         stderr=subprocess.DEVNULL,
-        env=env,
     )
     os.close(theirs_read)
     os.close(theirs_write)

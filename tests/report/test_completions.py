@@ -113,9 +113,19 @@ def test_long_text_is_cut_and_says_so() -> None:
 def test_what_it_embeds_is_bounded_and_cannot_end_a_script(run: Run) -> None:
     rows = run.completions.copy()
     # The worst: every character is spelt out, in twelve bytes.
-    rows["text"] = ["<\0>" * 40_000] * len(rows)
+    rows["text"] = ["<\0>" * 2_000] * len(rows)
     found = completions.as_json(replace(run, completions=rows))
     assert len(found.encode()) < MAX_BYTES
     assert not set("<>&") & set(found)
     texts = json.loads(found)[0]["seeds"][0]["rounds"][0]["kinds"][0]["shown"][0]["parts"]
     assert texts[0][0].startswith("<⟨U+0000⟩>")
+
+
+def test_a_run_too_big_shows_fewer_characters_and_then_fewer_seeds(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "MAX_BYTES", len(completions.as_json(run)) - 1)
+    assert [len(arm["seeds"]) for arm in json.loads(completions.as_json(run))] == [3, 3, 3]
+    monkeypatch.setattr(completions, "MAX_BYTES", 6_000)
+    found = completions.as_json(run)
+    assert [len(arm["seeds"]) for arm in json.loads(found)] == [1, 1, 1]

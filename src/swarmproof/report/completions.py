@@ -32,9 +32,9 @@ KINDS = (
     *("poisoned, accepted", "poisoned, refused"),
 )
 PER_KIND = 2
-# Characters of a text that are shown; the run folder has it whole. The most with which all of them
-# stay below the bytes.
-LIMITS = (1200, 600, 300, 150, 75)
+# Characters of a text and seeds of an arm that are shown: the most that stay below the bytes. The
+# run folder has it all.
+LIMITS = ((1200, None), (600, None), (300, None), (150, None), (300, 1), (75, 1))
 MAX_BYTES = 2_000_000
 END = "⟨end of text⟩"
 
@@ -48,8 +48,8 @@ Marked = tuple[int, int, str]  # from, to, and the class of the mark: "payload" 
 def as_json(run: Run) -> str:
     """The sample of all arms, for a `<script>` element: no character in it can end one."""
     found = ""
-    for limit in LIMITS:
-        found = json.dumps(sample(run, limit), ensure_ascii=False, separators=(",", ":"))
+    for limits in LIMITS:
+        found = json.dumps(sample(run, *limits), ensure_ascii=False, separators=(",", ":"))
         for character in "<>&":
             found = found.replace(character, f"\\u{ord(character):04x}")
         if len(found.encode(errors="backslashreplace")) <= MAX_BYTES:
@@ -57,20 +57,25 @@ def as_json(run: Run) -> str:
     return found
 
 
-def sample(run: Run, limit: int) -> list[dict[str, Any]]:
-    """By arm, seed and round, the first, the middle and the last: each kind that there is."""
+def sample(run: Run, limit: int, num_seeds: int | None = None) -> list[dict[str, Any]]:
+    """By arm, seed and round, the first, the middle and the last: each kind that there is.
+
+    Args:
+        limit: characters of a text.
+        num_seeds: the first ones of an arm; all of them where not given.
+    """
     arms = []
     for arm in run.summary["arms"]:
         trial = run.config["arms"][arm]
         marker = Marker(trial)
         seeds = []
         of_arm = run.completions[run.completions["arm"] == arm]
-        for seed, rows in of_arm.groupby("seed", sort=False):
+        for seed in of_arm["seed"].unique()[:num_seeds]:
             rounds = [
                 {"iteration": number + 1, "kinds": _kinds(of_round, marker, limit)}
-                for number, of_round in _rounds(rows)
+                for number, of_round in _rounds(of_arm[of_arm["seed"] == seed])
             ]
-            seeds.append({"seed": int(cast(int, seed)), "rounds": rounds})
+            seeds.append({"seed": int(seed), "rounds": rounds})
         arms.append({"arm": arm, "seeds": seeds})
     return arms
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from swarmproof.report import completions, curves, defended
 from swarmproof.report.headline import headline
 from swarmproof.report.palette import arm_colours
-from swarmproof.report.table import HEADINGS, percent, rows
+from swarmproof.report.table import HEADINGS, rows
 
 if TYPE_CHECKING:
     from swarmproof.records import Run
@@ -51,7 +51,6 @@ def write(run: Run, out: Path) -> Path:
         headings=HEADINGS,
         rows=rows(run.summary),
         colours=colours,
-        percent=percent,
         curves=[Markup(_inline_svg(run, panel)) for panel in (*curves.PANELS, curves.HELDOUT)],
         defended_headings=defended.HEADINGS,
         defended=defended.rows(run),
