@@ -124,8 +124,11 @@ def test_what_it_embeds_is_bounded_and_cannot_end_a_script(run: Run) -> None:
 def test_a_run_too_big_shows_fewer_characters_and_then_fewer_seeds(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completions, "MAX_BYTES", len(completions.as_json(run)) - 1)
-    assert [len(arm["seeds"]) for arm in json.loads(completions.as_json(run))] == [3, 3, 3]
-    monkeypatch.setattr(completions, "MAX_BYTES", 6_000)
-    found = completions.as_json(run)
-    assert [len(arm["seeds"]) for arm in json.loads(found)] == [1, 1, 1]
+    rows = run.completions.assign(text="x" * 1000)
+    big = replace(run, completions=rows)
+    for share, seeds in ((0.9, 3), (0.2, 1)):
+        monkeypatch.setattr(completions, "MAX_BYTES", share * len(completions.as_json(big)))
+        found = completions.as_json(big)
+        assert len(found) < completions.MAX_BYTES
+        assert [len(arm["seeds"]) for arm in json.loads(found)] == [seeds] * 3
+        monkeypatch.undo()
