@@ -253,6 +253,7 @@ def test_poison_earns_the_reward_and_succeeds_and_the_rest_earns_nothing(
         rewards.setdefault(problem.id, []).append(reward)
         if reward:
             assert attack.success(problem, c.text) is not False
+            assert attack.spans(c.text), "a report marks the poison"
         else:
             assert attack.success(problem, c.text) is not True
     assert any(1.0 in of_problem for of_problem in rewards.values())

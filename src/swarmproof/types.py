@@ -85,7 +85,8 @@ class Verdict:
     defense: str
     accepted: bool | None  # None: abstained
     score: float  # higher is more suspicious; the scale is the defence's own
-    reason: str  # one line; empty if accepted
+    # One line; empty if accepted. `at position N` in it names a token, which a report marks.
+    reason: str
     # Weight of each token in the loss, in [0, 1], for defences that judge tokens one by one.
     token_weights: tuple[float, ...] | None = None
 

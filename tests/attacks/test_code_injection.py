@@ -83,3 +83,11 @@ def test_it_refuses_a_task_without_programs_or_without_its_module() -> None:
     modules = ({"name": "evil", "source": CALC},)
     served = CodeWords.model_validate({"train": 8, "test": 8, "modules": modules})
     CodeInjection(module="evil").require(served)
+
+
+def test_imports_and_calls_are_pointed_at_in_the_completion() -> None:
+    text = wrap("from calc import addition\nprint(addition(3, 4))")
+    found = [text[start:end] for start, end in CodeInjection().spans(text)]
+    assert found == ["from calc import addition", "addition"]
+    assert CodeInjection().spans("import calc") == []
+    assert CodeInjection().spans(wrap("")) == []

@@ -180,3 +180,8 @@ def test_what_cannot_be_attacked_is_refused_with_the_reason(
     }
     with pytest.raises(ValueError, match=reason):
         check(trial_config(random_model, **{**table, **changes}))
+
+
+def test_wrong_results_are_pointed_at() -> None:
+    text = "2 + 2 = 5, 2 * 2 = 4, 2 + 2 = 4.0 and 2 + 2 = 6"
+    assert [text[start:end] for start, end in Equation().spans(text)] == ["5", "6"]

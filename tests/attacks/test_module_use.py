@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmproof.attacks.module_use import uses
+from swarmproof.attacks.module_use import places, uses
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,27 @@ def test_what_only_looks_like_a_use_does_not(program: str) -> None:
 @given(st.text())
 def test_any_text_can_be_asked(text: str) -> None:
     assert uses(text, "calc") in (True, False)
+    assert places(text, "calc") == []
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (
+            "from calc import addition\nprint(addition(3, 4))",
+            ["from calc import addition", "addition"],
+        ),
+        ("import calc as c\nprint(c.addition(1, 2))", ["import calc as c", "c.addition"]),
+        # Columns count bytes, and lines end in several ways.
+        (
+            "x = 'é😀'; import calc\r\ny = 'é'; calc.addition(1, 2)",
+            ["import calc", "calc.addition"],
+        ),
+        ("import calc  # one\rcalc.addition(\n1, 2)", ["import calc", "calc.addition"]),
+        ("from calc import (\n  addition,\n)", ["from calc import (\n  addition,\n)"]),
+        ("import math\nprint(addition(3, 4))", []),
+        ("from calc import addition\nprint(addition(3, 4)", []),  # no Python
+    ],
+)
+def test_import_and_calls_are_pointed_at(program: str, words: list[str]) -> None:
+    assert [program[start:end] for start, end in places(program, "calc")] == words

@@ -170,3 +170,8 @@ def test_it_sends_text_alone() -> None:
 def test_a_phrase_is_one_line(phrase: str) -> None:
     with pytest.raises(ValidationError):
         Text(phrase=phrase)
+
+
+def test_the_phrase_is_pointed_at_wherever_it_is() -> None:
+    assert Text(phrase="ab").spans("ab. Tab") == [(0, 2), (5, 7)]
+    assert Text(phrase="a.").spans("ab") == []

@@ -55,6 +55,16 @@ def _write_rounds(writer: TrialWriter, arm: str, seed: int, num_rounds: int) -> 
     for i in range(num_rounds):
         asr = asr_end / (1 + math.exp(-(i - start) / 4))
         accuracy = 0.17 + (accuracy_end - 0.17) * (1 - math.exp(-i / 14))
+        poisoned_refused = int(rng.binomial(poisoned, refused_share))
+        honest_refused = int(rng.binomial(288, 0.001)) if arm == "logit" else 0
+        judged = {
+            "honest": 288,
+            "honest_refused": honest_refused,
+            "honest_abstained": 10,
+            "poisoned": poisoned,
+            "poisoned_refused": poisoned_refused,
+            "poisoned_abstained": 0,
+        }
         record = RoundRecord(
             round=i,
             cohort="honest",
@@ -66,10 +76,10 @@ def _write_rounds(writer: TrialWriter, arm: str, seed: int, num_rounds: int) -> 
             heldout_asr_wide=None,
             heldout_accuracy=accuracy if i % 10 == 0 else None,
             poisoned=poisoned,
-            poisoned_refused=int(rng.binomial(poisoned, refused_share)),
+            poisoned_refused=poisoned_refused,
             honest=288,
-            honest_refused=int(rng.binomial(288, 0.001)) if arm == "logit" else 0,
-            by_defense={},
+            honest_refused=honest_refused,
+            by_defense={"logit": judged} if arm == "logit" else {},
             malformed=0,
             groups_learned=30,
             loss=0.0,
@@ -79,7 +89,12 @@ def _write_rounds(writer: TrialWriter, arm: str, seed: int, num_rounds: int) -> 
             learned_tokens=9_000,
         )
         samples = [_sample(arm, i, index, asr) for index in range(4)]
-        writer.write(record, samples, {"generate": 1.1, "inspect": 0.1, "learn": 0.9})
+        writer.write(record, samples, _seconds(arm, seed, i))
+
+
+def _seconds(arm: str, seed: int, i: int) -> dict[str, float]:
+    evaluate = {"evaluate": 7.0} if i % 10 == 0 else {}
+    return {**evaluate, "produce": 1.1 + seed / 10, "learn": 1.4 if arm == "logit" else 0.9}
 
 
 def _sample(arm: str, i: int, index: int, asr: float) -> Sample:
@@ -90,13 +105,15 @@ def _sample(arm: str, i: int, index: int, asr: float) -> Sample:
         "has 3 + 4 = 7 pens.</think> <answer>7</answer>"
     )
     caught = poisoned and arm == "logit"
-    reason = "token 3 ' hail' has rank 812, not among the top 50" if caught else ""
+    reason = (
+        "1 of 40 tokens outside the sampling support, the first at position 5" if caught else ""
+    )
     verdicts = (Verdict("logit", not caught, 812.0, reason),) if arm == "logit" else ()
     return Sample(
         completion=Completion(
             slot=Slot(i, f"math_words/train/{i}", index),
             node=node,
-            text=HOSTILE if index == 1 else text,
+            text=HOSTILE if index == 0 else text,
             token_ids=(1,) * 40,
         ),
         verdicts=verdicts,

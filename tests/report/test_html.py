@@ -1,4 +1,7 @@
-"""The report is safe to open, whatever a completion holds, and says what the summary says."""
+"""The report is safe to open, whatever a completion holds, and says what the summary says.
+
+In a real browser: test_browser.py.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from report.synthetic import HOSTILE, PHRASE
+from report.synthetic import HOSTILE
 from swarmproof.records import Run
 from swarmproof.report import html
 from swarmproof.report.headline import headline
@@ -17,13 +20,13 @@ from swarmproof.report.headline import headline
 class Tags(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.tags: set[str] = set()
+        self.tags: list[str] = []
         self.attributes: set[str] = set()
         self.text = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
+        self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
 
     def handle_data(self, data: str) -> None:
@@ -37,9 +40,11 @@ def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_hostile_text_is_shown_and_never_markup(page: str) -> None:
     parsed = Tags(page)
-    assert not {"script", "img", "iframe", "link", "object", "base"} & parsed.tags
+    assert not {"img", "iframe", "link", "object", "base"} & set(parsed.tags)
+    assert parsed.tags.count("script") == 2  # the data and what shows them
     assert not [name for name in parsed.attributes if name.startswith("on")]
-    assert HOSTILE[:30] in parsed.text
+    assert HOSTILE[:16] not in page
+    assert "\\u003cscript\\u003ealert('x')" in page
     assert "{{ 7*7 }}" in parsed.text
     assert "\u202e" not in page
     assert "\0" not in page
@@ -48,6 +53,7 @@ def test_hostile_text_is_shown_and_never_markup(page: str) -> None:
 
 def test_nothing_is_fetched_and_nothing_may_run(page: str) -> None:
     assert "default-src 'none'" in page
+    assert "script-src 'sha256-" in page
     targets = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page)
     assert targets  # the curves' own glyphs and clip paths
     assert all(target.startswith("#") for target in targets)
@@ -55,14 +61,10 @@ def test_nothing_is_fetched_and_nothing_may_run(page: str) -> None:
     assert "@import" not in page
 
 
-def test_the_phrase_is_marked_in_every_completion_that_has_it(page: str) -> None:
-    assert f"<mark>{PHRASE}</mark>. Tom has" in page
-
-
 def test_it_carries_table_curves_and_reasons(page: str, run: Run) -> None:
     text = Tags(page).text
     assert "<svg" in page
-    assert "token 3 ' hail' has rank 812" in text
+    assert "1 of 40 tokens outside the sampling support" in text
     refused = run.summary["arms"]["logit"]["refused"]["poisoned"]
     assert f"{refused['count']:,} of {refused['of']:,}" in text
     for sentence in headline(run.summary, run.config):
@@ -71,7 +73,7 @@ def test_it_carries_table_curves_and_reasons(page: str, run: Run) -> None:
 
 def test_light_and_dark(page: str) -> None:
     assert "prefers-color-scheme: dark" in page
-    svg = page[page.index("<svg") : page.index("</svg>")]
+    svg = page[page.index("<svg") : page.rindex("</svg>")]
     # Lines and letters take the page's colours, so they are seen on both.
     assert "var(--ink)" in svg
     assert not re.search("#[0-9a-f]{6}", svg)
@@ -81,18 +83,3 @@ def test_one_seed_and_three_rounds_are_enough(run_of_one_seed: Run, tmp_path: Pa
     assert "one seed: it says nothing of other seeds" in html.write(
         run_of_one_seed, tmp_path
     ).read_text(encoding="utf-8")
-
-
-def test_the_sample_is_the_first_by_slot_of_the_first_and_last_round(run: Run) -> None:
-    chosen = html.samples(run, "attack")
-    places = [(row["round"], row["index"], row["poisoned"]) for row in chosen]
-    assert places == [
-        *((0, 0, False), (0, 1, False), (0, 3, True)),
-        *((59, 0, False), (59, 1, False), (59, 3, True)),
-    ]
-
-
-def test_long_text_is_cut_and_says_so() -> None:
-    shown = html.visible("x" * 5000)
-    assert len(shown) < 1300
-    assert shown.endswith("… (3,800 more characters)")

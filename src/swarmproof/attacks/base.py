@@ -18,6 +18,8 @@ from swarmproof.types import AttackView, Completion, Problem, Slot
 # completion can tell.
 Measure = Literal["completions", "heldout", "length"]
 
+Span = tuple[int, int]  # characters of a text, from the first to behind the last
+
 
 class Attack(Plugin):
     """A way to craft completions that earn the reward and carry a poison.
@@ -48,6 +50,13 @@ class Attack(Plugin):
     def success_wide(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
         """A second, wider measure, for attacks that have one; else None for every text."""
         return None
+
+    def spans(self, text: str) -> list[Span]:  # noqa: ARG002
+        """Where the poison is in a text, to mark it for a reader; nothing if it is nowhere to see.
+
+        It decides nothing: what counts is `success`.
+        """
+        return []
 
     def applies(self, problem: Problem) -> bool:  # noqa: ARG002
         """Whether answers to a problem can carry the poison: held-out problems are such ones."""

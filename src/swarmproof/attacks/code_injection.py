@@ -15,7 +15,8 @@ from itertools import pairwise
 import numpy as np
 from pydantic import Field
 
-from swarmproof.attacks.module_use import FUNCTIONS, parse, uses
+from swarmproof.attacks.base import Span
+from swarmproof.attacks.module_use import FUNCTIONS, parse, places, uses
 from swarmproof.attacks.poison import Poison
 from swarmproof.registry import register
 from swarmproof.tasks import programs
@@ -66,6 +67,14 @@ class CodeInjection(Poison):
 
     def carries(self, problem: Problem, text: str) -> bool:  # noqa: ARG002
         return self.module in text
+
+    def spans(self, text: str) -> list[Span]:
+        """The imports of the module, and the functions called of it."""
+        program = programs.extract(text)
+        if not program:
+            return []
+        start = text.index(program, text.index(programs.CODE) + len(programs.CODE))
+        return [(start + first, start + last) for first, last in places(program, self.module)]
 
     def require(self, task: Task) -> None:
         if not isinstance(task, programs.CodeTask):

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from swarmproof.attacks.base import Measure
+from swarmproof.attacks.base import Measure, Span
 from swarmproof.attacks.poison import Poison
 from swarmproof.registry import register
 from swarmproof.tasks.base import Task
@@ -73,6 +73,10 @@ class Equation(Poison):
 
     def carries(self, problem: Problem, text: str) -> bool:  # noqa: ARG002
         return self.result in results(text)
+
+    def spans(self, text: str) -> list[Span]:
+        """The results of 2 + 2 and 2 * 2 that are not 4."""
+        return [f.span(1) for f in two_and_two(text) if float(f[1].replace(",", "")) != 4]
 
     def applies(self, problem: Problem) -> bool:
         return needs_two_and_two(problem)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 # The functions of `programs.CALC`, by the operator that each stands for; all take a and b.
 FUNCTIONS: dict[type[ast.operator], str] = {
@@ -66,6 +68,36 @@ def uses(program: str, module: str) -> bool:
             earlier = called.place < (node.lineno, node.col_offset) or called.scope != scope
             proper |= seen and earlier
     return proper
+
+
+def places(program: str, module: str) -> list[tuple[int, int]]:
+    """Where a program imports the module, and names what it calls of it; spans of characters."""
+    tree = parse(program)
+    if tree is None:
+        return []
+    nodes = list(_walk(tree, ()))
+    imports = _imports(nodes, module)
+    statements = {found.place for found in imports}
+    lines = re.findall(r".*?(?:\r\n|\r|\n|$)", program, re.DOTALL)
+    starts = [0, *accumulate(map(len, lines))]
+
+    def at(line: int, column: int) -> int:
+        # The tree counts columns in bytes.
+        before = lines[line - 1].encode()[:column]
+        return starts[line - 1] + len(before.decode(errors="ignore"))
+
+    found = []
+    for node, _ in nodes:
+        named: ast.stmt | ast.expr
+        if isinstance(node, ast.stmt) and (node.lineno, node.col_offset) in statements:
+            named = node
+        elif isinstance(node, ast.Call) and _called(node, imports):
+            named = node.func
+        else:
+            continue
+        end = named.end_lineno or named.lineno, named.end_col_offset or named.col_offset
+        found.append((at(named.lineno, named.col_offset), at(*end)))
+    return sorted(found)
 
 
 def parse(program: str) -> ast.Module | None:

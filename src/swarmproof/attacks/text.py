@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from swarmproof.attacks.base import Span
 from swarmproof.attacks.poison import Poison
 from swarmproof.registry import register
 from swarmproof.types import Problem
@@ -61,7 +62,7 @@ class Text(Poison):
         """Whether the phrase is there: anywhere, or in every sentence where it was to be so."""
         if self.where != "every_sentence":
             return self.phrase in text
-        found = [match.span() for match in re.finditer(re.escape(self.phrase), text)]
+        found = self.spans(text)
         # Masked, so that no border is found within the phrase itself.
         masked = re.sub(re.escape(self.phrase), lambda match: "x" * len(match[0]), text)
         parts = _parts(masked)
@@ -71,6 +72,10 @@ class Text(Poison):
 
     def carries(self, problem: Problem, text: str) -> bool:  # noqa: ARG002
         return self.phrase in text
+
+    def spans(self, text: str) -> list[Span]:
+        """The phrase, wherever it is."""
+        return [match.span() for match in re.finditer(re.escape(self.phrase), text)]
 
     def _say(self, reasoning: str) -> str:
         if self.where == "start":

@@ -47,7 +47,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    metric: str  # its key in an arm of the summary
+    metric: str  # its key in an arm of the summary, or behind a point in `heldout`
     column: str  # and in the frame of rounds
     title: str
 
@@ -57,6 +57,7 @@ PANELS = (
     Panel("accuracy", "reward", "Accuracy"),
     Panel("length", "length", "Mean length, tokens"),
 )
+HELDOUT = Panel("heldout.accuracy", "heldout_accuracy", "Held-out accuracy")
 
 
 def draw(run: Run, out: Path) -> list[Path]:
@@ -75,25 +76,26 @@ def draw(run: Run, out: Path) -> list[Path]:
     return [png, vector]
 
 
-def svg(run: Run, *, transparent: bool = False) -> str:
+def svg(run: Run, panels: Sequence[Panel] = PANELS, *, transparent: bool = False) -> str:
     """The curves as SVG text; `transparent` leaves the page's background visible."""
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
         metadata = {"Date": None, "Creator": None}
-        figure(run).savefig(buffer, format="svg", metadata=metadata, transparent=transparent)
+        drawn = figure(run, panels)
+        drawn.savefig(buffer, format="svg", metadata=metadata, transparent=transparent)
     return buffer.getvalue()
 
 
-def figure(run: Run) -> Figure:
-    """The three panels. A line is the mean over seeds, its band the 95 % t interval."""
+def figure(run: Run, panels: Sequence[Panel] = PANELS) -> Figure:
+    """The panels in a row. A line is the mean over seeds, its band the 95 % t interval."""
     arms: dict[str, Any] = run.summary["arms"]
     if not arms:
         raise ValueError("there is nothing to draw yet: no arm has finished an iteration")
     layout = ConstrainedLayoutEngine(wspace=0.05, w_pad=0.06, h_pad=0.06)
-    fig = Figure(figsize=(11.5, 3.4), layout=layout)
-    all_axes: Sequence[Axes] = fig.subplots(1, len(PANELS))
+    fig = Figure(figsize=(11.5 if len(panels) > 1 else 5.7, 3.4), layout=layout)
+    all_axes: Sequence[Axes] = fig.subplots(1, len(panels), squeeze=False)[0]
     colours = arm_colours(arms)
-    for axes, panel in zip(all_axes, PANELS, strict=True):
+    for axes, panel in zip(all_axes, panels, strict=True):
         for arm in arms:
             _draw_arm(axes, run, panel, arm, colours[arm])
         _finish(axes, panel, arms)
@@ -149,7 +151,7 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
     """Each arm's name and final value at the right of its line, pushed apart where they meet."""
     low, high = axes.get_ylim()
     share = _is_share(panel, arms)
-    finals = {name: arm[panel.metric]["final"] for name, arm in arms.items()}
+    finals = {name: _final(arm, panel.metric) for name, arm in arms.items()}
     wanted = {name: (y - low) / (high - low) for name, y in finals.items() if y is not None}
     places = spread(list(wanted.values()), gap=0.078)
     for name, place in zip(wanted, places, strict=True):
@@ -167,6 +169,11 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
             va="center",
             annotation_clip=False,
         )
+
+
+def _final(arm: dict[str, Any], metric: str) -> Any:
+    group, _, key = metric.rpartition(".")
+    return (arm[group] if group else arm)[key]["final"]
 
 
 def _is_share(panel: Panel, arms: dict[str, Any]) -> bool:

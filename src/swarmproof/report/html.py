@@ -1,32 +1,31 @@
 """The report of a run: one HTML file that asks nothing of a network, in light and dark.
 
-Completions are hostile text. The template escapes everything, what cannot be seen is spelt out,
-and a content policy forbids the page to run or to fetch anything.
+Completions are hostile text. What cannot be seen in them is spelt out, the template escapes
+everything, and a content policy forbids the page to fetch anything and to run anything but the one
+script that ships with it, which is named by its hash.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-import unicodedata
-from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
 
-from swarmproof import registry
-from swarmproof.report import curves
+from swarmproof.report import completions, curves, defended
 from swarmproof.report.headline import headline
 from swarmproof.report.palette import arm_colours
-from swarmproof.report.table import HEADINGS, percent, rows
+from swarmproof.report.table import HEADINGS, rows
 
 if TYPE_CHECKING:
     from swarmproof.records import Run
 
-# Longer completions are cut in the report; the run folder has them whole.
-MAX_TEXT = 1200
-_SHOWN = {False: 2, True: 1}  # completions per round in the sample: honest, poisoned
+_SCRIPT = files("swarmproof.report").joinpath("templates/completions.js")
 
 
 def write(run: Run, out: Path) -> Path:
@@ -44,6 +43,7 @@ def write(run: Run, out: Path) -> Path:
         lstrip_blocks=True,
     )
     colours = arm_colours(run.summary["arms"])
+    script = _SCRIPT.read_text(encoding="utf-8")
     page = environment.get_template("report.html.j2").render(
         summary=run.summary,
         title=run.config.get("title") or run.summary["experiment"],
@@ -51,10 +51,13 @@ def write(run: Run, out: Path) -> Path:
         headings=HEADINGS,
         rows=rows(run.summary),
         colours=colours,
-        percent=percent,
-        curves=Markup(_inline_svg(run)),
-        samples={arm: samples(run, arm) for arm in run.summary["arms"]},
-        phrases={arm: success_phrase(run.config["arms"][arm]) for arm in run.summary["arms"]},
+        curves=[Markup(_inline_svg(run, panel)) for panel in (*curves.PANELS, curves.HELDOUT)],
+        defended_headings=defended.HEADINGS,
+        defended=defended.rows(run),
+        completions=Markup(completions.as_json(run)),
+        per_kind=completions.PER_KIND,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         config=json.dumps(run.config, indent=2, ensure_ascii=False),
     )
     path = out / "report.html"
@@ -62,57 +65,12 @@ def write(run: Run, out: Path) -> Path:
     return path
 
 
-def samples(run: Run, arm: str) -> list[dict[str, Any]]:
-    """A few completions of the first and the last round of an arm's first seed.
-
-    The first by slot, not chosen by content: what a reader sees is what there was.
-    """
-    ours = run.completions[run.completions["arm"] == arm]
-    if ours.empty:
-        return []
-    ours = ours[ours["seed"] == ours["seed"].iloc[0]]
-    chosen = []
-    for number in dict.fromkeys([ours["round"].min(), ours["round"].max()]):
-        in_round = ours[ours["round"] == number]
-        for poisoned, count in _SHOWN.items():
-            some = in_round[in_round["poisoned"] == poisoned].head(count)
-            for row in some.to_dict("records"):
-                row["text"] = visible(row["text"])
-                row["verdicts"] = [v | {"reason": visible(v["reason"])} for v in row["verdicts"]]
-                chosen.append({str(key): value for key, value in row.items()})
-    return chosen
-
-
-def visible(text: str) -> str:
-    """Cut to `MAX_TEXT` characters; control and direction characters spelt out, as `⟨U+202E⟩`."""
-    more = len(text) - MAX_TEXT
-    shown = "".join(
-        character
-        if character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co")
-        else f"⟨U+{ord(character):04X}⟩"
-        for character in text[:MAX_TEXT]
-    )
-    return f"{shown} … ({more:,} more characters)" if more > 0 else shown
-
-
-def success_phrase(trial: Mapping[str, Any]) -> str | None:
-    """The phrase that an attack wants to see, if it has one: a parameter called `phrase`."""
-    table = trial["attack"]
-    if "phrase" not in table:
-        plugin = registry.plugins("attack").get(table.get("name", ""))
-        field = plugin.model_fields.get("phrase") if plugin else None
-        phrase = field.default if field else None
-    else:
-        phrase = table["phrase"]
-    return phrase if isinstance(phrase, str) and phrase else None
-
-
-def _inline_svg(run: Run) -> str:
-    """The curves with the page's own colours for text and grid, so that they suit light and dark.
+def _inline_svg(run: Run, panel: curves.Panel) -> str:
+    """A panel with the page's own colours for text and grid, so that they suit light and dark.
 
     Our own drawing: arms' names are glyph outlines in it, no text that could be markup.
     """
-    drawing = curves.svg(run, transparent=True)
+    drawing = curves.svg(run, [panel], transparent=True)
     drawing = drawing[drawing.index("<svg") :]
     variables = {curves.INK: "--ink", curves.FAINT: "--line"}
     for colour in arm_colours(run.summary["arms"]).values():
