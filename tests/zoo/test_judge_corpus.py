@@ -43,9 +43,10 @@ def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> No
 
 def test_what_is_kept_apart_is_never_read(exhibits: list[Exhibit]) -> None:
     read = "\n".join(exhibit.completion.lower() for exhibit in exhibits)
-    kept = (*judge_words.UNSEEN_ASIDES, *judge_words.UNSEEN_LINES)
-    kept += tuple(p.split("{", 1)[0] for p in judge_words.UNSEEN_STEPS + judge_words.UNSEEN_CLOSINGS
-                  if len(p.split("{", 1)[0]) > 8)  # fmt: skip
+    patterns = (*judge_words.UNSEEN_STEPS, *judge_words.UNSEEN_CLOSINGS)
+    starts = [pattern.split("{", 1)[0] for pattern in patterns]
+    kept = [*judge_words.UNSEEN_ASIDES, *judge_words.UNSEEN_LINES]
+    kept += [start for start in starts if len(start) > 8]
     assert len(kept) > 40
     assert not [text for text in kept if text.lower() in read]
 
