@@ -45,6 +45,9 @@ class Cohort:
     task: Task
     defenses: tuple[Defense, ...]
     run_seed: int
+    # Nodes whose completions another model wrote, as far as is known: text is all that is used of
+    # them. Empty in a swarm of one model.
+    foreign: frozenset[NodeId] = frozenset()
 
     def produce(
         self, assignment: Assignment, problems: Mapping[str, Problem]
