@@ -19,7 +19,7 @@ from swarmproof import registry
 from swarmproof.report import curves
 from swarmproof.report.headline import headline
 from swarmproof.report.palette import arm_colours
-from swarmproof.report.table import HEADINGS, percent, rows
+from swarmproof.report.table import HEADINGS, model_rows, percent, rows
 
 if TYPE_CHECKING:
     from swarmproof.records import Run
@@ -50,6 +50,7 @@ def write(run: Run, out: Path) -> Path:
         headline=headline(run.summary, run.config),
         headings=HEADINGS,
         rows=rows(run.summary),
+        model_rows={name: model_rows(arm) for name, arm in run.summary["arms"].items()},
         colours=colours,
         percent=percent,
         curves=Markup(_inline_svg(run)),
