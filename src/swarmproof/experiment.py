@@ -20,6 +20,7 @@ from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange
+from swarmproof.policies import hub
 from swarmproof.policies.locate import locate
 from swarmproof.tasks import Task
 from swarmproof.types import Problem, RoundRecord, withheld
@@ -113,6 +114,8 @@ def check(config: TrialConfig) -> None:
     for path in paths:
         locate(path, config.models_key)
     if len(paths) > 1:
+        for path in paths:
+            hub.reach(path, config.models_key)
         from swarmproof.policies import sharing
 
         sharing.require(paths, parts.task, config.sampling.max_new_tokens)

@@ -5,7 +5,7 @@ membership in the top k cannot, such as a digit that is among the 50 most likely
 probability of one in ten thousand; and its limits come from what arrives, so that they fit the
 text of other models too. Where it fails: a poison that is as likely as honest text, because it was
 drawn from a model, or because the receiver has learnt it already; and where half of the nodes or
-more are malicious. Source: our own; the calibration is told in docs/adr/0010.
+more are malicious. Source: our own; the calibration is told in docs/adr/0011.
 """
 
 from __future__ import annotations

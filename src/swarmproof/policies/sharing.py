@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarmproof.policies import hub, loader
+from swarmproof.policies import loader
 from swarmproof.tasks import Task
 
 _PROBLEMS = 8  # of the task that are tried
@@ -27,7 +27,6 @@ def require(paths: Sequence[str], task: Task, max_new_tokens: int) -> None:
     """
     texts = [task.oracle(problem) for problem in task.problems("train")[:_PROBLEMS]]
     for path in paths:
-        hub.reach(path, "swarm.models")
         tokenizer = loader.load_tokenizer(path, "swarm.models")
         read = [
             tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
