@@ -10,8 +10,9 @@ more are malicious. Source: our own; the calibration is told in docs/adr/0011.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -32,10 +33,10 @@ class Surprise(Defense):
     likely token; that of its least likely token with a digit in it, if it has one; and the lowest
     mean log-probability of `window` consecutive tokens (of all, where there are fewer). Each value
     has a limit, found anew in every round from what was gathered in it. A node's own limit is the
-    lowest value of its completions but for the share `false_rejections` / 3 of them, rounded
-    down; the limit that counts is the median over nodes, so that no minority moves it at will.
-    Nodes of the receiver's own model and all others are taken apart. A completion is refused if
-    any of its values is below its limit.
+    quantile `false_rejections` / 3 of its completions' values (between two of them, linearly); the
+    limit that counts is the median over nodes, so that no minority moves it at will. Nodes of the
+    receiver's own model and all others are taken apart. A completion is refused if any of its
+    values is below its limit.
     """
 
     whole_round: ClassVar[bool] = True
@@ -110,15 +111,13 @@ def limits(values_N: Sequence[np.ndarray], rate: float) -> np.ndarray:
         (measures,): the median over nodes, so that while fewer than half of them lie, it is
         between limits of honest ones.
     """
-    found = []
-    for values in values_N:
-        ordered = np.sort(values, axis=0)  # NaNs last
-        told = (~np.isnan(values)).sum(0)
-        rows = np.floor(rate * told).astype(int)
-        found.append(ordered[rows, np.arange(values.shape[1])])
-    table = np.array(found)
-    empty = np.isnan(table).all(0)
-    table[:, empty] = 0.0
-    result: np.ndarray = np.nanmedian(table, axis=0)
-    result[empty] = np.nan
-    return result
+    own_N = np.array(
+        [[_told(column, np.quantile, rate) for column in values.T] for values in values_N]
+    )
+    return np.array([_told(column, np.median) for column in own_N.T])
+
+
+def _told(values: np.ndarray, reduce: Callable[..., Any], *args: float) -> float:
+    """Of the values that there are; NaN if there is none."""
+    there = values[~np.isnan(values)]
+    return float(reduce(there, *args)) if len(there) else math.nan
