@@ -65,7 +65,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise _cannot_load(key, path, error) from None
     # transformers gives some models without one a tokenizer that knows no text.
-    if not tokenizer("0").input_ids:
+    if not tokenizer("0", add_special_tokens=False).input_ids:
         raise ValueError(
             f"{key} = {path!r} has no tokenizer; put the files of one, such as tokenizer.json, "
             "beside the model"
