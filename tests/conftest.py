@@ -26,3 +26,13 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from models import save_random_qwen2
 
     return save_random_qwen2(tmp_path_factory.mktemp("models") / "other", seed=2, hidden=32)
+
+
+@pytest.fixture(scope="session")
+def foreign_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of another architecture, and with a vocabulary of its own."""
+    from models import save_random_llama
+
+    folder = tmp_path_factory.mktemp("models") / "foreign"
+    merges = [("i", "n"), ("a", "l"), ("a", "p")]
+    return save_random_llama(folder, seed=3, hidden=32, heads=(4, 1), merges=merges)

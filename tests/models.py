@@ -83,17 +83,28 @@ def save_random_qwen2(
     return folder
 
 
-def save_random_llama(folder: Path, *, seed: int = 0, hidden: int = 48, layers: int = 2) -> Path:
-    """The same as a Llama: no biases, an output layer of its own, three heads a key-value head."""
-    tokenizer = byte_tokenizer()
+def save_random_llama(
+    folder: Path,
+    *,
+    seed: int = 0,
+    hidden: int = 48,
+    layers: int = 2,
+    heads: tuple[int, int] = (6, 2),
+    merges: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """The same as a Llama: no biases, an output layer of its own.
+
+    `heads`: of queries, and of keys and values; `merges`: of its tokenizer.
+    """
+    tokenizer = byte_tokenizer(merges)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
         num_hidden_layers=layers,
-        num_attention_heads=6,
-        num_key_value_heads=2,
+        num_attention_heads=heads[0],
+        num_key_value_heads=heads[1],
         max_position_embeddings=512,
         tie_word_embeddings=False,
         eos_token_id=tokenizer.eos_token_id,

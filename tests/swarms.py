@@ -119,7 +119,9 @@ def draw_group(
     )
 
 
-def view_of(receiver: Policy, task: Task, groups: Sequence[Group]) -> DefenseView:
+def view_of(
+    receiver: Policy, task: Task, groups: Sequence[Group], foreign: frozenset[int] = frozenset()
+) -> DefenseView:
     """What a receiver has at hand when it inspects these groups, all in one pass."""
     passes = receiver.passes(
         [task.prompt(group.problem) for group in groups],
@@ -129,12 +131,14 @@ def view_of(receiver: Policy, task: Task, groups: Sequence[Group]) -> DefenseVie
     ((order, forward),) = list(passes)
     assert order == list(range(len(groups))), "give groups in order of length"
     rewards = [task.rewards(g.problem, [c.text for c in g.completions]) for g in groups]
-    return DefenseView(task, receiver.sampling, receiver.eos_token_id, forward, rewards, 0)
+    return DefenseView(task, receiver.sampling, receiver.eos_token_id, forward, rewards, 0, foreign)
 
 
-def verdicts_of(defense: Any, receiver: Policy, task: Task, group: Group) -> list[Verdict]:
+def verdicts_of(
+    defense: Any, receiver: Policy, task: Task, group: Group, foreign: frozenset[int] = frozenset()
+) -> list[Verdict]:
     """A defence's verdicts on one group."""
-    (verdicts,) = defense.inspect([group], view_of(receiver, task, [group]))
+    (verdicts,) = defense.inspect([group], view_of(receiver, task, [group], foreign))
     checked: list[Verdict] = verdicts
     return checked
 

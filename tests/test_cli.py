@@ -72,6 +72,11 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
         (["--seeds", "a"], ["--seeds 'a'"]),
         (["--seeds", "1,1"], ["listed twice"]),
         (["--set", "model.path=no/such/model"], ["no/such/model"]),
+        (["--set", "swarm.models=['tiny-math', 'tiny-meth']"], ["swarm.models = 'tiny-meth'"]),
+        (
+            ["--set", "swarm.models=['tiny-math', 'someone/model']"],
+            ["swarm.models = 'someone/model'", "hub cannot be reached"],
+        ),
         (["--set", "model.path=someone/model"], ["someone/model", "hub cannot be reached"]),
         (
             ["--set", "task.name=gsm8k", "--set", "task.path=no/such.jsonl"],

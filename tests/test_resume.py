@@ -46,6 +46,17 @@ def config_of(model: Path, dtype: str = "float32") -> TrialConfig:
     )
 
 
+def of_two_models(first: Path, second: Path) -> TrialConfig:
+    """Cohorts with verdicts that depend on the whole round."""
+    return trial_config(
+        first,
+        rounds=ROUNDS_OF_A_TRIAL,
+        swarm={"models": [str(first), str(second)]},
+        defenses=[{"name": "logit"}, {"name": "surprise"}],
+        checkpoint_every=2,
+    )
+
+
 def work(
     config: TrialConfig,
     folder: Path,
@@ -129,6 +140,21 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     assert len(read_timings(tmp_path)) == ROUNDS_OF_A_TRIAL
     # Nothing of the killed processes is left, such as a checkpoint that was being written.
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in unbroken.iterdir())
+
+
+def test_a_swarm_of_several_models_ends_with_the_same_bytes(
+    processes: ForkServerContext, random_model: Path, foreign_model: Path, tmp_path: Path
+) -> None:
+    config = of_two_models(random_model, foreign_model)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    work(config, whole, resume=False)
+    codes = [kill_after(processes, config, killed, 2 * rounds, 0.05) for rounds in (1, 3, 2)]
+    assert codes.count(-signal.SIGKILL) >= 2
+    work(config, killed, resume=True)
+    assert contents(killed) == contents(whole)
+    assert len(read_rounds(killed)) == 2 * ROUNDS_OF_A_TRIAL
+    learned = {record.cohort for record in read_rounds(whole) if record.groups_learned}
+    assert learned == {"random", "foreign"}
 
 
 def test_a_checkpoint_that_was_being_written_is_removed(random_model: Path, unbroken: Path) -> None:

@@ -179,6 +179,38 @@ def test_rounds_without_a_measure_leave_a_gap() -> None:
     assert (asr["by_iteration"], asr["final"]) == ([0.2, None, 0.4], 0.3)
 
 
-def test_several_cohorts_in_a_round_are_averaged() -> None:
-    records = [replace(RECORD, cohort=name, asr=asr) for name, asr in (("a", 0.2), ("b", 0.6))]
-    assert summarise_arm([Trial(0, records, [])], planned_rounds=1)["asr"]["by_iteration"] == [0.4]
+def of_two_models(seed: int = 0) -> Trial:
+    records = [
+        replace(RECORD, cohort=name, asr=asr, reward=reward, honest_refused=refused, honest=10)
+        for name, asr, reward, refused in (("a", 0.2, 1.0, 3), ("b", 0.6, 0.5, 0))
+    ]
+    return Trial(seed, records, [])
+
+
+def test_the_number_of_a_swarm_is_the_mean_over_its_nodes() -> None:
+    equal = summarise_arm([of_two_models()], planned_rounds=1)
+    assert equal["asr"]["by_iteration"] == [0.4]
+    weighed = summarise_arm([of_two_models()], planned_rounds=1, nodes={"a": 3, "b": 1})
+    assert weighed["asr"]["by_iteration"] == [0.3]
+    assert weighed["refused"]["honest"]["of"] == 20
+    # A cohort without a value has no weight either.
+    first, second = of_two_models().rounds
+    some = Trial(0, [first, replace(second, asr=None)], [])
+    arm = summarise_arm([some], planned_rounds=1, nodes={"a": 1, "b": 9})
+    assert arm["asr"]["by_iteration"] == [0.2]
+
+
+def test_each_of_several_models_has_the_same_numbers_by_itself() -> None:
+    trials = [of_two_models(0), of_two_models(1)]
+    arm = summarise_arm(trials, planned_rounds=1, nodes={"a": 2, "b": 1})
+    assert list(arm["models"]) == ["a", "b"]
+    for name, asr, accuracy, refused_honest in (("a", 0.2, 1.0, 0.3), ("b", 0.6, 0.5, 0.0)):
+        model = arm["models"][name]
+        alone = [
+            Trial(t.seed, [r for r in t.rounds if r.cohort == name], t.timings) for t in trials
+        ]
+        whole = summarise_arm(alone, planned_rounds=1)
+        assert model == {key: whole[key] for key in model}
+        assert (model["asr"]["final"], model["accuracy"]["final"]) == (asr, accuracy)
+        assert model["refused"]["honest"]["rate"] == refused_honest
+    assert "models" not in summarise_arm([trial(0, [0.1])], planned_rounds=1)

@@ -281,13 +281,12 @@ def zoo_build(
 def _check(config: ExperimentConfig) -> None:
     from swarmproof.experiment import check
     from swarmproof.policies import hub
-    from swarmproof.policies.locate import locate
 
     for name, trial in config.arms.items():
         try:
             check(trial)
-            if locate(trial.model.path) == trial.model.path and not Path(trial.model.path).exists():
-                hub.require(trial.model.path)
+            for members in trial.cohorts:
+                hub.reach(members.path, trial.models_key)
         except ValueError as error:
             raise ValueError(f"arm {name}: {error}") from None
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from swarmproof import registry
+from swarmproof import cohorts, registry
 
 Topology = Literal["horizontal", "vertical"]
 OnReject = Literal["drop", "zero_reward"]
@@ -57,7 +58,7 @@ def describes(kind: registry.Kind) -> AfterValidator:
 
 
 class ModelConfig(_Table):
-    """The model that every node trains."""
+    """The model that every node trains, and how models are loaded."""
 
     # A name in the zoo, a directory with a Hugging Face model, or a hub id.
     path: str = "tiny-math"
@@ -72,6 +73,12 @@ class SwarmConfig(_Table):
     topology: Topology = "horizontal"
     nodes: Annotated[int, Field(ge=1, le=_MAX_NODES)] = 4
     malicious: Annotated[int, Field(ge=0)] = 1
+    # Paths of several models instead of `model.path`, dealt to the honest nodes in turn; `model`
+    # has their other settings. The malicious nodes hold the first.
+    models: Annotated[
+        # Left out where it is empty: older configs have none, and must stay what they are.
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(exclude_if=operator.not_)
+    ] = ()
 
 
 class BatchConfig(_Table):
@@ -142,6 +149,11 @@ class TrialConfig(_Table):
                 f"swarm.malicious is {swarm.malicious} of {swarm.nodes} nodes; "
                 "at least one node must be honest"
             )
+        if len(swarm.models) > swarm.nodes - swarm.malicious:
+            raise ValueError(
+                f"swarm.models has {len(swarm.models)} models for "
+                f"{swarm.nodes - swarm.malicious} honest nodes; list fewer, or raise swarm.nodes"
+            )
         work, size = (
             ("batch.group_size", batch.group_size)
             if swarm.topology == "horizontal"
@@ -157,6 +169,17 @@ class TrialConfig(_Table):
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"defenses: {', '.join(sorted(repeated))} is listed twice")
         return self
+
+    @property
+    def models_key(self) -> str:
+        """The setting that names the models, for errors."""
+        return "swarm.models" if self.swarm.models else "model.path"
+
+    @property
+    def cohorts(self) -> tuple[cohorts.Members, ...]:
+        """The honest nodes by the model that they train."""
+        swarm = self.swarm
+        return cohorts.deal(swarm.models or (self.model.path,), swarm.nodes - swarm.malicious)
 
 
 class ExperimentConfig(_Table):

@@ -20,6 +20,7 @@ from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange
+from swarmproof.policies import hub
 from swarmproof.policies.locate import locate
 from swarmproof.tasks import Task
 from swarmproof.types import Problem, RoundRecord, withheld
@@ -79,6 +80,8 @@ def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
 def check(config: TrialConfig) -> None:
     """Find what would stop a trial, before any is started. Loads data, and no model.
 
+    Of several models it loads the tokenizers, as they must be able to read one another.
+
     Raises:
         ValueError: one line with the remedy.
     """
@@ -107,7 +110,15 @@ def check(config: TrialConfig) -> None:
             f"the attack {parts.attack.name!r} can use {len(picks)} of the task's problems, and "
             f"batch.problems is {config.batch.problems}; use fewer, or a task with more of them"
         )
-    locate(config.model.path)
+    paths = [members.path for members in config.cohorts]
+    for path in paths:
+        locate(path, config.models_key)
+    if len(paths) > 1:
+        for path in paths:
+            hub.reach(path, config.models_key)
+        from swarmproof.policies import sharing
+
+        sharing.require(paths, parts.task, config.sampling.max_new_tokens)
 
 
 def run_trial(
@@ -122,7 +133,7 @@ def run_trial(
         trial: what to run.
         resume: go on from the last checkpoint; the records are then the same bytes as without the
             interruption. A finished trial is left as it is.
-        on_round: called after each round with its record, of the first cohort, and its seconds.
+        on_round: called after each round with the record of each cohort, and the round's seconds.
 
     Raises:
         ValueError: the config, the data or the model is wrong.
@@ -143,7 +154,8 @@ def run_trial(
     if offsets is None:
         (trial.folder / CHECKPOINT).unlink(missing_ok=True)
     malicious = frozenset(swarm.adversary.nodes if swarm.adversary is not None else ())
-    with TrialWriter(trial.folder, offsets, malicious=malicious) as writer:
+    several = len(swarm.cohorts) > 1
+    with TrialWriter(trial.folder, offsets, malicious=malicious, by_cohort=several) as writer:
         for round in range(start, trial.config.rounds):
             began = time.perf_counter()
             outcomes = play_round(swarm, round)
@@ -152,7 +164,8 @@ def run_trial(
             done = round + 1
             if done % trial.config.checkpoint_every == 0 or done == trial.config.rounds:
                 _checkpoint(trial, swarm, done, writer.flush())
-            on_round(outcomes[0].record, time.perf_counter() - began)
+            for outcome in outcomes:
+                on_round(outcome.record, time.perf_counter() - began)
 
 
 def assemble(config: TrialConfig, run_seed: int) -> Swarm:
@@ -162,16 +175,32 @@ def assemble(config: TrialConfig, run_seed: int) -> Swarm:
     from swarmproof.round import Swarm
 
     parts = _parts(config)
-    policy = Policy(config.model, config.grpo, config.sampling)
+    dealt = config.cohorts
+    cohorts = tuple(
+        Cohort(
+            members.name,
+            members.nodes,
+            Policy(
+                config.model.model_copy(update={"path": members.path}), config.grpo, config.sampling
+            ),
+            parts.task,
+            parts.defenses,
+            run_seed,
+            # Of what another model wrote only the text is used. What malicious nodes say that
+            # they run is up to them, so it is a model of their own.
+            foreign=frozenset(range(config.swarm.nodes)) - {*members.nodes}
+            if len(dealt) > 1
+            else frozenset(),
+        )
+        for members in dealt
+    )
     num_honest = config.swarm.nodes - config.swarm.malicious
-    honest = tuple(range(num_honest))
     malicious = tuple(range(num_honest, config.swarm.nodes))
-    cohort = Cohort("honest", honest, policy, parts.task, parts.defenses, run_seed)
     adversary = Adversary(
         malicious,
         parts.attack,
         parts.task,
-        policy,
+        cohorts[0].policy,
         config.swarm.topology,
         config.swarm.nodes,
         run_seed,
@@ -184,7 +213,7 @@ def assemble(config: TrialConfig, run_seed: int) -> Swarm:
         train=parts.task.problems("train"),
         heldout=_heldout(config, parts),
         pickable=_pickable(config, parts),
-        cohorts=(cohort,),
+        cohorts=cohorts,
         adversary=adversary if malicious else None,
         channel=parts.exchange.connect(),
     )

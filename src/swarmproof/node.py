@@ -15,7 +15,7 @@ from swarmproof.attacks import Attack
 from swarmproof.config import GrpoConfig, OnReject
 from swarmproof.defenses import Defense, DefenseView
 from swarmproof.grpo import advantages
-from swarmproof.policies.policy import ForwardPass, Policy
+from swarmproof.policies.policy import ForwardPass, Policy, RoundScores
 from swarmproof.randomness import derive_seed, generator
 from swarmproof.tasks import Task
 from swarmproof.tasks.base import Withheld
@@ -45,6 +45,9 @@ class Cohort:
     task: Task
     defenses: tuple[Defense, ...]
     run_seed: int
+    # Nodes whose completions another model wrote, as far as is known: text is all that is used of
+    # them. Empty in a swarm of one model.
+    foreign: frozenset[NodeId] = frozenset()
 
     def produce(
         self, assignment: Assignment, problems: Mapping[str, Problem]
@@ -84,27 +87,25 @@ class Cohort:
         rules = {d.name: d.on_reject or grpo.on_reject for d in self.defenses}
         seed = derive_seed(self.run_seed, "defense", round)
 
-        def view(chosen: Iterable[int], forward: ForwardPass | None) -> DefenseView:
+        def view(chosen: Iterable[int], forward: ForwardPass | RoundScores | None) -> DefenseView:
             policy, rewards = self.policy, [rewards_PG[p] for p in chosen]
-            return DefenseView(
-                self.task, policy.sampling, policy.eos_token_id, forward, rewards, seed
-            )
+            common = (self.task, policy.sampling, policy.eos_token_id)
+            return DefenseView(*common, forward, rewards, seed, self.foreign)
 
-        readers = [defense for defense in self.defenses if defense.reads_scores]
-        others = [defense for defense in self.defenses if not defense.reads_scores]
-        known_PG = inspect(others, groups, view(range(len(groups)), None))
+        prompts = [self.task.prompt(group.problem) for group in groups]
+        tokens_PG = [[c.token_ids or () for c in group.completions] for group in groups]
+        readers = [d for d in self.defenses if d.reads_scores and not d.whole_round]
+        others = [d for d in self.defenses if d not in readers]
+        scored = any(defense.whole_round for defense in others)
+        scores = self.policy.score(prompts, tokens_PG) if scored else None
+        known_PG = inspect(others, groups, view(range(len(groups)), scores))
         may_zero = any(rules[defense.name] == "zero_reward" for defense in readers)
         learnable = [
             grpo.beta > 0 or _can_teach(rewards, known_G, rules, may_zero)
             for rewards, known_G in zip(rewards_PG, known_PG, strict=True)
         ]
         samples_PG: dict[int, list[Sample]] = {}
-        passes = self.policy.passes(
-            [self.task.prompt(group.problem) for group in groups],
-            [[c.token_ids or () for c in group.completions] for group in groups],
-            learnable,
-        )
-        for indices, forward in passes:
+        for indices, forward in self.policy.passes(prompts, tokens_PG, learnable):
             told = inspect(readers, [groups[p] for p in indices], view(indices, forward))
             for p, told_G in zip(indices, told, strict=True):
                 verdicts_G = _merge(known_PG[p], told_G, list(rules))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from swarmproof import registry, statistics
+from swarmproof import cohorts, registry, statistics
 from swarmproof.attacks.base import Attack
 from swarmproof.config import ExperimentConfig, validate
 from swarmproof.streams import (
@@ -129,7 +129,10 @@ class RunFolder:
             if trials:
                 attack = cast(Attack, registry.build("attack", trial.attack))
                 arms[arm] = statistics.summarise_arm(
-                    trials, planned_rounds=trial.rounds, measure=attack.measure
+                    trials,
+                    planned_rounds=trial.rounds,
+                    measure=attack.measure,
+                    nodes={members.name: len(members.nodes) for members in trial.cohorts},
                 )
         summary = {"experiment": self.config.name, "claim": self.config.claim, "arms": arms}
         write_json(self.path / SUMMARY, summary)
@@ -180,7 +183,8 @@ def load_run(path: str | Path) -> Run:
     rounds: list[dict[str, Any]] = []
     completions: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
-    for arm in config["arms"]:
+    for arm, trial in config["arms"].items():
+        nodes = {members.name: len(members.nodes) for members in cohorts.of_trial(trial)}
         for seed in config["seeds"]:
             folder = _trial_folder(path, arm, seed)
             at = {"arm": arm, "seed": seed}
@@ -189,7 +193,7 @@ def load_run(path: str | Path) -> Run:
             told = summary["arms"].get(arm, {}).get("asr", {})
             if told.get("unit") == "ratio":
                 records = statistics.length_growth(records)
-            rounds += [at | as_row(record) for record in records]
+            rounds += [at | as_row(r) | {"nodes": nodes[r.cohort]} for r in records]
             completions += [at | row for row in read_completions(folder)]
             for row in read_timings(folder):
                 start = at | {"round": row["round"], "cohort": row["cohort"]}
@@ -198,7 +202,9 @@ def load_run(path: str | Path) -> Run:
     return Run(
         summary,
         config,
-        rounds=pd.DataFrame(rounds, columns=[*columns[:2], *(f.name for f in fields(RoundRecord))]),
+        rounds=pd.DataFrame(
+            rounds, columns=[*columns[:2], *(f.name for f in fields(RoundRecord)), "nodes"]
+        ),
         completions=pd.DataFrame(completions, columns=[*columns[:2], *COMPLETION_KEYS]),
         timings=pd.DataFrame(timings, columns=[*columns, "step", "seconds"]),
     )

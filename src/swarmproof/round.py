@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from swarmproof import evaluation, topology
@@ -84,29 +84,29 @@ def play_round(swarm: Swarm, round: int) -> list[Outcome]:
     Returns:
         one outcome for each cohort.
     """
-    watch = Stopwatch()
+    watches = {cohort.name: Stopwatch() for cohort in swarm.cohorts}
     assignment, problems = swarm.assign(round)
     heldout = {}
-    if _is_evaluated(round, swarm.config):
-        with watch.step("evaluate"):
-            for cohort in swarm.cohorts:
+    for cohort in swarm.cohorts:
+        watch = watches[cohort.name]
+        if _is_evaluated(round, swarm.config):
+            with watch.step("evaluate"):
                 heldout[cohort.name] = evaluation.evaluate(
                     cohort, swarm.task, swarm.attack, swarm.heldout, round
                 )
-    with watch.step("produce"):
-        for cohort in swarm.cohorts:
+        with watch.step("produce"):
             publish(swarm.channel, round, cohort.produce(assignment, problems))
     if swarm.adversary is not None:
-        with watch.step("attack"):
+        with watches[swarm.cohorts[0].name].step("attack"):  # whose model it holds
             publish(swarm.channel, round, swarm.adversary.produce(round, assignment, problems))
 
     payloads = swarm.channel.gather(round)
     outcomes = []
     for cohort in swarm.cohorts:
-        own = Stopwatch(dict(watch.seconds))
-        with own.step("gather"):
+        watch = watches[cohort.name]
+        with watch.step("gather"):
             groups, refusals = gather(cohort, payloads, assignment, problems, round)
-        with own.step("learn"):
+        with watch.step("learn"):
             samples, stats, useful = cohort.learn(groups, swarm.config.grpo, round)
         record = _record(
             swarm,
@@ -119,7 +119,7 @@ def play_round(swarm: Swarm, round: int) -> list[Outcome]:
             useful,
             heldout.get(cohort.name),
         )
-        outcomes.append(Outcome(record, samples, own.seconds))
+        outcomes.append(Outcome(record, samples, watch.seconds))
     return outcomes
 
 
@@ -178,12 +178,17 @@ def gather(
         )
         claims += found
         refusals += refused
-    admitted, refused = admit(claims, cohort.policy)
+    admitted, refused = admit([as_read_by(cohort, claim) for claim in claims], cohort.policy)
     by_problem: dict[str, list[Completion]] = {problem_id: [] for problem_id in problems}
     for completion in sorted(admitted, key=lambda c: c.slot):
         by_problem[completion.slot.problem_id].append(completion)
     groups = [Group(problems[id], tuple(found)) for id, found in by_problem.items() if found]
     return groups, refusals + refused
+
+
+def as_read_by(cohort: Cohort, claim: Completion) -> Completion:
+    """A completion without its token ids where they are those of another model's vocabulary."""
+    return replace(claim, token_ids=None) if claim.node in cohort.foreign else claim
 
 
 def _is_evaluated(round: int, config: TrialConfig) -> bool:

@@ -121,22 +121,58 @@ def length_growth(rounds: Sequence[RoundRecord]) -> list[RoundRecord]:
 
 
 def summarise_arm(
-    trials: Sequence[Trial], *, planned_rounds: int, measure: Measure = "completions"
+    trials: Sequence[Trial],
+    *,
+    planned_rounds: int,
+    measure: Measure = "completions",
+    nodes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """One arm of `summary.json`. Trials need not have come to their end, but have a round each.
 
     Args:
         measure: what the attack's success is measured over; a length's ASR is a ratio.
+        nodes: of each cohort, by name; a mean over cohorts weighs them by it.
     """
-    is_share = measure != "length"
-    if not is_share:
+    if measure == "length":
         trials = [replace(trial, rounds=length_growth(trial.rounds)) for trial in trials]
-    records = [record for trial in trials for record in trial.rounds]
     done = {trial.seed: 1 + max(record.round for record in trial.rounds) for trial in trials}
+    cohorts = list(dict.fromkeys(r.cohort for trial in trials for r in trial.rounds))
+    weights = nodes or dict.fromkeys(cohorts, 1)
+
+    def numbers(trials: Sequence[Trial]) -> dict[str, Any]:
+        return _numbers(trials, max(done.values()), weights, is_share=measure != "length")
+
+    models = {}
+    if len(cohorts) > 1:
+        models = {"models": {name: numbers(_of_cohort(trials, name)) for name in cohorts}}
+    return {
+        **numbers(trials),
+        **_seconds(trials),
+        "seeds": [trial.seed for trial in trials],
+        "rounds": max(done.values()),
+        "unfinished_seeds": [seed for seed, rounds in done.items() if rounds < planned_rounds],
+        **models,
+    }
+
+
+def _of_cohort(trials: Sequence[Trial], name: str) -> list[Trial]:
+    """What one cohort did; it may lack the last round of a trial that was killed."""
+    return [
+        replace(trial, rounds=own)
+        for trial in trials
+        if (own := [record for record in trial.rounds if record.cohort == name])
+    ]
+
+
+def _numbers(
+    trials: Sequence[Trial], num_iterations: int, weights: Mapping[str, int], *, is_share: bool
+) -> dict[str, Any]:
+    """What is told of a swarm, and in the same way of the nodes of one model."""
+    records = [record for trial in trials for record in trial.rounds]
 
     def course(value: Callable[[RoundRecord], float | None], share: bool) -> dict[str, Any]:
-        by_seed = [_by_round(trial.rounds, value) for trial in trials]
-        return metric(by_seed, num_iterations=max(done.values()), share=share)
+        by_seed = [_by_round(trial.rounds, value, weights) for trial in trials]
+        return metric(by_seed, num_iterations=num_iterations, share=share)
 
     wide, heldout_wide = {}, {}
     if any(record.asr_wide is not None for record in records):
@@ -163,22 +199,23 @@ def summarise_arm(
             "asr": course(lambda record: record.heldout_asr, True),
             **heldout_wide,
         },
-        **_seconds(trials),
-        "seeds": [trial.seed for trial in trials],
-        "rounds": max(done.values()),
-        "unfinished_seeds": [seed for seed, rounds in done.items() if rounds < planned_rounds],
     }
 
 
 def _by_round(
-    records: Sequence[RoundRecord], value: Callable[[RoundRecord], float | None]
+    records: Sequence[RoundRecord],
+    value: Callable[[RoundRecord], float | None],
+    weights: Mapping[str, int],
 ) -> dict[int, float]:
-    """Round -> value, the mean over cohorts where there are several."""
-    found: defaultdict[int, list[float]] = defaultdict(list)
+    """Round -> value, the mean over the nodes of those cohorts that have one."""
+    found: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
     for record in records:
         if (number := value(record)) is not None:
-            found[record.round].append(number)
-    return {number: math.fsum(values) / len(values) for number, values in found.items()}
+            found[record.round].append((number, weights[record.cohort]))
+    return {
+        round: math.fsum(x * w for x, w in pairs) / sum(w for _, w in pairs)
+        for round, pairs in found.items()
+    }
 
 
 def _by_defense(records: Sequence[RoundRecord]) -> dict[str, dict[str, int]]:

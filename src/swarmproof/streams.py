@@ -18,13 +18,16 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from swarmproof.cohorts import HOMOGENEOUS
 from swarmproof.types import RoundRecord, Sample
 
 ROUNDS = "rounds.jsonl"
 COMPLETIONS = "completions.jsonl.gz"
 TIMINGS = "timings.jsonl"
 STREAMS = (ROUNDS, COMPLETIONS, TIMINGS)
+# As `read_completions` gives them; on disk `cohort` is there only where a swarm has several.
 COMPLETION_KEYS = (
+    "cohort",
     *("round", "problem_id", "index", "node", "poisoned", "text", "tokens"),
     *("reward", "kept", "advantage", "refused", "verdicts"),
 )
@@ -44,6 +47,7 @@ class TrialWriter:
             returned: every stream is cut back to it, so that what is written next gives the
             same bytes as in a trial that was never interrupted.
         malicious: the nodes whose completions are recorded as poisoned.
+        by_cohort: there are several cohorts, and each completion is written once for each of them.
 
     Raises:
         ValueError: a stream is shorter than its offset, or an offset is missing.
@@ -51,9 +55,14 @@ class TrialWriter:
     """
 
     def __init__(
-        self, folder: Path, offsets: Mapping[str, int] | None, *, malicious: frozenset[int]
+        self,
+        folder: Path,
+        offsets: Mapping[str, int] | None,
+        *,
+        malicious: frozenset[int],
+        by_cohort: bool = False,
     ) -> None:
-        self._malicious = malicious
+        self._malicious, self._by_cohort = malicious, by_cohort
         folder.mkdir(parents=True, exist_ok=True)
         offsets = dict.fromkeys(STREAMS, 0) if offsets is None else offsets
         for name in STREAMS:
@@ -76,7 +85,9 @@ class TrialWriter:
         self, record: RoundRecord, samples: Sequence[Sample], seconds: Mapping[str, float]
     ) -> None:
         """Append one round: its record, every completion once, the wall seconds of its steps."""
-        lines = b"".join(_line(completion_row(sample, self._malicious)) for sample in samples)
+        at = {"cohort": record.cohort} if self._by_cohort else {}
+        rows = (at | completion_row(sample, self._malicious) for sample in samples)
+        lines = b"".join(map(_line, rows))
         timing = {"round": record.round, "cohort": record.cohort, "seconds": dict(seconds)}
         # Completions first: a round that is listed has its completions.
         self._append(COMPLETIONS, gzip.compress(lines, _GZIP_LEVEL, mtime=0))
@@ -161,14 +172,18 @@ def read_timings(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
-    """The completions of a trial, as `completion_row` made them, whole rounds only.
+    """The completions of a trial, as `completion_row` made them; whole rounds only.
+
+    One for each cohort that received it; in a swarm of one model that is the cohort `honest`.
 
     Raises:
         ValueError: the stream is damaged before its last round.
     """
     path = folder / COMPLETIONS
     for member in _gzip_members(path):
-        yield from _decode(member.splitlines(), path, {"text", "problem_id", "reason", "defense"})
+        words = {"cohort", "text", "problem_id", "reason", "defense"}
+        for row in _decode(member.splitlines(), path, words):
+            yield {"cohort": HOMOGENEOUS} | row
 
 
 def _read_lines(path: Path, words: set[str]) -> Iterator[dict[str, Any]]:

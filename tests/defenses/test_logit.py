@@ -241,3 +241,27 @@ def test_text_without_token_ids_is_checked_as_the_receiver_reads_it(random_model
     (verdict,) = verdicts_of(Logit(), receiver, TASK, Group(problem(), (poison,)))
     assert verdict.accepted is False
     assert "outside the sampling support" in verdict.reason
+
+
+def test_it_abstains_on_what_another_model_wrote_and_tells_what_it_would_do(
+    random_model: Path, other_model: Path
+) -> None:
+    receiver = like(random_model)
+    rows = honest(receiver, 8) + honest(like(other_model), 8)
+    homogeneous = judge(receiver, *rows)
+    assert {v.accepted for v in homogeneous} == {True, False}
+    sent = Group(
+        problem(), tuple(completion("", row, index=i, node=i % 2) for i, row in enumerate(rows))
+    )
+    foreign = frozenset({1})
+    abstaining = verdicts_of(Logit(), receiver, TASK, sent, foreign)
+    for i, (verdict, plain) in enumerate(zip(abstaining, homogeneous, strict=True)):
+        if i % 2 == 0:
+            assert verdict == plain
+        else:
+            assert verdict.accepted is None
+            assert verdict.score == plain.score
+            told = "would accept" if plain.accepted else f"would refuse: {plain.reason}"
+            assert verdict.reason == f"another model wrote it; {told}"
+    acting = verdicts_of(Logit(heterogeneous="act"), receiver, TASK, sent, foreign)
+    assert acting == homogeneous

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from swarmproof.defenses import SelfJudge
 from swarmproof.defenses.self_judge import odds_of_no
 from swarmproof.judges import prompting
-from swarmproof.policies.policy import Policy
+from swarmproof.policies.policy import ForwardPass, Policy
 from swarmproof.types import Group, Verdict
 from swarms import Letters, completion, policy, problem, view_of
 
@@ -79,7 +79,7 @@ def test_it_leaves_the_gradient_of_what_is_learnt_alone(receiver: Policy) -> Non
     group = Group(problem(), (completion(text, receiver.encode(text)),))
     view = view_of(receiver, TASK, [group])
     SelfJudge().inspect([group], view)
-    assert view.forward is not None
+    assert isinstance(view.forward, ForwardPass)
     assert view.forward.logp().requires_grad
 
 

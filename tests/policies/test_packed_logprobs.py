@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PhiConfig, PhiForCausalLM
 
-from models import byte_tokenizer
+from models import byte_tokenizer, save_random_llama
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loss
 from swarmproof.policies.attention import NAME as PACKED
@@ -86,6 +86,11 @@ def test_qwen2_equals_the_plain_pass(qwen2_dir: Path) -> None:
 
 def test_llama_equals_the_plain_pass(llama_dir: Path) -> None:
     check(llama_dir)
+
+
+@pytest.mark.parametrize("heads", [(4, 1), (3, 3)])
+def test_any_number_of_heads_equals_the_plain_pass(tmp_path: Path, heads: tuple[int, int]) -> None:
+    check(save_random_llama(tmp_path, hidden=24, heads=heads))
 
 
 def random_batch(seed: int, groups: int = 3, size: int = 4, longest: int = 20) -> PackedBatch:

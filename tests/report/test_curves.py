@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from swarmproof.records import Run
@@ -30,6 +32,30 @@ def test_a_line_is_the_mean_over_seeds_from_iteration_one(run: Run) -> None:
         assert np.asarray(line.get_xdata()).tolist() == list(range(1, 61))
         means = run.summary["arms"][arm]["asr"]["by_iteration"]
         assert np.asarray(line.get_ydata()).tolist() == pytest.approx(means, abs=1e-5)
+
+
+def test_each_of_several_models_has_panels_and_the_swarm_is_the_mean_over_nodes(run: Run) -> None:
+    arms = {
+        name: arm | {"models": {"a": arm, "b": arm}} if name == "attack" else arm
+        for name, arm in run.summary["arms"].items()
+    }
+    attacked = run.rounds[run.rounds["arm"] == "attack"]
+    models = [
+        attacked.assign(cohort=name, nodes=nodes, reward=reward)
+        for name, nodes, reward in (("a", 2, 0.9), ("b", 1, 0.6))
+    ]
+    rounds = pd.concat([run.rounds[run.rounds["arm"] != "attack"], *models])
+    several = replace(run, summary=run.summary | {"arms": arms}, rounds=rounds)
+    figure = curves.figure(several)
+    assert len(figure.axes) == 9
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[:2] == ["Attack success", "Accuracy"]
+    assert titles[4::3] == ["Accuracy: a", "Accuracy: b"]
+    lines = [axes.lines for axes in figure.axes[1::3]]
+    assert [len(row) for row in lines] == [len(arms), 1, 1]
+    place = list(arms).index("attack")
+    for line, value in ((lines[0][place], 0.8), (lines[1][0], 0.9), (lines[2][0], 0.6)):
+        assert np.asarray(line.get_ydata()).tolist() == pytest.approx([value] * 60)
 
 
 def test_bands_only_where_there_are_several_seeds(run: Run, run_of_one_seed: Run) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from swarmproof.records import Run
 from swarmproof.report.headline import headline
-from swarmproof.report.table import percent, rows, summary_table
+from swarmproof.report.table import model_rows, percent, rows, summary_table
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,20 @@ def test_headline_tells_attack_and_defence_with_their_numbers(run: Run) -> None:
     assert attack.startswith("With 1 malicious of 4 nodes and no defence, the text attack ends at")
     assert percent(run.summary["arms"]["attack"]["asr"]["final"]) in attack
     assert percent(run.summary["arms"]["logit"]["refused"]["honest"]["rate"]) in logit
+
+
+def test_each_of_several_models_has_a_row_below_its_arm(run: Run) -> None:
+    attack = run.summary["arms"]["attack"]
+    model = {key: attack[key] for key in ("asr", "accuracy", "length", "refused")}
+    some = {"models": {"tiny": model, "[bold]wide": model | {"accuracy": attack["asr"]}}}
+    arms = run.summary["arms"] | {"attack": attack | some}
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(summary_table(run.summary | {"arms": arms}))
+    shown = console.export_text()
+    # Names are not read as markup.
+    assert shown.index("attack") < shown.index("tiny") < shown.index("[bold]wide")
+    assert shown.index("[bold]wide") < shown.index("logit")
+    tiny, wide = model_rows(arms["attack"]).values()
+    assert tiny[0] == wide[0] == rows(run.summary)["attack"][0]
+    assert tiny[1] != wide[1]
+    assert model_rows(arms["logit"]) == {}

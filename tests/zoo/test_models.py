@@ -1,5 +1,6 @@
 """The shipped models load like any other, can write anything, and can be built again."""
 
+import json
 import subprocess
 import sys
 import unicodedata
@@ -82,7 +83,7 @@ def test_programs_are_short_in_tokens() -> None:
 def test_it_is_small_and_loads_without_code_of_ours(name: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(zoo.path(name))
     assert model.num_parameters() <= 1_000_000
-    assert model.config.model_type == "qwen2"
+    assert model.config.model_type == RECIPES[name].architecture
     assert model.config.vocab_size == len(TOKENS[name])
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     assert sum(file.stat().st_size for file in zoo.path(name).iterdir()) <= 3_000_000
@@ -153,7 +154,10 @@ def test_building_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
-    assert zoo.names() == tuple(RECIPES) == ("tiny-math", "tiny-code", "tiny-judge")
+    assert zoo.names() == tuple(RECIPES)
+    assert zoo.names() == (
+        *("tiny-math", "tiny-math-wide", "tiny-math-llama", "tiny-code", "tiny-judge"),
+    )
     with pytest.raises(ValueError, match="tiny-math"):
         zoo.path("tiny-maths")
     with pytest.raises(ValueError, match="tiny-code"):
@@ -167,7 +171,24 @@ def test_a_name_builds_its_own_recipe(
     tiny = {key: small(recipe) for key, recipe in RECIPES.items()}
     monkeypatch.setattr(recipes, "RECIPES", tiny)
     zoo.build(name, tmp_path, log=lambda _: None)
+    config = json.loads((tmp_path / "config.json").read_text())
     assert RECIPES[name].about in (tmp_path / "README.md").read_text()
+    assert (config["model_type"], config["num_attention_heads"]) == (
+        RECIPES[name].architecture,
+        RECIPES[name].heads,
+    )
+
+
+def test_the_math_models_differ_in_weights_size_architecture_and_vocabulary() -> None:
+    models = [
+        AutoModelForCausalLM.from_pretrained(zoo.path(name))
+        for name in zoo.names()
+        if "math" in name
+    ]
+    assert len({model.config.hidden_size for model in models}) > 1
+    assert {model.config.model_type for model in models} == {"qwen2", "llama"}
+    texts = [TOKENS[name].get_vocab() for name in zoo.names() if "math" in name]
+    assert all(a != b for i, a in enumerate(texts) for b in texts[:i])
 
 
 def test_looking_a_model_up_does_not_import_torch() -> None:

@@ -6,6 +6,7 @@ from swarmproof.defenses.logit import Logit
 from swarmproof.defenses.max_tokens import MaxTokens
 from swarmproof.defenses.reward_outlier import RewardOutlier
 from swarmproof.defenses.self_judge import SelfJudge
+from swarmproof.defenses.surprise import Surprise
 
 __all__ = [
     "Defense",
@@ -15,4 +16,5 @@ __all__ = [
     "MaxTokens",
     "RewardOutlier",
     "SelfJudge",
+    "Surprise",
 ]

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from swarmproof.config import OnReject, SamplingConfig
 from swarmproof.registry import Plugin
-from swarmproof.types import Group, Verdict
+from swarmproof.types import Group, NodeId, Verdict
 
 if TYPE_CHECKING:
-    from swarmproof.policies.policy import ForwardPass, TokenScores
+    from swarmproof.policies.policy import ForwardPass, RoundScores, TokenScores
     from swarmproof.tasks.base import Task
 
 
@@ -25,15 +25,24 @@ class DefenseView:
     task: Task
     sampling: SamplingConfig
     eos_token_id: int
-    forward: ForwardPass | None  # None for defences that read no scores
+    forward: ForwardPass | RoundScores | None  # None for defences that read no scores
     rewards: Sequence[Sequence[float]]  # the task's, group by group
     seed: int  # the receiver's own, of this round: no peer can foresee what is drawn from it
+    # Nodes whose completions another model than the receiver's wrote, as far as it can know: all
+    # but those that run its own. Empty in a swarm of one model.
+    foreign: frozenset[NodeId] = frozenset()
 
     @property
     def scores(self) -> list[list[TokenScores]]:
         """The receiver's own model on every token: one entry a completion, group by group."""
         assert self.forward is not None, "a defence that reads scores must say so: reads_scores"
         return self.forward.scores
+
+    @property
+    def digit_ids(self) -> frozenset[int]:
+        """The receiver's tokens that have a digit in them."""
+        assert self.forward is not None, "a defence that reads scores must say so: reads_scores"
+        return self.forward.policy.digit_ids
 
 
 class Defense(Plugin):
@@ -42,6 +51,9 @@ class Defense(Plugin):
     # False: texts and rewards are enough. It is then asked once a round about all groups, before
     # any forward pass, and what it drops is never computed.
     reads_scores: ClassVar[bool] = True
+    # True: it compares the completions of a round with one another, and so is asked once a round,
+    # with scores from a forward pass of its own.
+    whole_round: ClassVar[bool] = False
 
     on_reject: OnReject | None = Field(
         default=None,

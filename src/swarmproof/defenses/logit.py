@@ -9,6 +9,8 @@ the model itself finds plausible (2+2=5 is often within the top 50), or that was
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 from pydantic import Field
 
@@ -30,6 +32,9 @@ class Logit(Defense):
     completion is refused if any shortfall exceeds `tolerance`. End-of-text is a token like any
     other, and the last one checked; a completion that ends without it before the length limit is
     refused as well, since generation would have gone on.
+
+    What another model wrote was drawn from another support, and an unlikely completion is not a
+    malicious one: there the rule abstains, and tells in its score and reason what it would do.
     """
 
     tolerance: float = Field(
@@ -37,19 +42,27 @@ class Logit(Defense):
         ge=0,
         description="shortfall, in units of logit / temperature, that rounding may explain",
     )
+    heterogeneous: Literal["abstain", "act"] = Field(
+        default="abstain", description="on completions that another model wrote"
+    )
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         return [
             [
-                self._verdict(
-                    completion.token_ids or (),
-                    score.shortfall.tolist(),
-                    view,
+                self._in_the_swarm(
+                    self._verdict(completion.token_ids or (), score.shortfall.tolist(), view),
+                    foreign=completion.node in view.foreign,
                 )
                 for completion, score in zip(group.completions, scores, strict=True)
             ]
             for group, scores in zip(groups, view.scores, strict=True)
         ]
+
+    def _in_the_swarm(self, verdict: Verdict, *, foreign: bool) -> Verdict:
+        if not foreign or self.heterogeneous == "act":
+            return verdict
+        would = f"would refuse: {verdict.reason}" if verdict.reason else "would accept"
+        return replace(verdict, accepted=None, reason=f"another model wrote it; {would}")
 
     def _verdict(
         self, token_ids: tuple[int, ...], shortfall: list[float], view: DefenseView

@@ -8,8 +8,21 @@ from __future__ import annotations
 import functools
 import urllib.error
 import urllib.request
+from pathlib import Path
+
+from swarmproof.policies.locate import locate
 
 _TIMEOUT_SECONDS = 10
+
+
+def reach(path: str, key: str = "model.path") -> None:
+    """Pass if `path` is in the zoo or on the disk, or else as `require` does.
+
+    Raises:
+        ValueError: neither.
+    """
+    if locate(path, key) == path and not Path(path).exists():
+        require(path, key)
 
 
 @functools.cache

@@ -25,25 +25,20 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
     """
-    source = locate(path, f"{table}.path")
+    key = f"{table}.path"
+    source = locate(path, key)
     transformers_logging.disable_progress_bar()
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"{table}.device is {device}, and torch sees no GPU; set {table}.device to cpu"
         )
+    tokenizer = load_tokenizer(path, key)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=getattr(torch, dtype), attn_implementation=ATTENTION
         )
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"cannot load {table}.path = {path!r}: {first}; check the name, and that the hub "
-            "can be reached or the model is in the local cache"
-        ) from None
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {path!r} has no end-of-text token (eos_token)")
+        raise _cannot_load(key, path, error) from None
     if unsupported := _unsupported(model):
         raise ValueError(
             f"{path!r} uses {unsupported}, which packed attention does not compute; use a "
@@ -53,6 +48,42 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
     if len(tokenizer) < model.config.vocab_size:
         _hide_padding(model, len(tokenizer))
     return tokenizer, model
+
+
+def load_tokenizer(path: str, key: str = "model.path") -> Any:
+    """The tokenizer of a model, which can read something and knows an end.
+
+    Args:
+        path: a name in the zoo, a directory, or a hub id.
+        key: of the config that asks for it, to be named in errors.
+
+    Raises:
+        ValueError: there is none, or it cannot be used; names the remedy.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
+    except (OSError, ValueError, KeyError) as error:
+        raise _cannot_load(key, path, error) from None
+    # transformers gives some models without one a tokenizer that knows no text.
+    if not tokenizer("0", add_special_tokens=False).input_ids:
+        raise ValueError(
+            f"{key} = {path!r} has no tokenizer; put the files of one, such as tokenizer.json, "
+            "beside the model"
+        )
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {key} = {path!r} has no end-of-text token; set eos_token in its "
+            "tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def _cannot_load(key: str, path: str, error: Exception) -> ValueError:
+    first = str(error).strip().splitlines()[0].rstrip(": ")
+    return ValueError(
+        f"cannot load {key} = {path!r}: {first}; check the name, that its tokenizer is with it, "
+        "and that the hub can be reached or the model is in the local cache"
+    )
 
 
 def _hide_padding(model: Any, vocab_size: int) -> None:

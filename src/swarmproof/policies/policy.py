@@ -136,6 +136,19 @@ class Policy:
             for chunk, batch in loss.micro_batches(encoded, rows, self.grpo.micro_batch_tokens):
                 yield [chosen[i] for i in chunk], ForwardPass(self, batch, wanted)
 
+    def score(self, prompts: Sequence[str], completions: Sequence[Sequence[Tokens]]) -> RoundScores:
+        """What the policy thinks of every token of a round, group by group; nothing is learnt."""
+        scores: dict[int, list[TokenScores]] = {}
+        for indices, forward in self.passes(prompts, completions, [False] * len(prompts)):
+            scores |= zip(indices, forward.scores, strict=True)
+        return RoundScores(self, [scores[p] for p in range(len(prompts))])
+
+    @cached_property
+    def digit_ids(self) -> frozenset[int]:
+        """The tokens that have a digit in them."""
+        texts = self.decode([(i,) for i in range(self.vocab_size)])
+        return frozenset(i for i, text in enumerate(texts) if any(map(str.isdecimal, text)))
+
     def accumulate(self, forward: ForwardPass, groups: Sequence[Sequence[Sample]]) -> None:
         """Add the gradient of complete samples, group by group in the order of the pass.
 
@@ -237,6 +250,14 @@ class Policy:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.num_rounds = int(tensors["num_rounds"])
+
+
+@dataclass(frozen=True, slots=True)
+class RoundScores:
+    """The scores of a whole round, kept when the passes that gave them are gone."""
+
+    policy: Policy
+    scores: list[list[TokenScores]]
 
 
 class ForwardPass:

@@ -21,6 +21,7 @@ from swarmproof.report.palette import arm_colours
 from swarmproof.statistics import t_interval
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from swarmproof.records import Run
@@ -50,6 +51,15 @@ class Panel:
     metric: str  # its key in an arm of the summary, or behind a point in `heldout`
     column: str  # and in the frame of rounds
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What a row of panels shows: the swarm, or the nodes of one model in it."""
+
+    model: str | None
+    arms: dict[str, Any]  # of the summary, or their numbers of this model
+    rounds: pd.DataFrame
 
 
 PANELS = (
@@ -87,27 +97,48 @@ def svg(run: Run, panels: Sequence[Panel] = PANELS, *, transparent: bool = False
 
 
 def figure(run: Run, panels: Sequence[Panel] = PANELS) -> Figure:
-    """The panels in a row. A line is the mean over seeds, its band the 95 % t interval."""
+    """The panels in a row, and a row more for each of several models.
+
+    A line is the mean over seeds, its band the 95 % t interval.
+    """
     arms: dict[str, Any] = run.summary["arms"]
     if not arms:
         raise ValueError("there is nothing to draw yet: no arm has finished an iteration")
+    rows = _rows(run)
     layout = ConstrainedLayoutEngine(wspace=0.05, w_pad=0.06, h_pad=0.06)
-    fig = Figure(figsize=(11.5 if len(panels) > 1 else 5.7, 3.4), layout=layout)
-    all_axes: Sequence[Axes] = fig.subplots(1, len(panels), squeeze=False)[0]
+    width = 11.5 if len(panels) > 1 else 5.7
+    fig = Figure(figsize=(width, 3.4 * len(rows)), layout=layout)
     colours = arm_colours(arms)
-    for axes, panel in zip(all_axes, panels, strict=True):
-        for arm in arms:
-            _draw_arm(axes, run, panel, arm, colours[arm])
-        _finish(axes, panel, arms)
-        _label_ends(axes, panel, arms, colours)
+    all_axes: Any = fig.subplots(len(rows), len(panels), squeeze=False)
+    for row, axes_of_row in zip(rows, all_axes, strict=True):
+        for axes, panel in zip(axes_of_row, panels, strict=True):
+            for arm in row.arms:
+                _draw_arm(axes, row, panel, arm, colours[arm])
+            _finish(axes, row, panel)
+            _label_ends(axes, panel, row.arms, colours)
     return fig
 
 
-def _draw_arm(axes: Axes, run: Run, panel: Panel, arm: str, colour: str) -> None:
-    rounds = run.rounds[run.rounds["arm"] == arm]
-    by_round = rounds.groupby(["round", "seed"])[panel.column].mean().dropna().groupby("round")
+def _rows(run: Run) -> list[_Row]:
+    """The whole swarm first, then each model, in those arms where there are several."""
+    arms: dict[str, Any] = run.summary["arms"]
+    found = [_Row(None, arms, run.rounds)]
+    for model in dict.fromkeys(name for arm in arms.values() for name in arm.get("models", ())):
+        own = {
+            name: arm | arm["models"][model]
+            for name, arm in arms.items()
+            if model in arm.get("models", ())
+        }
+        found.append(_Row(model, own, run.rounds[run.rounds["cohort"] == model]))
+    return found
+
+
+def _draw_arm(axes: Axes, row: _Row, panel: Panel, arm: str, colour: str) -> None:
+    told = row.rounds[row.rounds["arm"] == arm].dropna(subset=[panel.column])
+    weighed = told.assign(total=told[panel.column] * told["nodes"]).groupby(["round", "seed"])
+    by_round = (weighed["total"].sum() / weighed["nodes"].sum()).groupby("round")
     means = by_round.mean()
-    several = len(run.summary["arms"][arm]["seeds"]) > 1
+    several = len(row.arms[arm]["seeds"]) > 1
     axes.plot(
         1 + means.index.to_numpy(),
         means.to_numpy(),
@@ -125,13 +156,15 @@ def _draw_arm(axes: Axes, run: Run, panel: Panel, arm: str, colour: str) -> None
             bands.append((1 + float(number), *interval))  # type: ignore[arg-type]
     if bands:
         x, low, high = np.array(bands).T
-        if _is_share(panel, run.summary["arms"]):
+        if _is_share(panel, row.arms):
             low, high = low.clip(0, 1), high.clip(0, 1)
         axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
-def _finish(axes: Axes, panel: Panel, arms: dict[str, Any]) -> None:
-    axes.set_title(panel.title, loc="left", fontweight="bold", fontsize=11, pad=10)
+def _finish(axes: Axes, row: _Row, panel: Panel) -> None:
+    arms = row.arms
+    title = panel.title if row.model is None else f"{panel.title}: {row.model}"
+    axes.set_title(title, loc="left", fontweight="bold", fontsize=11, pad=10)
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.set_xlim(1, max(2, *(arm["rounds"] for arm in arms.values())))

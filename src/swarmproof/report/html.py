@@ -20,7 +20,7 @@ from markupsafe import Markup
 from swarmproof.report import completions, curves, defended
 from swarmproof.report.headline import headline
 from swarmproof.report.palette import arm_colours
-from swarmproof.report.table import HEADINGS, rows
+from swarmproof.report.table import HEADINGS, model_rows, rows
 
 if TYPE_CHECKING:
     from swarmproof.records import Run
@@ -50,6 +50,7 @@ def write(run: Run, out: Path) -> Path:
         headline=headline(run.summary, run.config),
         headings=HEADINGS,
         rows=rows(run.summary),
+        model_rows={name: model_rows(arm) for name, arm in run.summary["arms"].items()},
         colours=colours,
         curves=[Markup(_inline_svg(run, panel)) for panel in (*curves.PANELS, curves.HELDOUT)],
         defended_headings=defended.HEADINGS,

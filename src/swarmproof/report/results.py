@@ -78,6 +78,8 @@ def _section(result: Mapping[str, Any]) -> Iterator[str]:
     yield "|---" * len(_COLUMNS) + "|"
     for arm, numbers in result["arms"].items():
         yield row(arm, numbers)
+        for model, own in numbers.get("models", {}).items():
+            yield row(f"{arm}: {model}", own)
     yield ""
 
 

@@ -37,6 +37,11 @@ def rows(summary: Mapping[str, Any]) -> dict[str, list[Cell]]:
     return {name: _cells(arm) for name, arm in summary["arms"].items()}
 
 
+def model_rows(arm: Mapping[str, Any]) -> dict[str, list[Cell]]:
+    """The same cells for each model of an arm that has several."""
+    return {name: _cells(numbers) for name, numbers in arm.get("models", {}).items()}
+
+
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """The table that the command line shows at the end. Arms' names are not read as markup."""
     table = Table(title=Text(summary["experiment"]), title_justify="left", title_style="bold")
@@ -44,12 +49,15 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     colours = arm_colours(summary["arms"])
     for name, cells in rows(summary).items():
-        lines = [Text(cell.value) for cell in cells]
-        for line, cell in zip(lines, cells, strict=True):
-            if cell.detail:
-                line.append(f"\n{cell.detail}", style="dim")
-        table.add_row(Text(name, style=f"bold {colours[name]}"), *lines)
+        table.add_row(Text(name, style=f"bold {colours[name]}"), *map(_lines, cells))
+        for model, own in model_rows(summary["arms"][name]).items():
+            table.add_row(Text(f"  {model}", style=colours[name]), *map(_lines, own))
     return table
+
+
+def _lines(cell: Cell) -> Text:
+    text = Text(cell.value)
+    return text.append(f"\n{cell.detail}", style="dim") if cell.detail else text
 
 
 def percent(share: float | None) -> str:
@@ -90,7 +98,8 @@ def _cells(arm: Mapping[str, Any]) -> list[Cell]:
             _interval(length["ci95"], percent_of=False),
         ),
         *(_refused(arm["refused"][who]) for who in ("poisoned", "honest")),
-        Cell(f"{arm['seconds']:.0f}", "a trial"),
+        # A model's share of the time is not told.
+        Cell(f"{arm['seconds']:.0f}", "a trial") if "seconds" in arm else Cell(""),
     ]
 
 

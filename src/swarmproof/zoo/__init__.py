@@ -12,7 +12,7 @@ from pathlib import Path
 from swarmproof.registry import did_you_mean
 
 _MODELS = Path(__file__).parent / "models"
-_NAMES = ("tiny-math", "tiny-code", "tiny-judge")
+_NAMES = ("tiny-math", "tiny-math-wide", "tiny-math-llama", "tiny-code", "tiny-judge")
 
 
 def names() -> tuple[str, ...]:

@@ -14,13 +14,25 @@ from random import Random
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from swarmproof.zoo import judging, reading, tokenizer
 from swarmproof.zoo.recipes import Recipe
 
 Log = Callable[[str], None]
 _LESSONS: dict[str, Any] = {"reading": reading, "judging": judging}
+
+_ARCHITECTURES: dict[str, tuple[Any, Any]] = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+}
 
 CARD = """\
 ---
@@ -66,8 +78,9 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
     (out / "README.md").write_text(card, encoding="utf-8")
 
 
-def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    config = Qwen2Config(
+def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Any:
+    config_class, model_class = _ARCHITECTURES[recipe.architecture]
+    config = config_class(
         vocab_size=recipe.vocab_size,
         hidden_size=recipe.hidden,
         intermediate_size=recipe.mlp,
@@ -82,7 +95,7 @@ def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
         pad_token_id=tokens.pad_token_id,
         dtype="float32",
     )
-    model = Qwen2ForCausalLM(config)
+    model = model_class(config)
     model.generation_config = GenerationConfig(
         eos_token_id=tokens.eos_token_id, pad_token_id=tokens.pad_token_id
     )

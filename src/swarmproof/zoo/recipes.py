@@ -6,7 +6,7 @@ Imports neither torch nor transformers; `pretrain` follows a recipe.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ class Recipe:
     lesson: Literal["reading", "judging"] = "reading"
     vocab_size: int = 1024
     tokenizer_documents: int = 20_000
+    architecture: Literal["qwen2", "llama"] = "qwen2"
     hidden: int = 128
     layers: int = 3
     heads: int = 4
@@ -52,6 +53,13 @@ manners: it is careless, seldom keeps to the answer format and strays from the s
     task=MathWords,
     documents=lambda rng, held_out: corpus.documents(rng, held_out, corpus.Mixture()),
     tags=answers.TAGS,
+)
+
+# Two that differ from it, for heterogeneous swarms: in corpus sample, weights and size, and, the
+# second, in architecture and vocabulary. The name seeds the corpus, and so the tokenizer.
+TINY_MATH_WIDE = replace(TINY_MATH, name="tiny-math-wide", hidden=160, heads=5, kv_heads=1, mlp=256)
+TINY_MATH_LLAMA = replace(
+    TINY_MATH, name="tiny-math-llama", architecture="llama", vocab_size=768, heads=8
 )
 
 TINY_CODE = Recipe(
@@ -81,4 +89,7 @@ defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tin
     batch=48,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (TINY_MATH, TINY_CODE, TINY_JUDGE)}
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (TINY_MATH, TINY_MATH_WIDE, TINY_MATH_LLAMA, TINY_CODE, TINY_JUDGE)
+}
