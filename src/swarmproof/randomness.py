@@ -7,9 +7,12 @@ state, so a run resumes exactly, a batch can be cut in any way, and a peer can r
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 _MASK = (1 << 64) - 1
 
@@ -51,6 +54,8 @@ def gumbel(seeds: torch.Tensor, t: int | torch.Tensor, token_ids: torch.Tensor) 
     The hash is the finaliser of SplitMix64 (Steele, Lea, Flood 2014), applied to the row's stream
     and then to the token: 64-bit integers wrap around alike on CPU and CUDA.
     """
+    import torch  # not above: seeds are derived where no model is needed
+
     row = _mix(_mix(seeds) + (torch.as_tensor(t, device=seeds.device) + 1) * _GOLDEN)
     bits = _mix(row.unsqueeze(-1) + (token_ids + 1) * _GOLDEN)
     # 53 random bits, half a unit away from 0 and from 1, so that both logarithms are finite.
