@@ -1,0 +1,119 @@
+"""What `swarmproof reproduce` does around the trials: which figures, what they take, what became
+of them. Knows no process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swarmproof.config import TrialConfig
+from swarmproof.judge_eval import JudgeEval
+from swarmproof.records import write_json
+from swarmproof.registry import did_you_mean
+from swarmproof.report.reproduction import numbers, outcomes
+from swarmproof.reproduce import estimate, figures, runner
+from swarmproof.reproduce.figures import Acceptance, Curves, Figure, LeftOut
+from swarmproof.reproduce.runner import Plan
+from swarmproof.reproduce.store import Store
+
+Found = Mapping[str, Mapping[str, Any]]
+
+
+def choose(wanted: Sequence[str], scale: str) -> list[Figure]:
+    """The figures of a scale that are asked for, in the order given; `all` are those it has.
+
+    Raises:
+        ValueError: an unknown figure or scale, listing the known ones; or one that is left out.
+    """
+    known = {each: each for each in figures.SCALES}
+    if scale not in known:
+        raise ValueError(f"--scale {scale!r}{did_you_mean(scale, known)}")
+    every = figures.names(known[scale])
+    names = [name for word in wanted for name in (every if word == "all" else [word])]
+    chosen = [figures.read(name, known[scale]) for name in dict.fromkeys(names)]
+    for figure in chosen:
+        if isinstance(figure, LeftOut) and figure.name in wanted:
+            raise ValueError(f"{figure.name}: {figure.reason}")
+    return chosen
+
+
+def finish(plan: Plan, store: Store, export: Path | None) -> dict[str, dict[str, Any]]:
+    """Measure and draw every figure, and write the JSON of each where it is wanted."""
+    found = {}
+    with Console(stderr=True).status("drawing") as status:
+        for figure in plan.figures:
+            status.update(figure.name)
+            result = runner.finish(
+                figure, plan, store, lambda family: status.update(f"judging {family}")
+            )
+            if result is not None:
+                found[figure.name] = result
+                if export is not None:
+                    path = export / figure.scale / f"{figure.name}.json"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(path, result)
+    return found
+
+
+def table(chosen: Iterable[Figure], found: Found) -> Table:
+    """What each figure measured, and whether it agrees with the paper, criterion by criterion."""
+    shown = Table(box=None, pad_edge=False)
+    for heading in ("figure", "measured", "agrees with the paper?"):
+        shown.add_column(heading)
+    for figure in chosen:
+        if isinstance(figure, LeftOut):
+            shown.add_row(figure.name, "left out", Text(figure.reason))
+            continue
+        result = found[figure.name]
+        words = [f"{each.word}: {each.text}" for each in outcomes(figure, result)]
+        shown.add_row(figure.name, Text("\n".join(numbers(figure, result))), Text("\n".join(words)))
+    return shown
+
+
+def dry_run(plan: Plan) -> Iterator[str]:
+    """What every figure would fetch and take, as lines; nothing is downloaded or written."""
+    seen: set[str] = set()
+    total, known = 0.0, True
+    for figure in plan.figures:
+        yield f"{figure.name}: {figure.title}"
+        configs: list[TrialConfig] | list[JudgeEval]
+        if isinstance(figure, Curves):
+            configs = [arm.trial for arm in plan.arms[figure.name].values()]
+            takes = [estimate.of_trial(config) for config in configs]
+            keys = {key for row in plan.keys(figure.name).values() for key in row}
+            new = len(keys - seen)
+            shared = f", {len(keys) - new} of them shared with figures above" if keys & seen else ""
+            yield f"  trials: {len(keys)}{shared}"
+            hours = [
+                take.hours
+                for row, take in zip(plan.keys(figure.name).values(), takes, strict=True)
+                for key in row
+                if key not in seen
+            ]
+            seen |= keys
+        elif isinstance(figure, Acceptance):
+            configs = list(figure.evaluations().values())
+            takes = [estimate.of_judge(config, len(figure.variants)) for config in configs]
+            yield f"  judges: {len(configs)}, by {len(figure.variants)} variants"
+            hours = [take.hours for take in takes]
+        else:
+            yield f"  {figure.reason if isinstance(figure, LeftOut) else 'no trials'}"
+            continue
+        yield f"  fetches: {', '.join(estimate.fetches(configs)) or 'nothing'}"
+        gpu = [take.memory_gb for take in takes if take.memory_gb is not None]
+        sure = [value for value in hours if value is not None]
+        known = known and len(sure) == len(hours)
+        total += sum(sure)
+        if gpu:
+            yield f"  GPU: up to {max(gpu):.0f} GB, {sum(sure):.1f} hours"
+        else:
+            yield "  GPU: none"
+    yield f"{len(plan.trials)} trials in all" + (f", {total:.0f} GPU hours" if known else "")
+    if total:
+        yield from estimate.ASSUMPTIONS
