@@ -170,23 +170,21 @@ def reproduce(
         print("\n".join(command.dry_run(plan)))
         return
     _check(plan.as_experiment())
-    store = Store(out)
-    try:
+    with Store(out) as store:
         for folder in from_ or ():
             print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
         trials = runner.missing(plan, store)
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
         keep = functools.partial(runner.keeper, plan, store)
-        _run_all(trials, jobs=jobs, resume=resume, quiet=quiet, wrap=keep)
-        found = command.finish(plan, store, export)
-    except KeyboardInterrupt:
-        print(
-            f"interrupted; go on with: {shlex.join(['swarmproof', *sys.argv[1:]])}", file=sys.stderr
-        )
-        raise typer.Exit(_INTERRUPTED) from None
-    finally:
-        store.close()
+        try:
+            _run_all(trials, jobs=jobs, resume=resume, quiet=quiet, wrap=keep)
+            found = command.finish(plan, store, export)
+        except KeyboardInterrupt:
+            again = shlex.join(["swarmproof", *sys.argv[1:]])
+            print(f"interrupted; go on with: {again}", file=sys.stderr)
+            raise typer.Exit(_INTERRUPTED) from None
     Console().print(command.table(plan.figures, found))
+    print(f"figures: {out / scale}")
 
 
 @app.command()

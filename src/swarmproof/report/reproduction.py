@@ -26,8 +26,9 @@ Every figure and table of "Hail to the Thief" (arXiv 2511.09780), from the JSON 
 
 Means over seeds of the last 10 iterations; in brackets 95 % intervals over seeds (Student's t), of
 exact shares none. "×" is the final over the first value. What must hold is written in the figure's
-TOML under [`reproduce/`](../src/swarmproof/reproduce) and judged by the means. What each number is:
-[metrics.md](metrics.md).
+TOML under [`reproduce/`](../src/swarmproof/reproduce) and judged by the means; where the paper
+gives no number it follows from what the paper says of the attack or the defence. What each number
+is: [metrics.md](metrics.md).
 """
 _TITLES: dict[Scale, str] = {
     "tiny": "The zoo's models", "paper": "The paper's models",
@@ -104,7 +105,7 @@ def _row(figure: Figure, result: Mapping[str, Any] | None) -> str:
             for found in outcomes(figure, result)
         )
         command = _command(figure, result)
-    cells = [f"{figure.name}: {figure.title}", figure.paper, measured, held, command]
+    cells = [f"{figure.label}: {figure.title}", figure.paper, measured, held, command]
     return f"| {' | '.join(cells)} |"
 
 
@@ -120,13 +121,11 @@ def _command(figure: Figure, result: Mapping[str, Any] | None) -> str:
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[str]:
-    commits = list(
-        dict.fromkeys(v["commit"][:7] for v in result.get("versions", ()) if v["commit"])
-    )
+    made = [v["commit"][:7] for v in result.get("versions", ()) if v["commit"]]
     if "seeds" in result:
         yield f"seeds {', '.join(map(str, result['seeds']))}"
-    if commits:
-        yield f"commit {', '.join(commits)}"
+    if made:
+        yield f"commit {', '.join(dict.fromkeys(made))}"
 
 
 def _interval(ci95: Any, metric: str) -> str:

@@ -68,11 +68,12 @@ def table(chosen: Iterable[Figure], found: Found) -> Table:
         shown.add_column(heading)
     for figure in chosen:
         if isinstance(figure, LeftOut):
-            shown.add_row(figure.name, "left out", Text(figure.reason))
+            shown.add_row(figure.label, "left out", Text(figure.reason))
             continue
         result = found[figure.name]
         words = [f"{each.word}: {each.text}" for each in outcomes(figure, result)]
-        shown.add_row(figure.name, Text("\n".join(numbers(figure, result))), Text("\n".join(words)))
+        told = Text("\n".join(numbers(figure, result)))
+        shown.add_row(figure.label, told, Text("\n".join(words)))
     return shown
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from swarmproof.config import validate
 
 Stat = Literal["final", "first", "peak", "growth"]
 # Curve -> metric -> {"first", "final", "peak", "ci95"}; a number may be missing or None.
@@ -78,19 +80,20 @@ class Near(_Criterion):
         return max(values) - min(values) <= self.within
 
 
-def _kind(criterion: Any) -> str | None:
-    keys = criterion if isinstance(criterion, dict) else criterion.model_fields_set
-    return next((kind for kind in ("curve", "order", "near") if kind in keys), None)
+_KINDS: dict[str, type[Bound | Order | Near]] = {"curve": Bound, "order": Order, "near": Near}
 
 
-Criterion = Annotated[
-    Annotated[Bound, Tag("curve")] | Annotated[Order, Tag("order")] | Annotated[Near, Tag("near")],
-    Discriminator(
-        _kind,
-        custom_error_type="no_criterion",
-        custom_error_message="a criterion needs one of `curve`, `order` and `near`",
-    ),
-]
+def _build(table: Any) -> Any:
+    """The criterion that a table describes: told from the one key that names curves."""
+    if not isinstance(table, dict):
+        return table
+    for key, kind in _KINDS.items():
+        if key in table:
+            return validate(kind, table)
+    raise ValueError(f"a criterion needs one of {', '.join(_KINDS)}")
+
+
+Criterion = Annotated[Bound | Order | Near, BeforeValidator(_build)]
 
 
 @dataclass(frozen=True, slots=True)

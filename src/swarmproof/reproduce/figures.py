@@ -47,6 +47,12 @@ class _Figure(BaseModel):
     paper: str  # what the paper reports
     criteria: tuple[Criterion, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """`Fig. 3a`, `Table 1`."""
+        kind, number, letter = _parts(self.name)
+        return f"{'Table' if kind == 'table' else 'Fig.'} {number}{letter}"
+
 
 class Curves(_Figure):
     """Curves over iterations, each the mean over seeds of an arm."""
@@ -73,10 +79,8 @@ class Curves(_Figure):
             for values in itertools.product(*self.matrix.values()):
                 # A value in JSON is one in TOML.
                 pairs = zip(self.matrix, map(json.dumps, values), strict=True)
-                sets = [f"{key}={value}" for key, value in pairs]
-                trial = load(experiment, arms=[arm], overrides=[*self.set, *sets, *overrides]).arms[
-                    arm
-                ]
+                sets = [*self.set, *(f"{key}={value}" for key, value in pairs), *overrides]
+                trial = load(experiment, arms=[arm], overrides=sets).arms[arm]
                 found["-".join([name, *map(str, values)])] = Arm(experiment, arm, trial)
         return found
 
@@ -129,7 +133,7 @@ _KINDS: dict[str, type[Figure]] = {
 
 def names(scale: Scale) -> list[str]:
     """The figures of a scale in the paper's order, the table last."""
-    return sorted((path.stem for path in _folder(scale).glob("*.toml")), key=_place)
+    return sorted((path.stem for path in _folder(scale).glob("*.toml")), key=_parts)
 
 
 def read(name: str, scale: Scale) -> Figure:
@@ -163,6 +167,6 @@ def _folder(scale: Scale) -> Path:
     return Path(str(files("swarmproof"))) / "reproduce" / scale
 
 
-def _place(name: str) -> tuple[bool, int, str]:
-    kind, number, letter = re.findall(r"^([a-z]+)(\d+)(\w*)$", name)[0]
-    return kind == "table", int(number), letter
+def _parts(name: str) -> tuple[str, int, str]:
+    kind, number, letter = re.findall(r"^(fig|table)(\d+)([a-d]?)$", name)[0]
+    return kind, int(number), letter

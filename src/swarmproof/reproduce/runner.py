@@ -36,24 +36,15 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Resolved figures, and their trials: figure by figure, and seed by seed in each.
-
-    Args:
-        arms: of each figure with curves.
-        trials: key -> trial; one for all figures that share it.
-    """
+    """Resolved figures, and their trials: figure by figure, and seed by seed in each."""
 
     figures: tuple[Figure, ...]
     seeds: tuple[int, ...]
-    arms: Mapping[str, Mapping[str, Arm]]
-    trials: Mapping[str, Need]
+    arms: Mapping[str, Mapping[str, Arm]]  # of each figure that has curves
+    trials: Mapping[str, Need]  # by key; one for all figures that share it
 
     def as_experiment(self) -> ExperimentConfig:
-        """Each distinct config once, as an arm named by who needs it, to be checked as a whole.
-
-        Raises:
-            ValueError: no figure has any curves.
-        """
+        """Each distinct config once, as an arm named by who needs it, to be checked as a whole."""
         distinct = {need.arm.trial.model_dump_json(): need for need in self.trials.values()}
         arms = {need.label.replace(" ", "."): need.arm.trial for need in distinct.values()}
         return ExperimentConfig(name="reproduce", seeds=self.seeds, arms=arms)
@@ -164,9 +155,9 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
     write_json(folder / CONFIG, config.model_dump(mode="json"))
     summary = run_folder.write_summary()
     run = load_run(folder, with_completions=False)
-    panel = curves.Panel(
-        figure.metric, measured.COLUMNS[figure.metric], figure.title, figure.x, figure.y
-    )
+    title = f"{figure.label}: {figure.title}"
+    column = measured.COLUMNS[figure.metric]
+    panel = curves.Panel(figure.metric, column, title, figure.x, figure.y)
     curves.draw_panel(run, panel, folder / figure.name)
     return {
         "seeds": list(plan.seeds),

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from swarmproof.config import TrialConfig
@@ -34,7 +35,7 @@ def key(config: Any, seed: int) -> str:
 
 
 class Store:
-    """A folder of trials, this process's own until `close`.
+    """A folder of trials, this process's own until the context ends.
 
     Raises:
         ValueError: the folder is in use by another process, or cannot be written.
@@ -50,7 +51,15 @@ class Store:
                 f"cannot write to {root}: {error.strerror}; choose another folder with --out"
             ) from None
 
-    def close(self) -> None:
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._lock.close()
 
     def folder(self, key: str) -> Path:
