@@ -110,7 +110,7 @@ def test_an_estimate_is_its_formula() -> None:
     assert found.hours == pytest.approx(100 * seconds / 3600)
     # The judge is loaded beside it.
     judge = estimate.of_trial(load("paper-scale/text-horizontal").arms["judge"])
-    assert judge.memory_gb == pytest.approx(found.memory_gb + 2 * 14.8)
+    assert judge.memory_gb == pytest.approx((found.memory_gb or 0) + 2 * 14.8)
 
 
 def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:

@@ -200,8 +200,10 @@ def test_the_papers_scale_runs_on_real_data_without_hub_or_gpu(
         assert arm.trial.model.dtype == "bfloat16"
         assert arm.trial.model.gradient_checkpointing
     run(plan, fresh)
-    table = load_run(fresh.root / "paper/fig3a").rounds.set_index(["arm", "round"])
-    assert len(table) == 4
-    assert (table.loc["attack", "groups_learned"] > 0).all()
-    assert (table.loc["attack", "grad_norm"] > 0).all()
-    assert (table.loc["logit", "poisoned_refused"] == table.loc["logit", "poisoned"]).all()
+    rows = load_run(fresh.root / "paper/fig3a").rounds.to_dict("records")
+    assert len(rows) == 4
+    for row in rows:
+        if row["arm"] == "attack":
+            assert row["groups_learned"] > 0 < row["grad_norm"]
+        else:
+            assert row["poisoned_refused"] == row["poisoned"] > 0
