@@ -340,10 +340,6 @@ def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path
     for name in ("fig16.png", "fig16.svg", "result.json", "trials/attack/seed-0/rounds.jsonl"):
         assert (tmp_path / "out/tiny/fig16" / name).exists()
     assert (tmp_path / "results/tiny/fig16.json").exists()
-    again = swarmproof(*arguments, cwd=tmp_path)
-    assert "3 trials, 0 of them to run" in again.stdout
-    # A figure is a run folder, so that it has a report as any run.
-    assert "report: " in swarmproof("report", "out/tiny/fig16", cwd=tmp_path).stdout
 
 
 def _group_lives(group: int) -> bool:

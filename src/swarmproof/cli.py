@@ -173,7 +173,7 @@ def reproduce(
     with Store(out) as store:
         for folder in from_ or ():
             print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
-        trials = runner.missing(plan, store)
+        trials = runner.missing(plan, store, resume=resume)
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
         keep = functools.partial(runner.keeper, plan, store)
         try:
@@ -388,7 +388,9 @@ def _run_all(
     from swarmproof.engines.local import default_jobs, run_trials
     from swarmproof.report.progress import Progress
 
-    jobs = jobs or default_jobs(len(trials))
+    # Two trials rarely fit on one GPU.
+    on_gpu = any(trial.config.model.device != "cpu" for trial in trials)
+    jobs = jobs or (1 if on_gpu else default_jobs(len(trials)))
     with Progress(trials, jobs=jobs, console=Console(), quiet=quiet) as progress:
         run_trials(trials, jobs=jobs, resume=resume, on_event=wrap(progress.on_event))
 

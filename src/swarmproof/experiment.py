@@ -170,7 +170,7 @@ def rounds_done(folder: Path) -> int:
         with safe_open(path, "numpy") as file:
             return int((file.metadata() or {})["done"])
     except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from None
+        raise ValueError(f"{path} is damaged ({error}); delete {folder} to start anew") from None
 
 
 def assemble(config: TrialConfig, run_seed: int) -> Swarm:

@@ -91,7 +91,7 @@ def test_a_dry_run_tells_what_the_papers_scale_takes() -> None:
         "  trials: 4",
         "  fetches: model Qwen/Qwen2.5-1.5B, data openai/gsm8k, model Qwen/Qwen2.5-14B-Instruct",
     ]
-    assert "  trials: 4, 4 of them shared with figures above" in lines
+    assert "  trials: 4, 4 shared with those above" in lines
     assert any("Qwen/Qwen2.5-32B-Instruct" in line for line in lines)
     assert any(line.startswith("4 trials in all, ") for line in lines)
 

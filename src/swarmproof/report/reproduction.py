@@ -121,11 +121,12 @@ def _command(figure: Figure, result: Mapping[str, Any] | None) -> str:
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[str]:
-    made = [v["commit"][:7] for v in result.get("versions", ()) if v["commit"]]
     if "seeds" in result:
         yield f"seeds {', '.join(map(str, result['seeds']))}"
+    made = [(v["commit"] or "unknown").partition("-") for v in result.get("versions", ())]
     if made:
-        yield f"commit {', '.join(dict.fromkeys(made))}"
+        commits = dict.fromkeys(f"{commit[:7]}{dash}{dirty}" for commit, dash, dirty in made)
+        yield f"commit {', '.join(commits)}"
 
 
 def _interval(ci95: Any, metric: str) -> str:

@@ -78,43 +78,39 @@ def table(chosen: Iterable[Figure], found: Found) -> Table:
 
 
 def dry_run(plan: Plan) -> Iterator[str]:
-    """What every figure would fetch and take, as lines; nothing is downloaded or written."""
+    """What every figure would fetch and take, as lines; nothing is downloaded or written.
+
+    A trial that several figures share counts for the first of them.
+    """
     seen: set[str] = set()
-    total, known = 0.0, True
+    total = 0.0
     for figure in plan.figures:
-        yield f"{figure.name}: {figure.title}"
+        yield f"{figure.label}: {figure.title}"
         configs: list[TrialConfig] | list[JudgeEval]
         if isinstance(figure, Curves):
+            rows = plan.keys(figure.name).values()
+            new = [len(set(row) - seen) for row in rows]
+            keys = {key for row in rows for key in row}
+            shared = len(keys & seen)
+            seen |= keys
             configs = [arm.trial for arm in plan.arms[figure.name].values()]
             takes = [estimate.of_trial(config) for config in configs]
-            keys = {key for row in plan.keys(figure.name).values() for key in row}
-            new = len(keys - seen)
-            shared = f", {len(keys) - new} of them shared with figures above" if keys & seen else ""
-            yield f"  trials: {len(keys)}{shared}"
-            hours = [
-                take.hours
-                for row, take in zip(plan.keys(figure.name).values(), takes, strict=True)
-                for key in row
-                if key not in seen
-            ]
-            seen |= keys
+            yield f"  trials: {len(keys)}" + (f", {shared} shared with those above" * (shared > 0))
         elif isinstance(figure, Acceptance):
             configs = list(figure.evaluations().values())
             takes = [estimate.of_judge(config, len(figure.variants)) for config in configs]
+            new = [1] * len(takes)
             yield f"  judges: {len(configs)}, by {len(figure.variants)} variants"
-            hours = [take.hours for take in takes]
         else:
             yield f"  {figure.reason if isinstance(figure, LeftOut) else 'no trials'}"
             continue
         yield f"  fetches: {', '.join(estimate.fetches(configs)) or 'nothing'}"
-        gpu = [take.memory_gb for take in takes if take.memory_gb is not None]
-        sure = [value for value in hours if value is not None]
-        known = known and len(sure) == len(hours)
-        total += sum(sure)
-        if gpu:
-            yield f"  GPU: up to {max(gpu):.0f} GB, {sum(sure):.1f} hours"
-        else:
-            yield "  GPU: none"
-    yield f"{len(plan.trials)} trials in all" + (f", {total:.0f} GPU hours" if known else "")
+        if memory := [take.memory_gb for take in takes if take.memory_gb is not None]:
+            hours = sum(n * (take.hours or 0) for n, take in zip(new, takes, strict=True))
+            total += hours
+            yield f"  GPU: up to {max(memory):.0f} GB, {hours:.1f} hours"
+        if len(memory) < len(takes):
+            yield f"  no estimate for {len(takes) - len(memory)} of {len(takes)}: models of the zoo"
+    yield f"{len(plan.trials)} trials in all" + (f", {total:.0f} GPU hours" * (total > 0))
     if total:
         yield from estimate.ASSUMPTIONS

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
+from swarmproof.experiment import Trial
 from swarmproof.records import CONFIG, VERSIONS, RunFolder, load_run, write_json
 from swarmproof.reproduce import measured
 from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
 from swarmproof.reproduce.store import Store, key
-
-if TYPE_CHECKING:
-    from swarmproof.experiment import Trial
 
 RESULT = "result.json"
 
@@ -74,17 +72,20 @@ def plan(figures: Sequence[Figure], seeds: tuple[int, ...], overrides: Iterable[
     return Plan(tuple(figures), seeds, arms, trials)
 
 
-def missing(plan: Plan, store: Store) -> list[Trial]:
-    """The trials that are not finished, begun in the store."""
-    from swarmproof.experiment import Trial
+def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
+    """The trials that are not finished, ready to be run in the store.
 
-    waiting = [need for need in plan.trials.values() if not store.finished(need.key)]
-    for need in waiting:
-        store.begin(need.key, need.arm.experiment, need.arm.arm, need.seed, need.arm.trial)
-    return [
-        Trial(need.arm.experiment, need.label, need.seed, need.arm.trial, store.folder(need.key))
-        for need in waiting
-    ]
+    Args:
+        resume: whether they will go on from their checkpoints.
+    """
+    waiting = []
+    for need in plan.trials.values():
+        if not store.finished(need.key):
+            arm, folder = need.arm, store.folder(need.key)
+            trial = Trial(arm.experiment, arm.arm, need.seed, arm.trial, folder)
+            store.begin(need.key, trial, resume=resume)
+            waiting.append(replace(trial, arm=need.label))
+    return waiting
 
 
 def keeper(plan: Plan, store: Store, show: OnEvent) -> OnEvent:

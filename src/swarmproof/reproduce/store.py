@@ -13,14 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from swarmproof.config import TrialConfig
-from swarmproof.experiment import CHECKPOINT, rounds_done
+from swarmproof.experiment import CHECKPOINT, Trial, rounds_done
 from swarmproof.records import RunFolder, lock, read_json, write_json
 from swarmproof.streams import STREAMS
 from swarmproof.versions import versions
 
 _ABOUT = "trial.json"
 _KEY_CHARS = 20
+
+_Versions = dict[str, Any] | None
 
 
 def key(config: Any, seed: int) -> str:
@@ -76,15 +77,10 @@ class Store:
         """
         return read_json(self.folder(key), _ABOUT)
 
-    def begin(self, key: str, experiment: str, arm: str, seed: int, config: TrialConfig) -> None:
-        """Make room for a trial; one that is there already stays as it is."""
-        if not self._has(key):
-            about = {"experiment": experiment, "arm": arm, "seed": seed}
-            made = {"begun_with": versions(), "finished_with": None}
-            self.folder(key).mkdir(parents=True, exist_ok=True)
-            write_json(
-                self.folder(key) / _ABOUT, about | made | {"config": config.model_dump(mode="json")}
-            )
+    def begin(self, key: str, trial: Trial, *, resume: bool) -> None:
+        """Tell what a trial is; with `resume`, one that has a checkpoint stays as it is."""
+        if not (resume and rounds_done(self.folder(key))):
+            self._write(key, trial, versions(), None)
 
     def finish(self, key: str) -> None:
         """Keep a trial for good. Its checkpoint goes: it is large, and nothing follows it."""
@@ -109,11 +105,11 @@ class Store:
                 if rounds_done(source) < config.rounds:
                     continue
                 shutil.rmtree(self.folder(name), ignore_errors=True)  # of an unfinished one
-                self.begin(name, folder.config.name, arm, seed, config)
+                self.folder(name).mkdir(parents=True)
                 for stream in STREAMS:
                     shutil.copyfile(source / stream, self.folder(name) / stream)
-                about = self.about(name) | {"begun_with": made, "finished_with": made}
-                write_json(self.folder(name) / _ABOUT, about)
+                trial = Trial(folder.config.name, arm, seed, config, self.folder(name))
+                self._write(name, trial, made, made)
                 taken.append(name)
         return taken
 
@@ -129,6 +125,18 @@ class Store:
         ):
             state = "finished" if about["finished_with"] else "unfinished"
             yield f"{name}  {about['experiment']}/{about['arm']}  seed {about['seed']}  {state}"
+
+    def _write(self, key: str, trial: Trial, begun: _Versions, finished: _Versions) -> None:
+        about = {
+            "experiment": trial.experiment,
+            "arm": trial.arm,
+            "seed": trial.seed,
+            "begun_with": begun,
+            "finished_with": finished,
+            "config": trial.config.model_dump(mode="json"),
+        }
+        self.folder(key).mkdir(parents=True, exist_ok=True)
+        write_json(self.folder(key) / _ABOUT, about)
 
     def _has(self, key: str) -> bool:
         return (self.folder(key) / _ABOUT).exists()
