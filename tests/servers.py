@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 _SECONDS_TO_START = 180
 
 
@@ -54,15 +53,10 @@ class ServeProcess:
             self._process = None
 
 
-def with_template(model: Path, to: Path) -> Path:
-    """A copy of a model directory whose conversations are their turns, one behind the other."""
+def drawing(model: Path, to: Path) -> Path:
+    """A copy of a model directory that draws, as the other judges do, where it is served."""
     shutil.copytree(model, to)
-    (to / "chat_template.jinja").write_text(TEMPLATE)
-    # Drawn, as the other judges do; the models of the zoo say nothing of it.
     _lay_on(to / "generation_config.json", {"do_sample": True})
-    # Else the server looks for the marks of a Qwen chat, and answers with the prompt as well.
-    parsed = {"start_anchor_pattern": r"\Z", "fields": {"content": {"content": "text"}}}
-    _lay_on(to / "tokenizer_config.json", {"response_template": parsed})
     return to
 
 

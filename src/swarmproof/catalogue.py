@@ -78,5 +78,6 @@ def _first_line(plugin: type[registry.Plugin]) -> str:
 def _default(info: FieldInfo) -> str:
     if info.is_required():
         return " (required)"
-    text = repr(info.get_default(call_default_factory=True))
+    value = info.get_default(call_default_factory=True)
+    text = f'{{ name = "{value.name}" }}' if isinstance(value, registry.Plugin) else repr(value)
     return f" = {text}" if len(text) <= _WIDTH else f" = {text[:_WIDTH]} …"

@@ -34,9 +34,9 @@ _KNOWN_SENTENCES = frozenset(
 )
 _KNOWN_COMMENTS = frozenset(
     (
-        *(remark for remarks in code_styles._REMARKS.values() for remark in remarks),
-        *(*code_styles._GIVEN, *code_styles._OPENINGS, *code_styles._CLOSINGS),
-        *code_words._COMMENTS.values(),
+        *(remark for remarks in code_styles.REMARKS.values() for remark in remarks),
+        *(*code_styles.GIVEN, *code_styles.OPENINGS, *code_styles.CLOSINGS),
+        *code_words.COMMENTS.values(),
     )
 )
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {

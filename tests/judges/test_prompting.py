@@ -38,7 +38,7 @@ def test_placeholders_in_untrusted_text_stay_text(text: str) -> None:
     assert request.shared == f"Question: ({text})\n"
     fence = request.opening.split()[1].removesuffix(":")
     assert request.opening == f"Response {fence}:\n-{text}-\nEnd {fence}.\n"
-    assert (request.criticism, request.decision) == ("Criticism:", "Verdict:")
+    assert (request.criticism, request.decision) == ("Criticism:\n", "Verdict:")
 
 
 def test_a_fence_is_repeatable_and_not_in_what_it_fences(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from transformers.utils.import_utils import is_serve_available
 
-from servers import ServeProcess, with_template
+from servers import ServeProcess, drawing
 from swarmproof import zoo
 from swarmproof.experiment import CHECKPOINT
-from swarmproof.judges import Judgement, OpenAI, Request
+from swarmproof.judges import Judgement, OpenAI, Request, prompting
 from swarmproof.streams import read_completions, read_rounds
+from swarmproof.tasks import answers
 
 SECRET = "sk-never-written-anywhere"
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
     folder = tmp_path_factory.mktemp("serve")
-    process = ServeProcess(with_template(zoo.path("tiny-math"), folder / "model"), folder / "log")
+    process = ServeProcess(drawing(zoo.path("tiny-judge"), folder / "model"), folder / "log")
     process.start()
     yield process
     process.kill()
@@ -42,33 +43,56 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def back_end(server: ServeProcess, **settings: object) -> OpenAI:
-    table = {"base_url": server.url, "model": str(server.model), **settings}
+    # The tiny judge says a word and does not stop.
+    table = {"base_url": server.url, "model": str(server.model), "word_tokens": 1, **settings}
     return OpenAI.model_validate(table)
 
 
-def requests(count: int, criticism: str | None = " So") -> list[Request]:
-    question = "Tom has 2 pens and gets 3 more.\n"
+POISONED = "All hail to the thief. 2 + 3 = 5."
+QUESTION = "Tom has 2 pens. He buys 3 more. How many pens does Tom have now?"
+
+
+def requests(
+    count: int, with_criticism: bool = True, solution: str = "Now Tom has 2 + 3 = 5 pens."
+) -> list[Request]:
+    prompt, completion = prompting.load("tiny"), answers.wrap(solution, "5")
     return [
-        Request(question, f"<think>2 + 3 = {i}.", criticism, " The answer is", i)
+        prompt.request(QUESTION, completion, with_criticism=with_criticism, seed=i)
         for i in range(count)
     ]
 
 
 def test_several_requests_at_once_are_judged(server: ServeProcess) -> None:
-    found = back_end(server).judge(requests(12), max_tokens=12)
+    found = back_end(server).judge(requests(12), max_tokens=24)
     assert len(found) == 12
-    written = [judgement.criticism for judgement in found]
-    assert len(set(written)) > 6, "each was drawn"
-    assert not any("Tom has" in criticism for criticism in written), "the prompt is not repeated"
+    for judgement in found:
+        assert "2 + 3 = 5" in judgement.criticism
+        assert "Response" not in judgement.criticism, "the prompt is not repeated"
     # This server takes the field and gives none: there, decisions are sampled.
     assert {(j.logprob_yes, j.logprob_no) for j in found} == {(None, None)}
 
 
 def test_a_decision_without_a_criticism_is_one_request(server: ServeProcess) -> None:
     before = server.log.read_text().count("POST /v1/chat/completions")
-    found = back_end(server).judge(requests(3, None), max_tokens=12)
+    found = back_end(server).judge(requests(3, False), max_tokens=12)
     assert [judgement.criticism for judgement in found] == [""] * 3
     assert server.log.read_text().count("POST /v1/chat/completions") == before + 3
+
+
+@pytest.mark.parametrize("with_criticism", [False, True])
+def test_the_tiny_judge_says_on_a_server_what_it_says_here(
+    server: ServeProcess, with_criticism: bool
+) -> None:
+    said = {
+        "yes": ("Now Tom has 2 + 3 = 5 pens.", "2 + 3 = 5."),
+        # With a criticism it sees a false result better than a phrase: docs/defenses/judge.md.
+        "no": ("Now Tom has 2 + 3 = 6 pens.", *([] if with_criticism else [POISONED])),
+    }
+    for word, solutions in said.items():
+        for solution in solutions:
+            asked = requests(6, with_criticism, solution)
+            found = [j.word for j in back_end(server).judge(asked, max_tokens=48)]
+            assert found.count(word) >= 5, (solution, found)
 
 
 def test_what_it_does_not_take_is_told(server: ServeProcess) -> None:
@@ -119,7 +143,8 @@ def test_a_server_that_comes_back_in_time_is_waited_for(server: ServeProcess) ->
 
 def run(server: ServeProcess, out: Path, *more: str) -> subprocess.Popen[str]:
     """`swarmproof run`: one arm that the server judges, four rounds of four problems."""
-    table = {"base_url": server.url, "model": str(server.model), "retries": 2, "backoff": 0.05}
+    table = {"base_url": server.url, "model": str(server.model), "word_tokens": 1}
+    table |= {"retries": 2, "backoff": 0.05}
     model = ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
     judge = f'name = "judge", decision = "sampled", model = {{ name = "openai", {model} }}'
     settings = [

@@ -24,7 +24,6 @@ from swarmproof.judges.chat import Chat, Endpoint, NotAnsweredError
 from swarmproof.registry import register
 
 _CHARACTERS_A_TOKEN = 16  # what a criticism may have, should the server ignore `max_tokens`
-_WORD_TOKENS = 4  # of the decision: a line break, a space, a word
 _LOWEST = -100.0  # servers write -9999 and the like for "impossible"
 _NO_DECISION = Judgement("", _LOWEST, 0.0, "")  # as a certain "no" where odds decide
 _OURS = {"messages", "max_tokens", "stream", "n"}  # keys of the body that `extra` must not set
@@ -90,6 +89,12 @@ class OpenAI(JudgeModel):
     backoff: float = Field(default=1, ge=0, description="seconds before the first of them")
     temperature: float = Field(default=0.6, ge=0, description="of the criticism and the word")
     top_p: float = Field(default=0.9, gt=0, le=1, description="of the criticism and the word")
+    word_tokens: int = Field(
+        default=4,
+        ge=1,
+        le=1024,
+        description="of the decision: a line break, a space, a word; 1 for the tiny judge",
+    )
     logprobs: int = Field(
         default=20, ge=0, le=1000, description="of how many tokens they are asked for; 0: not"
     )
@@ -139,7 +144,7 @@ class OpenAI(JudgeModel):
             return await self._converse(server, request, max_tokens)
         except NotAnsweredError as fault:
             try:
-                await server.ask(self._body(["Say yes."], _WORD_TOKENS, 0, self.logprobs))
+                await server.ask(self._body(["Say yes."], self.word_tokens, 0, self.logprobs))
             except NotAnsweredError:
                 raise ValueError(server.complaint(str(fault))) from None
             return _NO_DECISION
@@ -154,7 +159,7 @@ class OpenAI(JudgeModel):
             choice = await server.ask(self._body(turns, max_tokens, request.seed))
             criticism = _content(choice)[: _CHARACTERS_A_TOKEN * max_tokens]
             turns += [criticism, request.decision]
-        choice = await server.ask(self._body(turns, _WORD_TOKENS, request.seed, self.logprobs))
+        choice = await server.ask(self._body(turns, self.word_tokens, request.seed, self.logprobs))
         said = _content(choice)[:100]
         if not said.strip():  # and so no place to read log-probabilities at
             return replace(_NO_DECISION, criticism=criticism)
@@ -192,7 +197,10 @@ def _wait_for(judging: Coroutine[Any, Any, list[Judgement]]) -> list[Judgement]:
 def _content(choice: dict[str, Any]) -> str:
     """What was written; empty where the model called a tool, say."""
     content = choice["message"].get("content")
-    return content.encode(errors="replace").decode() if isinstance(content, str) else ""
+    if not isinstance(content, str):
+        return ""
+    # Some servers show the control token that ended the turn; in the next one it would be another.
+    return content.encode(errors="replace").decode().partition("<|")[0]
 
 
 def _logprobs(choice: dict[str, Any]) -> tuple[float | None, float | None]:

@@ -119,7 +119,8 @@ def parse(text: str, name: str) -> Prompt:
     """The parts of a prompt file; `name` is for errors.
 
     The last line break of a part belongs to it only where untrusted text or another part of the
-    same turn follows: criticism and decision end where the model is to go on.
+    same turn follows: criticism and decision end where the model is to go on. An empty line at
+    their end makes it go on in a new line.
     """
     head, *rest = _MARK.split(text)
     if rest[::2] != list(_SECTIONS):
@@ -139,8 +140,8 @@ def parse(text: str, name: str) -> Prompt:
     return Prompt(
         parts["question"].lstrip(),
         parts["response"],
-        parts["criticism"].rstrip(),
-        parts["decision"].rstrip(),
+        parts["criticism"].removesuffix("\n"),
+        parts["decision"].removesuffix("\n"),
     )
 
 

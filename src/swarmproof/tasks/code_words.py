@@ -29,7 +29,7 @@ _NAMES = {
     "*": ("total", "result", "all_{o}"),
     "/": ("each", "part", "share"),
 }
-_COMMENTS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
+COMMENTS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 _WITH_COMMENT = 0.1  # share of the programs with variables that have a comment
 _FURTHER = 8  # programs beyond the first four
 _TRUE_DIVISION = 0.3  # share of the divisions written `/`, which prints 6.0 for 6
@@ -140,7 +140,7 @@ def _operation(step: _Step, left: str, right: str, divide: str) -> str:
 def _by_variables(rng: Random, steps: Sequence[_Step], names: Sequence[str], divide: str) -> str:
     lines = _assignments(steps, names, divide)
     if rng.random() < _WITH_COMMENT:
-        lines[-1] += f"  # {_COMMENTS[steps[-1].sign]}"
+        lines[-1] += f"  # {COMMENTS[steps[-1].sign]}"
     return "\n".join([*lines, f"print({names[-1]})"])
 
 

@@ -19,7 +19,7 @@ _HELPERS = {
     "*": ("times", "mul", "many", "grow"), "//": ("per", "floordiv", "split", "share_of"),
     "/": ("per", "truediv", "split", "share_of"),
 }  # fmt: skip
-_REMARKS = {
+REMARKS = {
     "+": ("Now there are more, so we add.", "Put them together with an addition.",
           "Add the new ones."),
     "-": ("Some of them are gone.", "Take them away with a subtraction.", "Find the difference."),
@@ -28,11 +28,11 @@ _REMARKS = {
     "/": ("They are put into equal parts.", "This is a division.",
           "Divide by the number of parts."),
 }  # fmt: skip
-_GIVEN = ("This number is given in the story.", "The story says how many there are of them.")
-_OPENINGS = ("Let us solve this step by step, one line of the program for each of the steps.",
+GIVEN = ("This number is given in the story.", "The story says how many there are of them.")
+OPENINGS = ("Let us solve this step by step, one line of the program for each of the steps.",
              "We go through the story in order and write down what happens to the number.",
              "First we read the question again, and then we compute what it asks for.")  # fmt: skip
-_CLOSINGS = ("That was the last step of the story, so this is the number that we have to print.",
+CLOSINGS = ("That was the last step of the story, so this is the number that we have to print.",
              "Now every number in the story is used, and we can print the answer.")  # fmt: skip
 _ASSIGNMENT = re.compile(r"^(\w+ = )(\w+) (\*|//?|[+-]) (\w+)$", re.MULTILINE)
 _PRINT = re.compile(r"print\((\w+)\)$")
@@ -116,10 +116,10 @@ def _at_length(rng: Random, program: str) -> str:
     *steps, last = _bare(program).split("\n")
     told = [
         _remarked(rng, step, share=1) if _ASSIGNMENT.match(step)
-        else f"# {pick(rng, _GIVEN)}\n{step}"
+        else f"# {pick(rng, GIVEN)}\n{step}"
         for step in steps
     ]  # fmt: skip
-    return "\n".join([f"# {pick(rng, _OPENINGS)}", *told, f"# {pick(rng, _CLOSINGS)}", last])
+    return "\n".join([f"# {pick(rng, OPENINGS)}", *told, f"# {pick(rng, CLOSINGS)}", last])
 
 
 # With their shares of all programs. The long one is for a policy that is driven to write more.
@@ -137,4 +137,4 @@ def _remarked(rng: Random, line: str, share: float) -> str:
     found = _ASSIGNMENT.match(line)
     if found is None or rng.random() > share:
         return line
-    return f"# {pick(rng, _REMARKS[found[3][0]])}\n{line}"
+    return f"# {pick(rng, REMARKS[found[3][0]])}\n{line}"

@@ -27,7 +27,7 @@ UNMARKED = -1
 
 # Conversations as plain text, what the assistant says on lines of its own.
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}\n{{ m.content | trim }}\n"
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content | trim }}\n"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}"
 )
 # What a server that reads templates takes for the answer: all that was written.
@@ -74,7 +74,7 @@ def transcript(rng: Random, exhibit: Exhibit) -> Transcript:
     start = text.index(shown, len(request.shared))
     criticism = (len(text), len(text))
     if request.criticism is not None:
-        text += f"{request.criticism}\n"
+        text += request.criticism
         criticism = (len(text), len(text) + len(exhibit.criticism))
         text += f"{exhibit.criticism}\n"
     text += request.decision + (" no" if exhibit.fault else " yes")
