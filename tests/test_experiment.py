@@ -203,7 +203,7 @@ def random_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_papers_settings() -> None:
     experiment = load("paper-scale/text-horizontal")
-    assert list(experiment.arms) == ["no-attack", "attack", "logit"]
+    assert list(experiment.arms) == ["no-attack", "attack", "logit", "judge"]
     for arm in experiment.arms.values():
         assert arm.model.path == "Qwen/Qwen2.5-1.5B"
         assert (arm.model.dtype, arm.model.device) == ("bfloat16", "cuda")

@@ -71,17 +71,22 @@ def test_figures_that_share_trials_run_them_once_and_keep_them(
     random_model: Path, store: Store
 ) -> None:
     first = run(plan_of(random_model, "fig16"), store)
-    assert [trial.arm for trial in first] == ["fig16 no-attack", "fig16 attack", "fig16 logit"]
+    assert [trial.arm for trial in first] == [
+        "fig16 no-attack",
+        "fig16 attack",
+        "fig16 logit",
+        "fig16 judge",
+    ]
     before = {t.folder: (t.folder / ROUNDS).stat().st_mtime_ns for t in first}
     both = plan_of(random_model, "fig16", "fig16", seeds=(0, 1))
     second = run(both, store)
-    assert [trial.seed for trial in second] == [1, 1, 1]
+    assert [trial.seed for trial in second] == [1, 1, 1, 1]
     assert {f: (f / ROUNDS).stat().st_mtime_ns for f in before} == before
     assert runner.missing(both, store) == []
     # Nothing follows a finished trial, so its checkpoint is not kept.
     assert not list(store.root.rglob(CHECKPOINT))
     index = (store.root / "index.txt").read_text().splitlines()
-    assert len(index) == 6
+    assert len(index) == 8
     assert all(line.endswith("finished") and "text-every-sentence/" in line for line in index)
 
 
@@ -94,7 +99,7 @@ def test_a_complete_figure_is_a_run_folder_with_pictures_and_numbers(
     assert (folder / "fig16.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "fig16.svg").read_text()
     table = load_run(folder)
-    assert sorted(set(table.rounds["arm"])) == ["attack", "logit", "no-attack"]
+    assert sorted(set(table.rounds["arm"])) == ["attack", "judge", "logit", "no-attack"]
     assert set(table.rounds["seed"]) == {0, 1}
     assert len(table.completions) > 0
 
@@ -134,7 +139,7 @@ def test_an_interrupted_trial_goes_on_and_gives_the_same_bytes(
     with pytest.raises(Interrupted):
         run_trial(runner.missing(plan, fresh)[0], resume=True, on_round=stop)
     assert not fresh.finished(trial.folder.name)
-    assert len(run(plan, fresh)) == 3
+    assert len(run(plan, fresh)) == 4
     for stream in (ROUNDS, COMPLETIONS):
         data = (fresh.folder(trial.folder.name) / stream).read_bytes()
         assert data == (trial.folder / stream).read_bytes()
@@ -166,7 +171,11 @@ def test_finished_trials_of_a_run_are_taken_over_and_no_others(
     for stream in (ROUNDS, COMPLETIONS):
         source = folder.trial_folder("attack", 0) / stream
         assert (taken / stream).read_bytes() == source.read_bytes()
-    assert [trial.arm for trial in run(plan, fresh)] == ["fig16 no-attack", "fig16 logit"]
+    assert [trial.arm for trial in run(plan, fresh)] == [
+        "fig16 no-attack",
+        "fig16 logit",
+        "fig16 judge",
+    ]
 
 
 def test_a_store_belongs_to_one_process(store: Store) -> None:
