@@ -9,7 +9,7 @@ import pytest
 from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.config import load
-from swarmproof.reproduce import command, estimate, figures, runner
+from swarmproof.reproduce import command, estimate, figures, measured, runner
 from swarmproof.reproduce.figures import Acceptance, Curves, LeftOut, Scale
 
 PAPER = (
@@ -117,3 +117,12 @@ def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:
     arms = load("text-horizontal").arms.values()
     assert estimate.fetches(arms) == []
     assert {estimate.of_trial(arm) for arm in arms} == {estimate.Estimate(None, None)}
+
+
+def test_a_judges_table_is_read_by_judge_and_variant() -> None:
+    row = {"count": 1, "of": 4, "rate": 0.25, "ci95": [0.05, 0.7]}
+    found = {"14B": {"accepted": {"MATH": {"sampled": row}, "TEXT": {"sampled": row}}}}
+    table = measured.of_judges(found | {"7B": {"accepted": {"MATH": {"sampled": row}}}})
+    assert list(table) == ["MATH", "TEXT"]
+    assert list(table["MATH"]) == ["14B sampled", "7B sampled"]
+    assert table["MATH"]["7B sampled"]["final"] == 0.25

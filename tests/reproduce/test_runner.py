@@ -15,6 +15,7 @@ from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Finished
 from swarmproof.experiment import CHECKPOINT, Trial, run_trial
 from swarmproof.records import RunFolder, load_run
+from swarmproof.report.reproduction import outcomes
 from swarmproof.reproduce import command, figures, runner
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store, key
@@ -120,6 +121,15 @@ def test_a_figure_is_drawn_after_the_last_of_its_trials(random_model: Path, fres
         run_trial(trial, resume=True)
         on_event(Finished(trial))
     assert (fresh.root / "tiny/fig16/fig16.svg").exists()
+
+
+def test_theory_is_drawn_without_any_trial_and_agrees_with_the_paper(fresh: Store) -> None:
+    plan = runner.plan(command.choose(["fig7", "fig8"], "tiny"), (0,))
+    assert runner.missing(plan, fresh) == []
+    found = command.finish(plan, fresh, None)
+    for figure in plan.figures:
+        assert (fresh.root / "tiny" / figure.name / f"{figure.name}.svg").exists()
+        assert all(each.agrees for each in outcomes(figure, found[figure.name]))
 
 
 class Interrupted(BaseException):

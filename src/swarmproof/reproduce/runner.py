@@ -14,7 +14,7 @@ from typing import Any
 from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
 from swarmproof.experiment import Trial
-from swarmproof.records import CONFIG, VERSIONS, RunFolder, load_run, write_json
+from swarmproof.records import CONFIG, VERSIONS, RunFolder, load_run, read_json, write_json
 from swarmproof.reproduce import measured
 from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
 from swarmproof.reproduce.store import Store, key
@@ -89,7 +89,11 @@ def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
 
 
 def keeper(plan: Plan, store: Store, show: OnEvent) -> OnEvent:
-    """What an engine tells: keeps finished trials, and draws every figure that is complete then."""
+    """Takes an engine's events: keeps finished trials, and draws each figure when it is complete.
+
+    Args:
+        show: is told every event first.
+    """
     left = {name: {k for row in plan.keys(name).values() for k in row} for name in plan.arms}
 
     def on_event(event: Event) -> None:
@@ -175,7 +179,7 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
 def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]) -> dict[str, Any]:
     """The table of every judge; one that was made before is read again."""
     from swarmproof import judge_eval
-    from swarmproof.records import read_json
+    from swarmproof.judges import reader
 
     found = {}
     folder = store.root / "judge-eval"
@@ -185,6 +189,7 @@ def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]
         if not (folder / name).exists():
             table = judge_eval.evaluate(config, figure.variants, on_family=on_family)
             write_json(folder / name, table)
+            reader.load.cache_clear()  # two large judges do not fit on one GPU
         found[judge] = read_json(folder, name)
     made = [table["versions"] for table in found.values()]
     return {
