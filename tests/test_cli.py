@@ -288,6 +288,65 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fig3x"], ["'fig3x'", "known: all, fig3a, fig3b", "table1"]),
+        (["fig3a", "--scale=big"], ["'big'", "known: tiny, paper"]),
+        (["fig10a"], ["no larger one", "--scale paper"]),
+        (["fig3a", "--set=grpo.lrr=1"], ["grpo.lrr", "did you mean 'lr'"]),
+        (["fig3a", "--seeds=0"], ["--seeds '0'"]),
+        (["fig3a", "--scale=paper", "--set=task={name='math_words'}"], ["hub cannot be reached"]),
+    ],
+)
+def test_a_mistake_about_a_figure_is_one_line(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
+    assert_one_line(swarmproof("reproduce", *arguments, cwd=tmp_path), *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_downloads_and_writes_nothing(tmp_path: Path) -> None:
+    done = swarmproof("reproduce", "all", "--scale=paper", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "fetches: model Qwen/Qwen2.5-1.5B, data openai/gsm8k" in done.stdout
+    assert "GPU: up to " in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path) -> None:
+    small = [*SMALL, "--set=rounds=12", "--set=checkpoint_every=5"]
+    arguments = ["reproduce", "fig16", *small, "--out=out", "--export=results"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "swarmproof", *arguments],
+        cwd=tmp_path,
+        env=NO_HUB,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout
+        while "iteration 10/" not in (line := process.stdout.readline()):
+            assert line, "it ended by itself"
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert errors.startswith("interrupted; go on with: swarmproof reproduce fig16 ")
+
+    done = swarmproof(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "The logit check stops it." in done.stdout
+    for name in ("fig16.png", "fig16.svg", "result.json", "trials/attack/seed-0/rounds.jsonl"):
+        assert (tmp_path / "out/tiny/fig16" / name).exists()
+    assert (tmp_path / "results/tiny/fig16.json").exists()
+
+
 def _group_lives(group: int) -> bool:
     try:
         os.killpg(group, 0)

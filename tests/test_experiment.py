@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -166,9 +165,7 @@ def gsm8k_file(path: Path, count: int = 24) -> Path:
     return path
 
 
-def shrunk(
-    model: Path, data: Path, *, max_new_tokens: int, rounds: int = 2
-) -> dict[str, TrialConfig]:
+def shrunk(model: Path, data: Path, *, max_new_tokens: int) -> dict[str, TrialConfig]:
     """The paper-scale experiment with a small random model, on the CPU, in small rounds."""
     return load(
         "paper-scale/text-horizontal",
@@ -181,7 +178,7 @@ def shrunk(
             "batch.group_size=4",
             f"sampling.max_new_tokens={max_new_tokens}",
             "evaluation.problems=2",
-            f"rounds={rounds}",
+            "rounds=2",
         ],
     ).arms
 
@@ -206,7 +203,7 @@ def random_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_papers_settings() -> None:
     experiment = load("paper-scale/text-horizontal")
-    assert list(experiment.arms) == ["no-attack", "attack", "logit"]
+    assert list(experiment.arms) == ["no-attack", "attack", "logit", "judge"]
     for arm in experiment.arms.values():
         assert arm.model.path == "Qwen/Qwen2.5-1.5B"
         assert (arm.model.dtype, arm.model.device) == ("bfloat16", "cuda")
@@ -223,15 +220,4 @@ def test_the_paper_scale_path_runs_on_a_random_model_in_bf16(
 ) -> None:
     data = gsm8k_file(tmp_path / "train.jsonl")
     config = shrunk(random_qwen2, data, max_new_tokens=96)[arm]
-    assert_learns_end_to_end(config, tmp_path / "trial")
-
-
-@pytest.mark.skipif(
-    not os.environ.get("SWARMPROOF_GSM8K"),
-    reason="SWARMPROOF_GSM8K is not set to the train.jsonl of GSM8K",
-)
-def test_the_paper_scale_path_runs_on_the_real_data(random_model: Path, tmp_path: Path) -> None:
-    data = Path(os.environ["SWARMPROOF_GSM8K"])
-    # Long enough for the worked solutions of this round, byte by byte.
-    config = shrunk(random_model, data, max_new_tokens=450, rounds=1)["attack"]
     assert_learns_end_to_end(config, tmp_path / "trial")

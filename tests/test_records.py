@@ -212,8 +212,8 @@ def test_create_writes_config_and_versions_without_host_or_path(folder: RunFolde
 
 def test_a_folder_in_use_is_refused(folder: RunFolder) -> None:
     code = (
-        "import sys, pathlib; from swarmproof.records import _lock\n"
-        "try:\n    _lock(pathlib.Path(sys.argv[1]))\n"
+        "import sys, pathlib; from swarmproof.records import lock\n"
+        "try:\n    lock(pathlib.Path(sys.argv[1]))\n"
         "except ValueError as error:\n    print(error)\n"
     )
     command = [sys.executable, "-c", code, str(folder.path)]

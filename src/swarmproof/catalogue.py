@@ -1,4 +1,4 @@
-"""What there is to choose from, as text: plug-ins with their parameters, models, experiments."""
+"""What there is to choose from, as text: plug-ins with their parameters, models and so on."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def _experiments() -> Iterator[str]:
         yield f"      arms: {', '.join(table.get('arms', {}))}"
 
 
+def _figures() -> Iterator[str]:
+    from swarmproof.reproduce import figures
+
+    for name in figures.names("tiny"):
+        figure = figures.read(name, "tiny")
+        yield f"  {name}: {figure.title}"
+        if isinstance(figure, figures.LeftOut):
+            yield f"      {figure.reason}"
+        elif isinstance(figure, figures.Curves):
+            yield f"      curves: {', '.join(figure.arms())}"
+
+
 KINDS: dict[str, Callable[[], Iterator[str]]] = {
     "attacks": _plugins("attack"),
     "defenses": _plugins("defense"),
@@ -54,6 +66,7 @@ KINDS: dict[str, Callable[[], Iterator[str]]] = {
     "exchanges": _plugins("exchange"),
     "models": _models,
     "experiments": _experiments,
+    "figures": _figures,
 }
 
 

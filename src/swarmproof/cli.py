@@ -7,9 +7,11 @@ pandas are imported within commands only, so that help and mistakes are told at 
 from __future__ import annotations
 
 import errno
+import functools
 import re
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +23,8 @@ from swarmproof.config import ExperimentConfig, load
 from swarmproof.registry import did_you_mean
 
 if TYPE_CHECKING:
+    from swarmproof.engines.events import OnEvent
+    from swarmproof.experiment import Trial
     from swarmproof.records import RunFolder
 
 app = typer.Typer(
@@ -116,6 +120,71 @@ def report(
         opened.export(export)
     opened.close()
     _report(folder)
+
+
+@app.command()
+def reproduce(
+    figure: Annotated[list[str], typer.Argument(help="all, or some of fig3a … fig16 and table1.")],
+    scale: Annotated[
+        str, typer.Option(metavar="[tiny|paper]", help="The zoo's models, or the paper's.")
+    ] = "tiny",
+    seeds: Annotated[str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5.")] = "1",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of every trial."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of all trials and figures.")] = Path(
+        "runs/reproduce"
+    ),
+    from_: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="DIR", help="Take over this run's trials (repeatable)."),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--restart",
+            help="Unfinished trials go on, or start anew; finished ones are kept.",
+        ),
+    ] = True,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once.  [default: by the cores]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, and tell what it would take.")
+    ] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write DIR/SCALE/FIGURE.json.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Run what the paper's figures and table need, draw them, and check their criteria."""
+    from rich.console import Console
+
+    from swarmproof.reproduce import command, runner
+    from swarmproof.reproduce.store import Store
+
+    chosen = command.choose(figure, scale)
+    plan = runner.plan(chosen, _parse_seeds(seeds) or (), set_ or ())
+    if dry_run:
+        print("\n".join(command.dry_run(plan)))
+        return
+    _check(plan.as_experiment())
+    with Store(out) as store:
+        for folder in from_ or ():
+            print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
+        trials = runner.missing(plan, store, resume=resume)
+        print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
+        keep = functools.partial(runner.keeper, plan, store)
+        try:
+            _run_all(trials, jobs=jobs, resume=resume, quiet=quiet, wrap=keep)
+            found = command.finish(plan, store, export)
+        except KeyboardInterrupt:
+            again = shlex.join(["swarmproof", *sys.argv[1:]])
+            print(f"interrupted; go on with: {again}", file=sys.stderr)
+            raise typer.Exit(_INTERRUPTED) from None
+    Console().print(command.table(plan.figures, found))
+    print(f"figures: {out / scale}")
 
 
 @app.command()
@@ -292,11 +361,7 @@ def _check(config: ExperimentConfig) -> None:
 
 
 def _run_trials(folder: RunFolder, *, jobs: int | None, resume: bool, quiet: bool) -> None:
-    from rich.console import Console
-
-    from swarmproof.engines.local import default_jobs, run_trials
     from swarmproof.experiment import Trial
-    from swarmproof.report.progress import Progress
 
     config = folder.config
     # Seed by seed, so that a run that is stopped early has compared whole sets of arms.
@@ -305,9 +370,28 @@ def _run_trials(folder: RunFolder, *, jobs: int | None, resume: bool, quiet: boo
         for seed in config.seeds
         for arm, trial in config.arms.items()
     ]
-    jobs = jobs or default_jobs(len(trials))
+    _run_all(trials, jobs=jobs, resume=resume, quiet=quiet)
+
+
+def _run_all(
+    trials: Sequence[Trial],
+    *,
+    jobs: int | None,
+    resume: bool,
+    quiet: bool,
+    wrap: Callable[[OnEvent], OnEvent] = lambda on_event: on_event,
+) -> None:
+    """Run trials and show it; `wrap` puts something of its own around what shows an event."""
+    from rich.console import Console
+
+    from swarmproof.engines.local import default_jobs, run_trials
+    from swarmproof.report.progress import Progress
+
+    # Two trials rarely fit on one GPU.
+    on_gpu = any(trial.config.model.device != "cpu" for trial in trials)
+    jobs = jobs or (1 if on_gpu else default_jobs(len(trials)))
     with Progress(trials, jobs=jobs, console=Console(), quiet=quiet) as progress:
-        run_trials(trials, jobs=jobs, resume=resume, on_event=progress.on_event)
+        run_trials(trials, jobs=jobs, resume=resume, on_event=wrap(progress.on_event))
 
 
 def _report(path: Path) -> None:

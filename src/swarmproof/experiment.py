@@ -168,6 +168,24 @@ def run_trial(
                 on_round(outcome.record, time.perf_counter() - began)
 
 
+def rounds_done(folder: Path) -> int:
+    """How many rounds of a trial its checkpoint has; 0 without one.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, "numpy") as file:
+            return int((file.metadata() or {})["done"])
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete {folder} to start anew") from None
+
+
 def assemble(config: TrialConfig, run_seed: int) -> Swarm:
     """Build the swarm of a trial, with freshly loaded models."""
     from swarmproof.node import Adversary, Cohort

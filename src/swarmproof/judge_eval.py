@@ -22,7 +22,6 @@ from swarmproof.attacks import Attack
 from swarmproof.config import ModelConfig, SamplingConfig, describes
 from swarmproof.judges import injections
 from swarmproof.randomness import derive_seed
-from swarmproof.statistics import refused
 from swarmproof.tasks import Task
 from swarmproof.types import AttackView, Problem, Slot, Verdict
 from swarmproof.versions import versions
@@ -125,6 +124,7 @@ def evaluate(
 
 def _accepted(judge: Any, task: Task, pairs: Sequence[Pair], config: JudgeEval) -> dict[str, Any]:
     from swarmproof import honest
+    from swarmproof.statistics import refused
 
     times = config.judgements if judge.decision == "sampled" else 1
     pairs = sorted(pairs, key=lambda pair: pair[0].id)

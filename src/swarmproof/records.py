@@ -65,14 +65,14 @@ class RunFolder:
                 raise ValueError(
                     f"the arm {arm!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
                 )
-        lock = None
+        held = None
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not (path / CONFIG).exists() and _content(path):
                 raise ValueError(
                     f"{path} is not empty and not a run folder; choose another with --out"
                 )
-            lock = _lock(path)
+            held = lock(path)
             if (path / CONFIG).exists():
                 if not resume:
                     raise ValueError(
@@ -85,14 +85,14 @@ class RunFolder:
                 # Last: a folder with a config is a run folder.
                 write_json(path / CONFIG, config.model_dump(mode="json"))
         except OSError as error:
-            _release(lock)
+            _release(held)
             raise ValueError(
                 f"cannot write to {path}: {error.strerror}; choose another folder with --out"
             ) from None
         except ValueError:
-            _release(lock)
+            _release(held)
             raise
-        return cls(path, config, lock)
+        return cls(path, config, held)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -102,7 +102,7 @@ class RunFolder:
             ValueError: it is not a run folder, or its config is not valid here (for example
                 because a plug-in is not installed).
         """
-        table = _read_json(path, CONFIG)
+        table = read_json(path, CONFIG)
         try:
             return cls(path, validate(ExperimentConfig, table), None)
         except ValueError as error:
@@ -146,8 +146,8 @@ class RunFolder:
             OSError: the file cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        parts = {name: _read_json(self.path, f"{name}.json") for name in ("versions", "config")}
-        write_json(path, _read_json(self.path, SUMMARY) | parts)
+        parts = {name: read_json(self.path, f"{name}.json") for name in ("versions", "config")}
+        write_json(path, read_json(self.path, SUMMARY) | parts)
 
     def close(self) -> None:
         """Give the folder free for other processes."""
@@ -166,11 +166,14 @@ class Run:
     timings: pd.DataFrame  # a row per arm, seed, round and step
 
 
-def load_run(path: str | Path) -> Run:
+def load_run(path: str | Path, *, with_completions: bool = True) -> Run:
     """Read a run folder, finished or not, into data frames.
 
     The torn tail that a killed process leaves in a stream is left out. Plug-ins need not be
     installed: the config is given back as it was written.
+
+    Args:
+        with_completions: false leaves their frame empty, as reading them takes most of the time.
 
     Raises:
         ValueError: not a run folder, no summary yet, or a stream is damaged.
@@ -178,8 +181,8 @@ def load_run(path: str | Path) -> Run:
     import pandas as pd
 
     path = Path(path)
-    config = _read_json(path, CONFIG)
-    summary = _read_json(path, SUMMARY)
+    config = read_json(path, CONFIG)
+    summary = read_json(path, SUMMARY)
     rounds: list[dict[str, Any]] = []
     completions: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
@@ -194,7 +197,8 @@ def load_run(path: str | Path) -> Run:
             if told.get("unit") == "ratio":
                 records = statistics.length_growth(records)
             rounds += [at | as_row(r) | {"nodes": nodes[r.cohort]} for r in records]
-            completions += [at | row for row in read_completions(folder)]
+            if with_completions:
+                completions += [at | row for row in read_completions(folder)]
             for row in read_timings(folder):
                 start = at | {"round": row["round"], "cohort": row["cohort"]}
                 timings += [start | {"step": k, "seconds": s} for k, s in row["seconds"].items()]
@@ -220,7 +224,13 @@ def _content(path: Path) -> list[str]:
     return [p.name for p in path.iterdir() if not p.name.startswith(".") and p.name != VERSIONS]
 
 
-def _lock(path: Path) -> BinaryIO:
+def lock(path: Path) -> BinaryIO:
+    """Keep a folder for this process until the file is closed.
+
+    Raises:
+        ValueError: another process has it.
+        OSError: the folder cannot be written.
+    """
     file = (path / ".lock").open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,7 +248,7 @@ def _release(lock: BinaryIO | None) -> None:
 
 
 def _refuse_other_config(path: Path, config: ExperimentConfig) -> None:
-    old, new = _read_json(path, CONFIG), config.model_dump(mode="json")
+    old, new = read_json(path, CONFIG), config.model_dump(mode="json")
     if key := _first_difference(old, new):
         raise ValueError(
             f"{path} was made with another {key}; give the same settings to resume it, or "
@@ -261,7 +271,12 @@ def _first_difference(old: Any, new: Any) -> str | None:
     return None
 
 
-def _read_json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """A table that `write_json` wrote into the folder `path`.
+
+    Raises:
+        ValueError: it is missing, cannot be read or is damaged; one line.
+    """
     try:
         table = json.loads((path / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -119,3 +119,18 @@ def test_quiet_shows_nothing() -> None:
     with Progress([trial], jobs=1, console=Console(file=out), quiet=True) as progress:
         progress.on_event(RoundDone(trial, record(0), 1.0))
     assert out.getvalue() == ""
+
+
+def test_of_many_arms_only_those_that_run_are_shown_and_the_trials_are_counted() -> None:
+    trials = [cast(Any, FakeTrial(f"arm-{i}", rounds=1)) for i in range(40)]
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None)
+    with Progress(trials, jobs=2, console=console) as progress:
+        progress.on_event(Started(trials[0]))
+        progress.on_event(RoundDone(trials[0], record(0), 2.0))
+        progress.on_event(Finished(trials[0]))
+        progress.on_event(Started(trials[1]))
+    last = out.getvalue()[out.getvalue().rindex("iteration") :]
+    assert "arm-1 " in last
+    assert last.count("arm-") == 1
+    assert "1 of 40 trials done, " in last

@@ -6,10 +6,10 @@ Reads a `Run` and its summary; knows nothing of how they came to be.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
@@ -48,9 +48,11 @@ STYLE: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    metric: str  # its key in an arm of the summary, or behind a point in `heldout`
+    metric: str  # its key in an arm of the summary; dots lead to inner tables
     column: str  # and in the frame of rounds
     title: str
+    x: str = "iteration"
+    y: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,35 @@ def _rows(run: Run) -> list[_Row]:
     return found
 
 
+def draw_panel(run: Run, panel: Panel, stem: Path) -> list[Path]:
+    """Write one panel as `stem` with .png and .svg; the paths of both.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    png, vector = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=(5.4, 3.6), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06))
+        arms = run.summary["arms"]
+        axes, colours = fig.subplots(), arm_colours(arms)
+        row = _Row(None, arms, run.rounds)
+        for arm in arms:
+            _draw_arm(axes, row, panel, arm, colours[arm])
+        _finish(axes, row, panel)
+        _label_ends(axes, panel, arms, colours)
+        fig.savefig(png, dpi=200, metadata={"Software": None})
+        fig.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
+    return [png, vector]
+
+
+def course(arm: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
+    """A metric of an arm of the summary by its key, such as `heldout.accuracy`."""
+    found: Any = arm
+    for key in metric.split("."):
+        found = found[key]
+    return cast(Mapping[str, Any], found)
+
+
 def _draw_arm(axes: Axes, row: _Row, panel: Panel, arm: str, colour: str) -> None:
     told = row.rounds[row.rounds["arm"] == arm].dropna(subset=[panel.column])
     weighed = told.assign(total=told[panel.column] * told["nodes"]).groupby(["round", "seed"])
@@ -165,7 +196,8 @@ def _finish(axes: Axes, row: _Row, panel: Panel) -> None:
     arms = row.arms
     title = panel.title if row.model is None else f"{panel.title}: {row.model}"
     axes.set_title(title, loc="left", fontweight="bold", fontsize=11, pad=10)
-    axes.set_xlabel("iteration")
+    axes.set_xlabel(panel.x)
+    axes.set_ylabel(panel.y)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.set_xlim(1, max(2, *(arm["rounds"] for arm in arms.values())))
     axes.spines["left"].set_visible(False)
@@ -184,7 +216,7 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
     """Each arm's name and final value at the right of its line, pushed apart where they meet."""
     low, high = axes.get_ylim()
     share = _is_share(panel, arms)
-    finals = {name: _final(arm, panel.metric) for name, arm in arms.items()}
+    finals = {name: course(arm, panel.metric)["final"] for name, arm in arms.items()}
     wanted = {name: (y - low) / (high - low) for name, y in finals.items() if y is not None}
     places = spread(list(wanted.values()), gap=0.078)
     for name, place in zip(wanted, places, strict=True):
@@ -202,11 +234,6 @@ def _label_ends(axes: Axes, panel: Panel, arms: dict[str, Any], colours: dict[st
             va="center",
             annotation_clip=False,
         )
-
-
-def _final(arm: dict[str, Any], metric: str) -> Any:
-    group, _, key = metric.rpartition(".")
-    return (arm[group] if group else arm)[key]["final"]
 
 
 def _is_share(panel: Panel, arms: dict[str, Any]) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Key = tuple[str, int]  # arm, seed
 
 PLAIN_EVERY = 10  # iterations
+_MANY = 12  # arms, beyond which only those that run are shown
 _RECENT = 10  # rounds that the pace is taken from: later rounds are often faster
 
 
@@ -128,11 +129,18 @@ class Progress:
         table.add_column("")
         for name in _COLUMNS:
             table.add_column(name, justify="right")
-        for arm in self._arms:
-            done, rounds = _iterations(self._of(arm))
+        every = [(arm, self._of(arm)) for arm in self._arms]
+        # What does not fit on a screen is cut off by it, perhaps just where something happens.
+        few = len(every) <= _MANY
+        for arm, states in every:
+            if not few and not any(state.running for state in states):
+                continue
+            done, rounds = _iterations(states)
             table.add_row(arm, ProgressBar(rounds, done, width=16), *self._cells(arm))
         left = max(self._seconds_left().values(), default=None)
-        table.caption = f"{_duration(left)} left in all" if left else None
+        done = sum(state.finished for state in self._trials.values())
+        trials = "" if few else f"{done} of {len(self._trials)} trials done, "
+        table.caption = f"{trials}{_duration(left)} left in all" if left else None
         table.caption_justify = "left"
         return table
 

@@ -1,0 +1,116 @@
+"""What `swarmproof reproduce` does around the trials: which figures, what they take, what became
+of them. Knows no process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swarmproof.config import TrialConfig
+from swarmproof.judge_eval import JudgeEval
+from swarmproof.records import write_json
+from swarmproof.registry import did_you_mean
+from swarmproof.report.reproduction import numbers, outcomes
+from swarmproof.reproduce import estimate, figures, runner
+from swarmproof.reproduce.figures import Acceptance, Curves, Figure, LeftOut
+from swarmproof.reproduce.runner import Plan
+from swarmproof.reproduce.store import Store
+
+Found = Mapping[str, Mapping[str, Any]]
+
+
+def choose(wanted: Sequence[str], scale: str) -> list[Figure]:
+    """The figures of a scale that are asked for, in the order given; `all` are those it has.
+
+    Raises:
+        ValueError: an unknown figure or scale, listing the known ones; or one that is left out.
+    """
+    known = {each: each for each in figures.SCALES}
+    if scale not in known:
+        raise ValueError(f"--scale {scale!r}{did_you_mean(scale, known)}")
+    every = figures.names(known[scale])
+    names = [name for word in wanted for name in (every if word == "all" else [word])]
+    chosen = [figures.read(name, known[scale]) for name in dict.fromkeys(names)]
+    for figure in chosen:
+        if isinstance(figure, LeftOut) and figure.name in wanted:
+            raise ValueError(f"{figure.name}: {figure.reason}")
+    return chosen
+
+
+def finish(plan: Plan, store: Store, export: Path | None) -> dict[str, dict[str, Any]]:
+    """Measure and draw every figure, and write the JSON of each where it is wanted."""
+    found = {}
+    with Console(stderr=True).status("drawing") as status:
+        for figure in plan.figures:
+            status.update(figure.name)
+            result = runner.finish(
+                figure, plan, store, lambda family: status.update(f"judging {family}")
+            )
+            if result is not None:
+                found[figure.name] = result
+                if export is not None:
+                    path = export / figure.scale / f"{figure.name}.json"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(path, result)
+    return found
+
+
+def table(chosen: Iterable[Figure], found: Found) -> Table:
+    """What each figure measured, and whether it agrees with the paper, criterion by criterion."""
+    shown = Table(box=None, pad_edge=False)
+    for heading in ("figure", "measured", "agrees with the paper?"):
+        shown.add_column(heading)
+    for figure in chosen:
+        if isinstance(figure, LeftOut):
+            shown.add_row(figure.label, "left out", Text(figure.reason))
+            continue
+        result = found[figure.name]
+        words = [f"{each.word}: {each.text}" for each in outcomes(figure, result)]
+        told = Text("\n".join(numbers(figure, result)))
+        shown.add_row(figure.label, told, Text("\n".join(words)))
+    return shown
+
+
+def dry_run(plan: Plan) -> Iterator[str]:
+    """What every figure would fetch and take, as lines; nothing is downloaded or written.
+
+    A trial that several figures share counts for the first of them.
+    """
+    seen: set[str] = set()
+    total = 0.0
+    for figure in plan.figures:
+        yield f"{figure.label}: {figure.title}"
+        configs: list[TrialConfig] | list[JudgeEval]
+        if isinstance(figure, Curves):
+            rows = plan.keys(figure.name).values()
+            new = [len(set(row) - seen) for row in rows]
+            keys = {key for row in rows for key in row}
+            shared = len(keys & seen)
+            seen |= keys
+            configs = [arm.trial for arm in plan.arms[figure.name].values()]
+            takes = [estimate.of_trial(config) for config in configs]
+            yield f"  trials: {len(keys)}" + (f", {shared} shared with those above" * (shared > 0))
+        elif isinstance(figure, Acceptance):
+            configs = list(figure.evaluations().values())
+            takes = [estimate.of_judge(config, len(figure.variants)) for config in configs]
+            new = [1] * len(takes)
+            yield f"  judges: {len(configs)}, by {len(figure.variants)} variants"
+        else:
+            yield f"  {figure.reason if isinstance(figure, LeftOut) else 'no trials'}"
+            continue
+        yield f"  fetches: {', '.join(estimate.fetches(configs)) or 'nothing'}"
+        if memory := [take.memory_gb for take in takes if take.memory_gb is not None]:
+            hours = sum(n * (take.hours or 0) for n, take in zip(new, takes, strict=True))
+            total += hours
+            yield f"  GPU: up to {max(memory):.0f} GB, {hours:.1f} hours"
+        if len(memory) < len(takes):
+            yield f"  no estimate for {len(takes) - len(memory)} of {len(takes)}: models of the zoo"
+    yield f"{len(plan.trials)} trials in all" + (f", {total:.0f} GPU hours" * (total > 0))
+    if total:
+        yield from estimate.ASSUMPTIONS

@@ -1,0 +1,210 @@
+"""From figures to pictures: which trials are needed, the run of those that are missing, the rest.
+
+A figure that is done is a run folder like any other, whose trials are links into the store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from swarmproof.config import ExperimentConfig
+from swarmproof.engines.events import Event, Finished, OnEvent
+from swarmproof.experiment import Trial
+from swarmproof.records import CONFIG, VERSIONS, RunFolder, load_run, read_json, write_json
+from swarmproof.reproduce import measured
+from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
+from swarmproof.reproduce.store import Store, key
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A trial that some figure needs."""
+
+    key: str
+    label: str  # the first figure that needs it, and the curve there
+    arm: Arm
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Resolved figures, and their trials: figure by figure, and seed by seed in each."""
+
+    figures: tuple[Figure, ...]
+    seeds: tuple[int, ...]
+    arms: Mapping[str, Mapping[str, Arm]]  # of each figure that has curves
+    trials: Mapping[str, Need]  # by key; one for all figures that share it
+
+    def as_experiment(self) -> ExperimentConfig:
+        """Each distinct config once, as an arm named by who needs it, to be checked as a whole."""
+        distinct = {need.arm.trial.model_dump_json(): need for need in self.trials.values()}
+        arms = {need.label.replace(" ", "."): need.arm.trial for need in distinct.values()}
+        return ExperimentConfig(name="reproduce", seeds=self.seeds, arms=arms)
+
+    def keys(self, figure: str) -> dict[str, list[str]]:
+        """The trials of each curve of a figure, by seed."""
+        return {
+            curve: [key(arm.trial, seed) for seed in self.seeds]
+            for curve, arm in self.arms[figure].items()
+        }
+
+
+def plan(figures: Sequence[Figure], seeds: tuple[int, ...], overrides: Iterable[str] = ()) -> Plan:
+    """Resolve every curve, and name each trial once.
+
+    Raises:
+        ValueError: a figure names an experiment, an arm or a setting that is none.
+    """
+    overrides = list(overrides)
+    arms = {f.name: f.arms(overrides) for f in figures if isinstance(f, Curves)}
+    trials: dict[str, Need] = {}
+    for figure, curves in arms.items():
+        for seed in seeds:
+            for curve, arm in curves.items():
+                name = key(arm.trial, seed)
+                trials.setdefault(name, Need(name, f"{figure} {curve}", arm, seed))
+    return Plan(tuple(figures), seeds, arms, trials)
+
+
+def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
+    """The trials that are not finished, ready to be run in the store.
+
+    Args:
+        resume: whether they will go on from their checkpoints.
+    """
+    waiting = []
+    for need in plan.trials.values():
+        if not store.finished(need.key):
+            arm, folder = need.arm, store.folder(need.key)
+            trial = Trial(arm.experiment, arm.arm, need.seed, arm.trial, folder)
+            store.begin(need.key, trial, resume=resume)
+            waiting.append(replace(trial, arm=need.label))
+    return waiting
+
+
+def keeper(plan: Plan, store: Store, show: OnEvent) -> OnEvent:
+    """Takes an engine's events: keeps finished trials, and draws each figure when it is complete.
+
+    Args:
+        show: is told every event first.
+    """
+    left = {name: {k for row in plan.keys(name).values() for k in row} for name in plan.arms}
+
+    def on_event(event: Event) -> None:
+        show(event)
+        if isinstance(event, Finished):
+            done = event.trial.folder.name
+            store.finish(done)
+            store.write_index()
+            for figure in plan.figures:
+                if done in left.get(figure.name, ()):
+                    left[figure.name].remove(done)
+                    if all(map(store.finished, left[figure.name])):
+                        finish(figure, plan, store)
+
+    return on_event
+
+
+def finish(
+    figure: Figure, plan: Plan, store: Store, on_family: Callable[[str], None] = lambda _: None
+) -> dict[str, Any] | None:
+    """Measure and draw a figure whose trials are finished; what it found, also written beside it.
+
+    Returns:
+        the table of `result.json`; None for a figure that this scale leaves out.
+
+    Raises:
+        ValueError: a stream is damaged, or a judge cannot be had.
+        OSError: the folder cannot be written.
+    """
+    folder = store.root / figure.scale / figure.name
+    head = {"figure": figure.name, "scale": figure.scale}
+    match figure:
+        case LeftOut():
+            return None
+        case Theory():
+            from swarmproof.report import theory
+
+            for picture in theory.draw(folder):
+                picture.replace(folder / f"{figure.name}{picture.suffix}")
+            found = head | {"measured": measured.of_theory()}
+        case Acceptance():
+            found = head | _accepted(figure, store, on_family)
+        case Curves():
+            found = head | _curves(figure, plan, store, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULT, found)
+    return found
+
+
+def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
+    from swarmproof.report import curves
+
+    keys = plan.keys(figure.name)
+    arms = {curve: arm.trial for curve, arm in plan.arms[figure.name].items()}
+    config = ExperimentConfig(
+        name=figure.name, title=figure.title, claim=figure.paper, seeds=plan.seeds, arms=arms
+    )
+    run_folder = RunFolder(folder, config, None)
+    for curve, of_curve in keys.items():
+        for seed, name in zip(plan.seeds, of_curve, strict=True):
+            _link(run_folder.trial_folder(curve, seed), store.folder(name))
+    made = [v for row in keys.values() for name in row for v in _versions(store.about(name))]
+    write_json(folder / VERSIONS, made[0])
+    write_json(folder / CONFIG, config.model_dump(mode="json"))
+    summary = run_folder.write_summary()
+    run = load_run(folder, with_completions=False)
+    title = f"{figure.label}: {figure.title}"
+    column = measured.COLUMNS[figure.metric]
+    panel = curves.Panel(figure.metric, column, title, figure.x, figure.y)
+    curves.draw_panel(run, panel, folder / figure.name)
+    return {
+        "seeds": list(plan.seeds),
+        "trials": keys,
+        "versions": [v for i, v in enumerate(made) if v not in made[:i]],
+        "measured": measured.of_run(summary),
+        "by_iteration": {
+            curve: curves.course(arm, figure.metric)["by_iteration"]
+            for curve, arm in summary["arms"].items()
+        },
+    }
+
+
+def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]) -> dict[str, Any]:
+    """The table of every judge; one that was made before is read again."""
+    from swarmproof import judge_eval
+    from swarmproof.judges import reader
+
+    found = {}
+    folder = store.root / "judge-eval"
+    folder.mkdir(exist_ok=True)
+    for judge, config in figure.evaluations().items():
+        name = f"{key(config, config.seed)}-{'-'.join(figure.variants)}.json"
+        if not (folder / name).exists():
+            table = judge_eval.evaluate(config, figure.variants, on_family=on_family)
+            write_json(folder / name, table)
+            reader.load.cache_clear()  # two large judges do not fit on one GPU
+        found[judge] = read_json(folder, name)
+    made = [table["versions"] for table in found.values()]
+    return {
+        "judges": {judge: table["config"] for judge, table in found.items()},
+        "versions": [v for i, v in enumerate(made) if v not in made[:i]],
+        "measured": measured.of_judges(found),
+    }
+
+
+def _versions(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [about["begun_with"], about["finished_with"]]
+
+
+def _link(link: Path, target: Path) -> None:
+    """A relative link, so that the folder of all can be moved; an older one is replaced."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)

@@ -1,0 +1,142 @@
+"""Finished trials, kept by what they are: a trial that several figures share is run once.
+
+Its key is a hash of its resolved config and seed. Knows no figure, and not how a trial is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from swarmproof.experiment import CHECKPOINT, Trial, rounds_done
+from swarmproof.records import RunFolder, lock, read_json, write_json
+from swarmproof.streams import STREAMS
+from swarmproof.versions import versions
+
+_ABOUT = "trial.json"
+_KEY_CHARS = 20
+
+_Versions = dict[str, Any] | None
+
+
+def key(config: Any, seed: int) -> str:
+    """What a trial (or an evaluation of a judge) is, whatever it is called and whoever needs it.
+
+    Args:
+        config: a pydantic model; what its TOML said and the defaults of its own tables count.
+    """
+    table = {"config": config.model_dump(mode="json"), "seed": seed}
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:_KEY_CHARS]
+
+
+class Store:
+    """A folder of trials, this process's own until the context ends.
+
+    Raises:
+        ValueError: the folder is in use by another process, or cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = lock(root)
+        except OSError as error:
+            raise ValueError(
+                f"cannot write to {root}: {error.strerror}; choose another folder with --out"
+            ) from None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.close()
+
+    def folder(self, key: str) -> Path:
+        return self.root / "trials" / key
+
+    def finished(self, key: str) -> bool:
+        return self._has(key) and bool(self.about(key)["finished_with"])
+
+    def about(self, key: str) -> dict[str, Any]:
+        """`experiment`, `arm`, `seed`, `config`, and the versions it was begun and finished with.
+
+        Raises:
+            ValueError: there is no such trial, or its file is damaged.
+        """
+        return read_json(self.folder(key), _ABOUT)
+
+    def begin(self, key: str, trial: Trial, *, resume: bool) -> None:
+        """Tell what a trial is; with `resume`, one that has a checkpoint stays as it is."""
+        if not (resume and rounds_done(self.folder(key))):
+            self._write(key, trial, versions(), None)
+
+    def finish(self, key: str) -> None:
+        """Keep a trial for good. Its checkpoint goes: it is large, and nothing follows it."""
+        write_json(self.folder(key) / _ABOUT, self.about(key) | {"finished_with": versions()})
+        (self.folder(key) / CHECKPOINT).unlink(missing_ok=True)
+
+    def take(self, run: Path, wanted: Collection[str]) -> list[str]:
+        """Copy those finished trials of a run folder that are wanted; their keys.
+
+        Raises:
+            ValueError: not a run folder, or one of its streams is damaged.
+            OSError: a file cannot be read or written.
+        """
+        folder = RunFolder.open(run)
+        made = read_json(run, "versions.json")
+        taken = []
+        for arm, config in folder.config.arms.items():
+            for seed in folder.config.seeds:
+                name, source = key(config, seed), folder.trial_folder(arm, seed)
+                if name not in wanted or self.finished(name):
+                    continue
+                if rounds_done(source) < config.rounds:
+                    continue
+                shutil.rmtree(self.folder(name), ignore_errors=True)  # of an unfinished one
+                self.folder(name).mkdir(parents=True)
+                for stream in STREAMS:
+                    shutil.copyfile(source / stream, self.folder(name) / stream)
+                trial = Trial(folder.config.name, arm, seed, config, self.folder(name))
+                self._write(name, trial, made, made)
+                taken.append(name)
+        return taken
+
+    def write_index(self) -> None:
+        """`index.txt`: what each folder holds, in words."""
+        (self.root / "index.txt").write_text("\n".join([*self._lines(), ""]), encoding="utf-8")
+
+    def _lines(self) -> Iterator[str]:
+        keys = [path.name for path in (self.root / "trials").glob("*") if self._has(path.name)]
+        rows = [(self.about(name), name) for name in keys]
+        for about, name in sorted(
+            rows, key=lambda row: (row[0]["experiment"], row[0]["arm"], row[0]["seed"], row[1])
+        ):
+            state = "finished" if about["finished_with"] else "unfinished"
+            yield f"{name}  {about['experiment']}/{about['arm']}  seed {about['seed']}  {state}"
+
+    def _write(self, key: str, trial: Trial, begun: _Versions, finished: _Versions) -> None:
+        about = {
+            "experiment": trial.experiment,
+            "arm": trial.arm,
+            "seed": trial.seed,
+            "begun_with": begun,
+            "finished_with": finished,
+            "config": trial.config.model_dump(mode="json"),
+        }
+        self.folder(key).mkdir(parents=True, exist_ok=True)
+        write_json(self.folder(key) / _ABOUT, about)
+
+    def _has(self, key: str) -> bool:
+        return (self.folder(key) / _ABOUT).exists()

@@ -1,0 +1,56 @@
+"""The page of figures is made from the files that `reproduce --export` wrote, and from no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swarmproof.report import reproduction
+from swarmproof.reproduce import figures, measured, runner
+from swarmproof.reproduce.figures import Acceptance, Curves, Theory
+
+ROOT = Path(__file__).parents[2]
+RESULTS = reproduction.load(ROOT / "results/reproduction")
+
+
+def test_the_page_is_made_from_the_files() -> None:
+    page = (ROOT / "docs/reproduction.md").read_text(encoding="utf-8")
+    assert page == reproduction.page(RESULTS)
+
+
+@pytest.mark.parametrize(("scale", "name"), RESULTS)
+def test_a_result_is_that_of_the_shipped_figure(scale: figures.Scale, name: str) -> None:
+    figure, found = figures.read(name, scale), RESULTS[scale, name]
+    if isinstance(figure, Curves):
+        # The keys are hashes of the resolved configs.
+        assert found["trials"] == runner.plan([figure], tuple(found["seeds"])).keys(name)
+    elif isinstance(figure, Acceptance):
+        shipped = {judge: c.model_dump(mode="json") for judge, c in figure.evaluations().items()}
+        assert found["judges"] == shipped
+    else:
+        assert isinstance(figure, Theory)
+        assert found["measured"] == measured.of_theory()
+
+
+def test_a_figure_says_how_it_fared_criterion_by_criterion() -> None:
+    course = {"first": 0.0, "final": 0.934, "peak": 1.0, "ci95": [0.9, 0.96]}
+    quiet = course | {"final": 0.0, "ci95": None}
+    found = {
+        "seeds": [0, 1, 2],
+        "versions": [{"commit": "0123456789"}],
+        "measured": {"attack": {"asr": course}, "no-attack": {"asr": quiet}, "logit": {}},
+    }
+    page = reproduction.page({("tiny", "fig3a"): found})
+    (row,) = (line for line in page.splitlines() if line.startswith("| Fig. 3a:"))
+    assert "attack 93.4 % (90.0 to 96.0)" in row
+    assert "**agrees**: The attack ends above 90 %. (attack 93.4 %)" in row
+    assert "**not measured**: The logit check stops it.<br>" in row
+    assert "seeds 0, 1, 2<br>commit 0123456 |" in row
+    assert "`swarmproof reproduce fig3a --seeds 3`" in row
+
+
+def test_a_figure_without_a_file_is_said_not_to_have_been_run() -> None:
+    rows = [line for line in reproduction.page({}).splitlines() if line.startswith("| Fig. 3b:")]
+    assert len(rows) == 1
+    assert "| not run yet |" in rows[0]

@@ -1,0 +1,128 @@
+"""The figures that ship: all of the paper's, at both scales, each resolved to the last key."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from swarmproof import registry
+from swarmproof.attacks import Attack
+from swarmproof.config import load
+from swarmproof.reproduce import command, estimate, figures, measured, runner
+from swarmproof.reproduce.figures import Acceptance, Curves, LeftOut, Scale
+
+PAPER = (
+    *("3a", "3b", "3c", "3d", "4a", "4b", "5a", "5b", "6", "7", "8", "9", "10a", "10b", "10c"),
+    *("10d", "11a", "11b", "11c", "12", "13", "14a", "14b", "14c", "14d", "15", "16"),
+)
+BOTH = [(name, scale) for scale in figures.SCALES for name in figures.names(scale)]
+
+
+@pytest.mark.parametrize("scale", figures.SCALES)
+def test_every_figure_of_the_paper_is_there(scale: Scale) -> None:
+    assert figures.names(scale) == [*(f"fig{number}" for number in PAPER), "table1"]
+
+
+@pytest.mark.parametrize(("name", "scale"), BOTH)
+def test_a_figure_resolves_and_its_criteria_are_about_its_curves(name: str, scale: Scale) -> None:
+    figure = figures.read(name, scale)
+    if isinstance(figure, LeftOut):
+        assert scale == "tiny"
+        return
+    assert figure.criteria
+    if isinstance(figure, Acceptance):
+        assert figure.metric in {f"{j} {v}" for j in figure.evaluations() for v in figure.variants}
+    if isinstance(figure, Curves):
+        arms = figure.arms()
+        for criterion in figure.criteria:
+            assert set(criterion.names) <= set(arms), criterion.text
+        for arm in arms.values():
+            assert arm.experiment.startswith("paper-scale/") is (scale == "paper")
+            attack = cast(Attack, registry.build("attack", arm.trial.attack))
+            assert arm.trial.swarm.topology in attack.topologies
+
+
+def test_a_matrix_makes_a_curve_of_every_value() -> None:
+    figure: Any = figures.read("fig12", "tiny")
+    arms = figure.arms()
+    limits = {name: arm.trial.sampling.max_new_tokens for name, arm in arms.items()}
+    assert limits == {"attack-128": 128, "attack-160": 160, "attack-192": 192}
+    # What is swept is laid over the experiment, and the value that it has anyway is the same trial.
+    assert arms["attack-128"].trial == load("length-vertical").arms["attack"]
+
+
+def test_trials_are_shared_between_figures() -> None:
+    def trials(*wanted: str) -> int:
+        return len(runner.plan(command.choose(wanted, "tiny"), (0, 1), ()).trials)
+
+    assert trials("fig3a") == trials("fig3a", "fig14a") == 8
+    assert trials("fig3d", "fig6", "fig14d", "fig15") == 8
+    assert trials("fig3d", "fig4b") == 8 + 6
+
+
+@pytest.mark.parametrize(
+    ("wanted", "scale", "words"),
+    [
+        (
+            ["fig3x"],
+            "tiny",
+            r"'fig3x'; did you mean 'fig3.'\? \(known: all, fig3a, fig3b.*table1\)",
+        ),
+        (["fig3a"], "big", r"--scale 'big'.*known: tiny, paper"),
+        (["fig10a"], "tiny", "no larger one; --scale paper has this figure"),
+    ],
+)
+def test_an_unknown_figure_lists_the_known_ones(wanted: list[str], scale: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        command.choose(wanted, scale)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_leaves_out_what_the_scale_does_not_have() -> None:
+    chosen = command.choose(["all", "fig3a"], "tiny")
+    assert [figure.name for figure in chosen] == figures.names("tiny")
+
+
+def test_a_dry_run_tells_what_the_papers_scale_takes() -> None:
+    plan = runner.plan(command.choose(["fig3a", "fig14a", "table1"], "paper"), (0,), ())
+    lines = list(command.dry_run(plan))
+    assert lines[1:3] == [
+        "  trials: 4",
+        "  fetches: model Qwen/Qwen2.5-1.5B, data openai/gsm8k, model Qwen/Qwen2.5-14B-Instruct",
+    ]
+    assert "  trials: 4, 4 shared with those above" in lines
+    assert any("Qwen/Qwen2.5-32B-Instruct" in line for line in lines)
+    assert any(line.startswith("4 trials in all, ") for line in lines)
+
+
+def test_an_estimate_is_its_formula() -> None:
+    config = load("paper-scale/text-horizontal").arms["no-attack"]
+    shape = estimate.SHAPES["Qwen/Qwen2.5-1.5B"]
+    found = estimate.of_trial(config)
+    # 20 bytes a parameter, and the logits and activations of one group of 12 x 1024 tokens.
+    tokens = 200 + 12 * 1024
+    a_token = 12 * 151_936 + 2 * (4 * 1536 + 3 * 8960 + 28 * 1536)
+    assert found.memory_gb == pytest.approx((20 * shape.parameters + tokens * a_token) / 1e9)
+    # A round writes 384 completions, and a tenth of 128 held-out ones, of 307 tokens.
+    written, learnt = (384 + 12.8) * 0.3 * 1024, 384 * 0.3 * 1024
+    seconds = 2 * 1.54e9 * written / (989e12 * 0.05) + 8 * 1.54e9 * learnt / (989e12 * 0.35)
+    assert found.hours == pytest.approx(100 * seconds / 3600)
+    # The judge is loaded beside it.
+    judge = estimate.of_trial(load("paper-scale/text-horizontal").arms["judge"])
+    assert judge.memory_gb == pytest.approx((found.memory_gb or 0) + 2 * 14.8)
+
+
+def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:
+    arms = load("text-horizontal").arms.values()
+    assert estimate.fetches(arms) == []
+    assert {estimate.of_trial(arm) for arm in arms} == {estimate.Estimate(None, None)}
+
+
+def test_a_judges_table_is_read_by_judge_and_variant() -> None:
+    row = {"count": 1, "of": 4, "rate": 0.25, "ci95": [0.05, 0.7]}
+    found = {"14B": {"accepted": {"MATH": {"sampled": row}, "TEXT": {"sampled": row}}}}
+    table = measured.of_judges(found | {"7B": {"accepted": {"MATH": {"sampled": row}}}})
+    assert list(table) == ["MATH", "TEXT"]
+    assert list(table["MATH"]) == ["14B sampled", "7B sampled"]
+    assert table["MATH"]["7B sampled"]["final"] == 0.25

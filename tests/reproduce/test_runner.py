@@ -1,0 +1,228 @@
+"""Trials that figures share are run once and kept; what is done becomes pictures and numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import save_random_qwen2
+from swarmproof.config import ExperimentConfig
+from swarmproof.engines.events import Finished
+from swarmproof.experiment import CHECKPOINT, Trial, run_trial
+from swarmproof.records import RunFolder, load_run
+from swarmproof.report.reproduction import outcomes
+from swarmproof.reproduce import command, figures, runner
+from swarmproof.reproduce.runner import Plan
+from swarmproof.reproduce.store import Store, key
+from swarmproof.streams import COMPLETIONS, ROUNDS
+from swarms import trial_config
+
+
+def plan_of(model: Path, *names: str, seeds: tuple[int, ...] = (0,), rounds: int = 2) -> Plan:
+    """Figures of the tiny scale, with a random model and next to no work."""
+    overrides = [
+        f"model.path={model}",
+        "task.train=64",
+        "task.test=64",
+        f"rounds={rounds}",
+        "batch.problems=4",
+        "batch.group_size=4",
+        "sampling.max_new_tokens=16",
+        "evaluation.problems=2",
+        "checkpoint_every=1",
+    ]
+    return runner.plan(command.choose(names, "tiny"), seeds, overrides)
+
+
+def run(plan: Plan, store: Store) -> list[Trial]:
+    """What an engine does with those that are missing."""
+    trials = runner.missing(plan, store)
+    on_event = runner.keeper(plan, store, lambda _: None)
+    for trial in trials:
+        run_trial(trial, resume=True)
+        on_event(Finished(trial))
+    return trials
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store(tmp_path_factory.mktemp("reproduce")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "fresh") as opened:
+        yield opened
+
+
+def test_a_key_is_what_a_trial_is(random_model: Path) -> None:
+    config = trial_config(random_model)
+    assert key(config, 0) == key(config.model_copy(), 0) != key(config, 1)
+    assert key(config, 0) != key(trial_config(random_model, grpo={"lr": 2e-3}), 0)
+    assert key(config, 0) == key(type(config).model_validate_json(config.model_dump_json()), 0)
+
+
+def test_figures_that_share_trials_run_them_once_and_keep_them(
+    random_model: Path, store: Store
+) -> None:
+    first = run(plan_of(random_model, "fig16"), store)
+    assert [trial.arm for trial in first] == [
+        "fig16 no-attack",
+        "fig16 attack",
+        "fig16 logit",
+        "fig16 judge",
+    ]
+    before = {t.folder: (t.folder / ROUNDS).stat().st_mtime_ns for t in first}
+    both = plan_of(random_model, "fig16", "fig16", seeds=(0, 1))
+    second = run(both, store)
+    assert [trial.seed for trial in second] == [1, 1, 1, 1]
+    assert {f: (f / ROUNDS).stat().st_mtime_ns for f in before} == before
+    assert runner.missing(both, store) == []
+    # Nothing follows a finished trial, so its checkpoint is not kept.
+    assert not list(store.root.rglob(CHECKPOINT))
+    index = (store.root / "index.txt").read_text().splitlines()
+    assert len(index) == 8
+    assert all(line.endswith("finished") and "text-every-sentence/" in line for line in index)
+
+
+def test_a_complete_figure_is_a_run_folder_with_pictures_and_numbers(
+    random_model: Path, store: Store, tmp_path: Path
+) -> None:
+    plan = plan_of(random_model, "fig16", seeds=(0, 1))
+    run(plan, store)
+    folder = store.root / "tiny/fig16"
+    assert (folder / "fig16.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "fig16.svg").read_text()
+    table = load_run(folder)
+    assert sorted(set(table.rounds["arm"])) == ["attack", "judge", "logit", "no-attack"]
+    assert set(table.rounds["seed"]) == {0, 1}
+    assert len(table.completions) > 0
+
+    found = command.finish(plan, store, tmp_path)["fig16"]
+    assert json.loads((tmp_path / "tiny/fig16.json").read_text()) == found
+    assert found["trials"] == plan.keys("fig16")
+    assert found["measured"]["attack"]["asr"]["final"] == 0
+    assert found["by_iteration"]["attack"] == [0, 0]
+    assert len(found["versions"]) == 1
+
+
+def test_a_figure_is_drawn_after_the_last_of_its_trials(random_model: Path, fresh: Store) -> None:
+    plan = plan_of(random_model, "fig16")
+    trials = runner.missing(plan, fresh)
+    on_event = runner.keeper(plan, fresh, lambda _: None)
+    for trial in trials:
+        assert not (fresh.root / "tiny").exists()
+        run_trial(trial, resume=True)
+        on_event(Finished(trial))
+    assert (fresh.root / "tiny/fig16/fig16.svg").exists()
+
+
+def test_theory_is_drawn_without_any_trial_and_agrees_with_the_paper(fresh: Store) -> None:
+    plan = runner.plan(command.choose(["fig7", "fig8"], "tiny"), (0,))
+    assert runner.missing(plan, fresh) == []
+    found = command.finish(plan, fresh, None)
+    for figure in plan.figures:
+        assert (fresh.root / "tiny" / figure.name / f"{figure.name}.svg").exists()
+        assert all(each.agrees for each in outcomes(figure, found[figure.name]))
+
+
+class Interrupted(BaseException):
+    """A stop between two rounds."""
+
+
+def test_an_interrupted_trial_goes_on_and_gives_the_same_bytes(
+    random_model: Path, store: Store, fresh: Store
+) -> None:
+    plan = plan_of(random_model, "fig16", rounds=4)
+    (trial, *_) = run(plan, store)
+
+    def stop(record: Any, _: float) -> None:
+        if record.round == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run_trial(runner.missing(plan, fresh)[0], resume=True, on_round=stop)
+    assert not fresh.finished(trial.folder.name)
+    assert len(run(plan, fresh)) == 4
+    for stream in (ROUNDS, COMPLETIONS):
+        data = (fresh.folder(trial.folder.name) / stream).read_bytes()
+        assert data == (trial.folder / stream).read_bytes()
+
+
+def test_finished_trials_of_a_run_are_taken_over_and_no_others(
+    random_model: Path, fresh: Store, tmp_path: Path
+) -> None:
+    plan = plan_of(random_model, "fig16")
+    arms = {curve: arm.trial for curve, arm in plan.arms["fig16"].items()}
+    other = arms["logit"].model_copy(update={"rounds": 1})
+    config = ExperimentConfig(name="mine", seeds=(0,), arms={**arms, "other": other})
+    folder = RunFolder.create(tmp_path / "run", config, resume=False)
+
+    def stop(*_: object) -> None:
+        raise Interrupted
+
+    for arm in ("attack", "other"):
+        mine = Trial("mine", arm, 0, config.arms[arm], folder.trial_folder(arm, 0))
+        run_trial(mine, resume=False)
+    half = Trial("mine", "logit", 0, config.arms["logit"], folder.trial_folder("logit", 0))
+    with pytest.raises(Interrupted):
+        run_trial(half, resume=False, on_round=stop)
+    folder.close()
+
+    assert fresh.take(folder.path, plan.trials) == [key(arms["attack"], 0)]
+    assert fresh.take(folder.path, plan.trials) == []
+    taken = fresh.folder(key(arms["attack"], 0))
+    for stream in (ROUNDS, COMPLETIONS):
+        source = folder.trial_folder("attack", 0) / stream
+        assert (taken / stream).read_bytes() == source.read_bytes()
+    assert [trial.arm for trial in run(plan, fresh)] == [
+        "fig16 no-attack",
+        "fig16 logit",
+        "fig16 judge",
+    ]
+
+
+def test_a_store_belongs_to_one_process(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"in use by another process.*--out"):
+        Store(store.root)
+
+
+@pytest.mark.skipif(
+    not os.environ.get("SWARMPROOF_GSM8K"),
+    reason="SWARMPROOF_GSM8K is not set to the train.jsonl of GSM8K",
+)
+def test_the_papers_scale_runs_on_real_data_without_hub_or_gpu(
+    fresh: Store, tmp_path: Path
+) -> None:
+    """Some millions of random parameters in bf16 with gradient checkpointing, two iterations."""
+    model = save_random_qwen2(tmp_path / "model", hidden=256, layers=4)
+    figure: Any = figures.read("fig3a", "paper")
+    curves = {curve: figure.curves[curve] for curve in ("attack", "logit")}
+    overrides = [
+        f"task.path={os.environ['SWARMPROOF_GSM8K']}",
+        f"model.path={model}",
+        "model.device=cpu",
+        "batch.problems=1",
+        "batch.group_size=4",
+        "sampling.max_new_tokens=450",
+        "evaluation.problems=1",
+        "rounds=2",
+    ]
+    plan = runner.plan([figure.model_copy(update={"curves": curves})], (0,), overrides)
+    for arm in plan.arms["fig3a"].values():
+        assert arm.trial.model.dtype == "bfloat16"
+        assert arm.trial.model.gradient_checkpointing
+    run(plan, fresh)
+    rows = load_run(fresh.root / "paper/fig3a").rounds.to_dict("records")
+    assert len(rows) == 4
+    for row in rows:
+        if row["arm"] == "attack":
+            assert row["groups_learned"] > 0 < row["grad_norm"]
+        else:
+            assert row["poisoned_refused"] == row["poisoned"] > 0
