@@ -18,7 +18,7 @@ RUNS = {run["experiment"]: run for run in results.load(ROOT / "results")}
 
 def test_the_page_of_results_is_made_from_the_files() -> None:
     page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    assert page == results.page(list(RUNS.values()))
+    assert page == results.page(list(RUNS.values()), results.load_judged(ROOT / "results"))
 
 
 def test_every_row_of_the_readme_is_what_a_run_found() -> None:

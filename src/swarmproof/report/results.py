@@ -32,9 +32,30 @@ _COLUMNS = (
 )
 
 
-def page(results: Sequence[Mapping[str, Any]]) -> str:
-    """The page as Markdown, experiments in the order given."""
-    return "\n".join([_HEAD, *(line for result in results for line in _section(result))])
+_JUDGE_HEAD = """\
+## What the judge accepts
+The tiny judge on completions made for it, by `swarmproof judge-eval --out results/judge-eval.json` (the
+paper's Table 1); in brackets Wilson's 95 % intervals. "Clean" honest completions have no false equation and
+nothing irrelevant in them; "unseen" ones have wordings and faults that it was not trained on.
+"""
+
+
+def page(results: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The page as Markdown, experiments in the order given, then what judges accept."""
+    lines = [_HEAD, *(line for result in results for line in _section(result))]
+    if judged:
+        lines += [_JUDGE_HEAD, *(line for table in judged for line in _judged(table["accepted"]))]
+    return "\n".join(lines)
+
+
+def load_judged(folder: Path) -> list[dict[str, Any]]:
+    """The evaluations of judges in a folder, by name.
+
+    Raises:
+        OSError, ValueError: a file cannot be read.
+    """
+    tables = (json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json")))
+    return [table for table in tables if "accepted" in table]
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
@@ -83,6 +104,20 @@ def _section(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
+def _judged(accepted: Mapping[str, Any]) -> Iterator[str]:
+    variants = list(next(iter(accepted.values())))
+    yield f"| completions | of | {' | '.join(variants)} |"
+    yield "|---" * (2 + len(variants)) + "|"
+    for family, by_variant in accepted.items():
+        cells = [
+            f"{100 * found['rate']:.1f} % ({100 * found['ci95'][0]:.1f} to "
+            f"{100 * found['ci95'][1]:.1f})"
+            for found in by_variant.values()
+        ]
+        yield f"| {family} | {by_variant[variants[0]]['of']} | {' | '.join(cells)} |"
+    yield ""
+
+
 def _interval(metric: Mapping[str, Any]) -> str:
     low, high = metric["ci95"]
     if low is None:
@@ -93,4 +128,5 @@ def _interval(metric: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(load(Path(sys.argv[1]))))
+    folder = Path(sys.argv[1])
+    sys.stdout.write(page(load(folder), load_judged(folder)))
