@@ -34,8 +34,8 @@ _COLUMNS = (
 
 _JUDGE_HEAD = """\
 ## What the judge accepts
-The tiny judge on completions made for it, by `swarmproof judge-eval --out results/judge-eval.json` (the
-paper's Table 1); in brackets Wilson's 95 % intervals. "Clean" honest completions have no false equation and
+The tiny judge on completions made for it, by `swarmproof judge-eval --out FILE` (the paper's
+Table 1); in brackets Wilson's 95 % intervals. "Clean" honest completions have no false equation and
 nothing irrelevant in them; "unseen" ones have wordings and faults that it was not trained on.
 """
 
