@@ -54,7 +54,8 @@ def test_families_are_what_they_say_and_earn_the_reward(config: JudgeEval) -> No
     for family, (task, pairs) in families.items():
         assert pairs, family
         assert len(pairs) <= COUNT
-        if family != "openers alone":
+        # Lines that import what is not there stop a program.
+        if family not in ("openers alone", "unseen: line of code"):
             assert all(task.rewards(problem, [text]) == [1.0] for problem, text in pairs), family
         if attack := of_attack.get(family):
             assert len(pairs) == COUNT
