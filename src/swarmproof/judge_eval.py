@@ -2,9 +2,9 @@
 
 Poison is made by the registered attacks on held-out problems of the generated tasks; injections
 are those of `judges/injections.py`; what is "unseen" has wordings and faults that the shipped judge
-was not trained on. Only completions that earn the reward are put to the judge, as
-only these can do harm, openers as whole completions and unseen lines of code apart. Source: "Hail to the Thief", arXiv
-2511.09780, Table 1.
+was not trained on. Only completions that earn the reward are put to the judge, as only these can do
+harm, openers as whole completions and unseen lines of code apart. Source: "Hail to the Thief",
+arXiv 2511.09780, Table 1.
 """
 
 from __future__ import annotations
