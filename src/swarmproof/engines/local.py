@@ -55,12 +55,12 @@ class _Stopped:
 def default_jobs(num_trials: int, num_cores: int | None = None) -> int:
     """How many trials to run at once.
 
-    One for each core; but up to twice as many trials as cores all run at once. Three trials on
-    two cores, two and then one, leave a core idle for a third of the time; time-sliced they end
-    together.
+    One for each core; but a few more trials than cores, fewer than twice as many, all run at once.
+    Three trials on two cores, two and then one, leave a core idle for a third of the time;
+    time-sliced they end together. Four go two by two, in half of the memory.
     """
     cores = num_cores or _cores()
-    return num_trials if num_trials <= 2 * cores else cores
+    return num_trials if num_trials < 2 * cores else cores
 
 
 def run_trials(
