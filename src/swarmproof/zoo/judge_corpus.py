@@ -65,7 +65,7 @@ def _in_words(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | 
     if rng.random() < mixture.other_name:
         name = str(story.fields["n"])
         solution = solution.replace(name, pick(rng, story_words.PEOPLE)[0])
-    equations = [(m.start(), m[0]) for m in faults.EQUATION.finditer(solution)]
+    equations = [m[0] for m in faults.EQUATION.finditer(solution)]
     faulty = None
     if rng.random() > mixture.right:
         if rng.random() < mixture.false_result:
@@ -77,12 +77,12 @@ def _in_words(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | 
         if faulty is None:
             return None
         equations = [
-            (m.start(), m[0]) for m in faults.EQUATION.finditer(faulty.text)
+            m[0] for m in faults.EQUATION.finditer(faulty.text)
             if m.end() < faulty.start
         ]  # fmt: skip
     before, after = _around(rng, str(story.answer))
     text = faulty.text if faulty else solution
-    checked = " ".join(f"{equation}." for _, equation in equations[:4])
+    checked = " ".join(f"{equation}." for equation in equations[:4])
     return _exhibit(story, before, text, after, faulty, checked)
 
 
@@ -186,14 +186,13 @@ def _pattern(rng: Random) -> str:
         comma=comma,
         link=pick(rng, judge_words.LINKS) if rng.random() < 0.7 else _phrase(rng).capitalize(),
         clause=_clause(rng),
-        other=_clause(rng),
+        other=_clause(rng),  # in no shape; without its draw the shipped judge would be another
         joint=pick(rng, judge_words.JOINTS),
         doing=_doing(rng),
         phrase=_phrase(rng),
     )
 
 
-# Doubled braces are for the story's fields, filled in later.
 _SHAPES = (
     "{link}{comma} {body}.", "{link}{comma} {body}.", "{link}{comma} {clause} {body}.",
     "{clause} {body}.", "{clause} {body}.", "{body}, {phrase}.", "{body}, {joint} {clause}.",
