@@ -1,8 +1,8 @@
 """The words that the tiny judge is trained on beyond those of the tasks, and a set kept apart.
 
-Links, clauses and tails tell a step in some thousand ways, so that the judge does not take a wording
-that it has not seen for a fault. What stands under "Kept apart" is never read in training: it shows
-whether the judge holds on what nobody who trained it has seen.
+Links, clauses and tails tell a step in some thousand ways, so that the judge does not take a
+wording that it has not seen for a fault. What stands under "Kept apart" is never read in training:
+it shows whether the judge holds on what nobody who trained it has seen.
 """
 
 from __future__ import annotations
