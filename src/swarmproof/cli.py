@@ -73,7 +73,7 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable)."),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5.")
+        str | None, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder.  [default: runs/EXPERIMENT-N]")
@@ -128,7 +128,9 @@ def reproduce(
     scale: Annotated[
         str, typer.Option(metavar="[tiny|paper]", help="The zoo's models, or the paper's.")
     ] = "tiny",
-    seeds: Annotated[str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5.")] = "1",
+    seeds: Annotated[
+        str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
+    ] = "1",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of every trial."),
@@ -420,12 +422,16 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 def _parse_seeds(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    if not re.fullmatch(r"\d+(,\d+)*", text) or text == "0":
-        raise ValueError(f"--seeds {text!r}: give how many (3), or which, with commas (0,1,5)")
-    seeds = tuple(map(int, text.split(",")))
+    if not re.fullmatch(r"\d+(,\d+)*,?", text) or text == "0":
+        raise ValueError(
+            f"--seeds {text!r}: give how many (3), or which, with commas (0,1,5 or 4,)"
+        )
+    if "," not in text:
+        return tuple(range(int(text)))
+    seeds = tuple(map(int, text.removesuffix(",").split(",")))
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds {text!r}: a seed is listed twice")
-    return tuple(range(seeds[0])) if len(seeds) == 1 else seeds
+    return seeds
 
 
 def _default_folder(config: ExperimentConfig, *, resume: bool) -> Path:
