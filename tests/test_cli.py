@@ -360,7 +360,7 @@ def test_seeds_are_a_number_or_a_list() -> None:
     assert _parse_seeds("3") == (0, 1, 2)
     assert _parse_seeds("0,2,5") == (0, 2, 5)
     assert _parse_seeds("4,") == (4,)
-    for text in ("0", "-1", "1,", "x", "1,1", ""):
+    for text in ("0", "-1", ",", "1,,", "x", "1,1", ""):
         with pytest.raises(ValueError, match="--seeds"):
             _parse_seeds(text)
 
