@@ -40,7 +40,7 @@ def _packed_attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     assert layout is not None, "call the model with layout=…"
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    q, k, v = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
     scale = scaling if scaling is not None else q.shape[-1] ** -0.5
     layer: Any = module.layer_idx
     return layout.attend(int(layer), q, k, v, scale).unsqueeze(0), None

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from swarmproof.policies.attention import PackedLayout
 from swarmproof.policies.sampler import pack
@@ -91,12 +92,12 @@ def _batch(
     )
 
 
-def token_logits(model: Any, batch: PackedBatch, temperature: float) -> tuple[Tensor, Tensor]:
+def token_logits(model: Any, batch: PackedBatch, temperature: float) -> Tensor:
     """Logits / temperature at every place that predicts a token of a completion.
 
     Returns:
-        logits of the first tokens' places, (P, V), shared by the completions of a group; and of
-        the places of all further tokens, (M - C, V), in flat token order.
+        (P + M - C, V): first the P places of first tokens, each shared by the completions of its
+        group, then the places of all further tokens, in flat token order.
     """
     device = model.device
     layout = PackedLayout(
@@ -105,21 +106,17 @@ def token_logits(model: Any, batch: PackedBatch, temperature: float) -> tuple[Te
         device,
     )
     tokens, positions = pack(batch.prompts, batch.completions)
-    num_groups = len(batch.prompts)
-    further = sum(len(row) - 1 for row in batch.rows)
-    logits = model(
+    # Not [0]: the gradient of an index is a whole tensor of zeros, to be filled and copied.
+    logits: Tensor = model(
         input_ids=torch.tensor([tokens], device=device),
         position_ids=torch.tensor([positions], device=device),
         attention_mask={"full_attention": None},
         use_cache=False,
-        logits_to_keep=num_groups + further,
+        logits_to_keep=len(batch.prompts) + sum(len(row) - 1 for row in batch.rows),
         layout=layout,
-    ).logits[0]
+    ).logits.squeeze(0)
     logits = logits.float()
-    if temperature != 1.0:
-        logits = logits / temperature
-    ends, rest = torch.split(logits, [num_groups, further])
-    return ends, rest
+    return logits if temperature == 1.0 else logits / temperature
 
 
 def last_logits(model: Any, batch: PackedBatch) -> Tensor:
@@ -142,29 +139,47 @@ def last_logits(model: Any, batch: PackedBatch) -> Tensor:
     return logits.float()
 
 
-def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The group of each completion (C,), its first token (C,), and all further tokens (M - C,)."""
-    group = [p for p, rows in enumerate(batch.completions) for _ in rows]
-    first = [row[0] for row in batch.rows]
-    further = [token for row in batch.rows for token in row[1:]]
-    return (
-        torch.tensor(group, device=device),
-        torch.tensor(first, device=device),
-        torch.tensor(further, dtype=torch.long, device=device),
-    )
+def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of each token in flat order: its row in what `token_logits` gives, and its id, both (M,)."""
+    rows = [p for p, group in enumerate(batch.completions) for _ in group]
+    num_further = sum(map(len, batch.rows)) - len(rows)
+    rows += range(len(batch.completions), len(batch.completions) + num_further)
+    ids = [row[0] for row in batch.rows]
+    ids += [token for row in batch.rows for token in row[1:]]
+    return torch.tensor(rows, device=device), torch.tensor(ids, device=device)
 
 
 def token_logprobs(model: Any, batch: PackedBatch, temperature: float = 1.0) -> Tensor:
     """log pi(token) of every token of every completion, (M,), in flat token order."""
-    return logprobs_of(batch, *token_logits(model, batch, temperature))
+    return logprobs_of(batch, token_logits(model, batch, temperature))
 
 
-def logprobs_of(batch: PackedBatch, ends: Tensor, further: Tensor) -> Tensor:
+def logprobs_of(batch: PackedBatch, logits: Tensor) -> Tensor:
     """The same, from what `token_logits` gave."""
-    group, first, rest = targets(batch, ends.device)
-    first_logp = ends.log_softmax(-1)[group, first]
-    rest_logp = further.log_softmax(-1).gather(-1, rest[:, None]).squeeze(-1)
-    return torch.cat([first_logp, rest_logp])
+    return cast(Tensor, _LogProbs.apply(logits, *targets(batch, logits.device)))  # type: ignore[no-untyped-call]
+
+
+class _LogProbs(torch.autograd.Function):
+    """log softmax(logits)[rows, ids]: (N, V), (M,), (M,) -> (M,).
+
+    What autograd would make of the three steps writes tensors of the size of the logits, the
+    largest of all, six times over. This writes one, and turns it into the gradient in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
+        logp = logits.log_softmax(-1)
+        ctx.save_for_backward(logp, rows, ids)
+        return logp[rows, ids]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        logp, rows, ids = ctx.saved_tensors
+        (grad,) = grads
+        of_row = grad.new_zeros(logp.shape[0]).index_add_(0, rows, grad)
+        logits_grad = logp.exp_().mul_(-of_row[:, None])
+        return logits_grad.index_put_((rows, ids), grad, accumulate=True), None, None
 
 
 def grpo_loss(

@@ -269,14 +269,14 @@ class ForwardPass:
 
     def __init__(self, policy: Policy, batch: loss.PackedBatch, learnable: bool):
         self.policy, self.batch, self.learnable = policy, batch, learnable
-        self._logits: tuple[Tensor, Tensor] | None = None
+        self._logits: Tensor | None = None
         self._logp: Tensor | None = None
 
     @property
     def ran(self) -> bool:
         return self._logits is not None
 
-    def logits(self) -> tuple[Tensor, Tensor]:
+    def logits(self) -> Tensor:
         if self._logits is None:
             with torch.set_grad_enabled(self.learnable):
                 temperature = self.policy.sampling.temperature
@@ -287,7 +287,7 @@ class ForwardPass:
         """log pi of every token, (M,), with its graph where the pass can be learnt from."""
         if self._logp is None:
             with torch.set_grad_enabled(self.learnable):
-                self._logp = loss.logprobs_of(self.batch, *self.logits())
+                self._logp = loss.logprobs_of(self.batch, self.logits())
         return self._logp
 
     def detached_logp(self) -> Tensor:
@@ -298,10 +298,16 @@ class ForwardPass:
         """What the policy thinks of every token: one entry a completion, group by group."""
         batch, sampling = self.batch, self.policy.sampling
         with torch.no_grad():
-            ends, further = (part.detach() for part in self.logits())
-            group, first, rest = loss.targets(batch, ends.device)
+            logits = self.logits().detach()
+            rows, ids = loss.targets(batch, logits.device)
+            # Only the first tokens share rows; all rows at once would be a copy of the logits.
+            num_first, num_groups = len(batch.rows), len(batch.prompts)
+            first, further = logits[rows[:num_first]], logits[num_groups:]
             shortfall = torch.cat(
-                [_shortfall(ends[group], first, sampling), _shortfall(further, rest, sampling)]
+                [
+                    _shortfall(first, ids[:num_first], sampling),
+                    _shortfall(further, ids[num_first:], sampling),
+                ]
             )
             columns = zip(batch.split(self.detached_logp()), batch.split(shortfall), strict=True)
             return [[TokenScores(*next(columns)) for _ in rows] for rows in batch.completions]
