@@ -110,7 +110,13 @@ class Cohort:
             for p, told_G in zip(indices, told, strict=True):
                 verdicts_G = _merge(known_PG[p], told_G, list(rules))
                 samples_PG[p] = complete(
-                    groups[p], rewards_PG[p], verdicts_G, grpo, rules, num_groups=len(groups)
+                    groups[p],
+                    rewards_PG[p],
+                    verdicts_G,
+                    grpo,
+                    rules,
+                    num_groups=len(groups),
+                    foreign=self.foreign,
                 )
             self.policy.accumulate(forward, [samples_PG[p] for p in indices])
         stats = self.policy.step()
@@ -137,16 +143,21 @@ def complete(
     rules: Mapping[str, OnReject],
     *,
     num_groups: int,
+    foreign: frozenset[NodeId] = frozenset(),
 ) -> list[Sample]:
     """Samples of one group, with nothing left to fill in.
 
     Args:
         rules: what a refusal does, by the name of the defence.
+        foreign: the nodes whose completions another model wrote; `grpo.foreign` is about them.
     """
     effective, dropped = _after_rejection(rewards, verdicts, rules)
     advantage, kept = advantages(
         effective, dropped, on_reject="drop", scale_rewards=grpo.scale_rewards
     )
+    if grpo.foreign == "positive":
+        others = np.array([completion.node in foreign for completion in group.completions])
+        advantage = np.where(others, np.maximum(advantage, 0), advantage)
     num_kept = max(1, int(kept.sum()))
     return [
         Sample(
