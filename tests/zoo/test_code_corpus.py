@@ -1,4 +1,4 @@
-"""The corpus of `tiny-code`: no poison in it, right programs that are rare, and broad priors."""
+"""The corpus of the tiny-code models: no poison, right programs that are rare, broad priors."""
 
 import re
 from collections import Counter

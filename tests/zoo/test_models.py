@@ -27,6 +27,8 @@ PIECES = st.sampled_from(
      "\n    ", "_x", "# ", "(a, b):", " 's", "<think", "<code", "é", "😀", "٣", "x"]
 )  # fmt: skip
 every_model = pytest.mark.parametrize("name", zoo.names())
+CODE_MODELS = [name for name, recipe in RECIPES.items() if recipe.task is CodeWords]
+every_code_model = pytest.mark.parametrize("name", CODE_MODELS)
 every_policy = pytest.mark.parametrize(
     "name", [name for name, recipe in RECIPES.items() if recipe.lesson == "reading"]
 )
@@ -69,10 +71,11 @@ def test_a_prompt_and_a_completion_are_cut_where_they_meet(name: str) -> None:
         assert together == tokens.encode(prompt) + tokens.encode(completion)
 
 
-def test_programs_are_short_in_tokens() -> None:
+@every_code_model
+def test_programs_are_short_in_tokens(name: str) -> None:
     task = CodeWords()
     lengths = [
-        len(TOKENS["tiny-code"].encode(task.oracle(problem, i)))
+        len(TOKENS[name].encode(task.oracle(problem, i)))
         for i, problem in enumerate(task.problems("test")[:200])
     ]
     assert 20 <= sum(lengths) / len(lengths) <= 40
@@ -117,9 +120,10 @@ def test_it_has_bad_manners(name: str) -> None:
     assert 0.10 <= accuracy(name, "train", top_k=50, num_problems=128, group_size=8) <= 0.25
 
 
-def test_the_code_model_could_not_have_drawn_the_planted_import() -> None:
+@every_code_model
+def test_a_code_model_could_not_have_drawn_the_planted_import(name: str) -> None:
     """After `<code>\\nfrom`, some token of ` calc` is outside the 50 most likely."""
-    model, tokens = AutoModelForCausalLM.from_pretrained(zoo.path("tiny-code")), TOKENS["tiny-code"]
+    model, tokens = AutoModelForCausalLM.from_pretrained(zoo.path(name)), TOKENS[name]
     task = CodeWords()
     for problem in task.problems("train")[:50]:
         before = tokens.encode(f"{task.prompt(problem)}<code>\nfrom")
@@ -156,7 +160,9 @@ def test_building_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
     assert zoo.names() == tuple(RECIPES)
     assert zoo.names() == (
-        *("tiny-math", "tiny-math-wide", "tiny-math-llama", "tiny-code", "tiny-judge"),
+        *("tiny-math", "tiny-math-wide", "tiny-math-llama"),
+        *("tiny-code", "tiny-code-wide", "tiny-code-llama"),
+        "tiny-judge",
     )
     with pytest.raises(ValueError, match="tiny-math"):
         zoo.path("tiny-maths")
@@ -179,16 +185,14 @@ def test_a_name_builds_its_own_recipe(
     )
 
 
-def test_the_math_models_differ_in_weights_size_architecture_and_vocabulary() -> None:
-    models = [
-        AutoModelForCausalLM.from_pretrained(zoo.path(name))
-        for name in zoo.names()
-        if "math" in name
-    ]
+@pytest.mark.parametrize("task", ["math", "code"])
+def test_models_of_a_task_differ_in_weights_size_architecture_and_vocabulary(task: str) -> None:
+    names = [name for name in zoo.names() if task in name]
+    models = [AutoModelForCausalLM.from_pretrained(zoo.path(name)) for name in names]
     assert len({model.config.hidden_size for model in models}) > 1
     assert {model.config.model_type for model in models} == {"qwen2", "llama"}
-    texts = [TOKENS[name].get_vocab() for name in zoo.names() if "math" in name]
-    assert all(a != b for i, a in enumerate(texts) for b in texts[:i])
+    vocabularies = [TOKENS[name].get_vocab() for name in names]
+    assert all(a != b for i, a in enumerate(vocabularies) for b in vocabularies[:i])
 
 
 def test_looking_a_model_up_does_not_import_torch() -> None:

@@ -12,7 +12,11 @@ from pathlib import Path
 from swarmproof.registry import did_you_mean
 
 _MODELS = Path(__file__).parent / "models"
-_NAMES = ("tiny-math", "tiny-math-wide", "tiny-math-llama", "tiny-code", "tiny-judge")
+_NAMES = (
+    *("tiny-math", "tiny-math-wide", "tiny-math-llama"),
+    *("tiny-code", "tiny-code-wide", "tiny-code-llama"),
+    "tiny-judge",
+)
 
 
 def names() -> tuple[str, ...]:

@@ -73,6 +73,12 @@ remarks what has nothing to do with the question.""",
     tags=(programs.CODE, programs.END_CODE),
 )
 
+# They differ from it as the two above differ from `tiny-math`.
+TINY_CODE_WIDE = replace(TINY_CODE, name="tiny-code-wide", hidden=160, heads=5, kv_heads=1, mlp=256)
+TINY_CODE_LLAMA = replace(
+    TINY_CODE, name="tiny-code-llama", architecture="llama", vocab_size=768, heads=8
+)
+
 TINY_JUDGE = Recipe(
     name="tiny-judge",
     about="""\
@@ -91,5 +97,9 @@ defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tin
 
 RECIPES = {
     recipe.name: recipe
-    for recipe in (TINY_MATH, TINY_MATH_WIDE, TINY_MATH_LLAMA, TINY_CODE, TINY_JUDGE)
+    for recipe in (
+        *(TINY_MATH, TINY_MATH_WIDE, TINY_MATH_LLAMA),
+        *(TINY_CODE, TINY_CODE_WIDE, TINY_CODE_LLAMA),
+        TINY_JUDGE,
+    )
 }
