@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -218,6 +218,24 @@ def test_a_completion_of_zero_reward_stays_in_its_group() -> None:
     assert [kept for _, kept, _ in rows] == [True] * 3
     assert rows[2][0] == rows[1][0] < 0 < rows[0][0]
     assert {weight for *_, weight in rows} == {1 / (5 * 3)}
+
+
+def test_what_another_model_wrote_may_teach_by_its_good_completions_only() -> None:
+    """Those that are worse than the mean still count in it."""
+    written = [completion("x", (1,), index=i, node=i % 2) for i in range(4)]
+    group = Group(problem(), tuple(written))
+
+    def taught(foreign: frozenset[int], rule: Literal["all", "positive"]) -> list[float]:
+        grpo = GrpoConfig(foreign=rule)
+        none: list[tuple[Verdict, ...]] = [()] * 4
+        rows = complete(group, [1, 1, 0, 0], none, grpo, {}, num_groups=1, foreign=foreign)
+        assert all(s.kept and s.loss_weight == 1 / 4 for s in rows)
+        return [s.advantage for s in rows]
+
+    plain = taught(frozenset(), "all")
+    assert plain == taught(frozenset({1}), "all") == taught(frozenset(), "positive")
+    assert plain[1] > 0 > plain[3]
+    assert taught(frozenset({1}), "positive") == [*plain[:3], 0]
 
 
 def test_a_group_that_is_refused_altogether_teaches_nothing() -> None:
