@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from swarmproof import registry, zoo
-from swarmproof.cli import _default_folder, _parse_seeds
+from swarmproof.cli.common import parse_seeds
+from swarmproof.cli.running import default_folder
 from swarmproof.config import load, shipped
 
 # Nothing listens there: a run of a zoo model that asked the hub for anything would fail.
@@ -356,13 +357,13 @@ def _group_lives(group: int) -> bool:
 
 
 def test_seeds_are_a_number_or_a_list() -> None:
-    assert _parse_seeds(None) is None
-    assert _parse_seeds("3") == (0, 1, 2)
-    assert _parse_seeds("0,2,5") == (0, 2, 5)
-    assert _parse_seeds("4,") == (4,)
+    assert parse_seeds(None) is None
+    assert parse_seeds("3") == (0, 1, 2)
+    assert parse_seeds("0,2,5") == (0, 2, 5)
+    assert parse_seeds("4,") == (4,)
     for text in ("0", "-1", ",", "1,,", "x", "1,1", ""):
         with pytest.raises(ValueError, match="--seeds"):
-            _parse_seeds(text)
+            parse_seeds(text)
 
 
 def test_runs_are_numbered_and_the_latest_is_resumed(
@@ -370,9 +371,9 @@ def test_runs_are_numbered_and_the_latest_is_resumed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = load("text-horizontal")
-    assert _default_folder(config, resume=False) == Path("runs/text-horizontal-1")
+    assert default_folder(config, resume=False) == Path("runs/text-horizontal-1")
     for number in (1, 2, 10):
         Path(f"runs/text-horizontal-{number}").mkdir(parents=True)
     Path("runs/text-horizontal-old").mkdir()
-    assert _default_folder(config, resume=False) == Path("runs/text-horizontal-11")
-    assert _default_folder(config, resume=True) == Path("runs/text-horizontal-10")
+    assert default_folder(config, resume=False) == Path("runs/text-horizontal-11")
+    assert default_folder(config, resume=True) == Path("runs/text-horizontal-10")
