@@ -96,6 +96,8 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
             ["judge path", "no/such/judge"],
         ),
         (["--resume"], ["leave out --resume"]),
+        (["--engine", "rya"], ["--engine 'rya'", "did you mean 'ray'"]),
+        (["--address", "127.0.0.1:6379"], ["--engine ray"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0][0] == "-" else "",
 )
@@ -297,6 +299,8 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
         (["fig10a"], ["no larger one", "--scale paper"]),
         (["fig3a", "--set=grpo.lrr=1"], ["grpo.lrr", "did you mean 'lr'"]),
         (["fig3a", "--seeds=0"], ["--seeds '0'"]),
+        (["fig3a", "--engine=rya"], ["did you mean 'ray'"]),
+        (["fig3a", "--address=127.0.0.1:6379"], ["--engine ray"]),
         (["fig3a", "--scale=paper", "--set=task={name='math_words'}"], ["hub cannot be reached"]),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import socket
@@ -26,22 +27,38 @@ NUM_ROUNDS = 6
 HALF = 4  # the round after which a node dies: the last checkpoint is of the one before
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster, not one for each worker of pytest
 Rounds = Iterator[tuple[RoundRecord, float]]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two nodes with room for one trial each; the driver is on the first."""
-    from ray.cluster_utils import Cluster
+    # What the nodes start with, so that their workers find this module.
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        # Beside other tests a worker that stands back, as Ray's do, would hardly begin.
+        patch.setenv("RAY_worker_niceness", "0")
+        yield from two_nodes()
 
+
+def two_nodes() -> Iterator[Any]:
+    make: Any = importlib.import_module("ray.cluster_utils").Cluster
     small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=small | {"include_dashboard": False})
-    try:
-        cluster.add_node(**small)
-        with on_ray.connected(cluster.address):
-            yield cluster
-    finally:
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # The nodes inherit it, and find there what a test plays.
+        paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+        paths += filter(None, [os.environ.get("PYTHONPATH")])
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        cluster = make(initialize_head=True, head_node_args=small | {"include_dashboard": False})
+        try:
+            cluster.add_node(**small)
+            with on_ray.connected(cluster.address):
+                yield cluster
+        finally:
+            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,11 @@ LOSSES = 4  # of a trial in a row, without a new round between them
 
 _SECONDS_TO_ANSWER = 10.0
 _OBJECT_STORE_BYTES = 100 * 2**20  # near the least that Ray takes; nothing large goes through it
-_QUIET = {
+_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Of a cluster that is started here: by default Ray's workers stand back for all else that runs
+    # on the machine, and where it is busy a trial would hardly begin.
+    "RAY_worker_niceness": "0",
     # Ray prints what it thinks of a dead worker into the progress. `Restarted` tells it.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
@@ -270,6 +273,6 @@ def _devices(table: Any) -> Iterator[str]:
 
 def _ray() -> Any:
     # Read when Ray is imported.
-    for key, value in _QUIET.items():
+    for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     return importlib.import_module("ray")
