@@ -22,7 +22,7 @@ run: $(BASE)
 
 # One torch thread in each worker: they share the cores already.
 test: $(DEV)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .

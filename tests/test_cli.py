@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from swarmproof import registry, zoo
-from swarmproof.cli import _default_folder, _parse_seeds
+from swarmproof.cli.common import parse_seeds
+from swarmproof.cli.running import default_folder
 from swarmproof.config import load, shipped
 
 # Nothing listens there: a run of a zoo model that asked the hub for anything would fail.
@@ -95,6 +96,8 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
             ["judge path", "no/such/judge"],
         ),
         (["--resume"], ["leave out --resume"]),
+        (["--engine", "rya"], ["--engine 'rya'", "did you mean 'ray'"]),
+        (["--address", "127.0.0.1:6379"], ["--engine ray"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0][0] == "-" else "",
 )
@@ -296,6 +299,8 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
         (["fig10a"], ["no larger one", "--scale paper"]),
         (["fig3a", "--set=grpo.lrr=1"], ["grpo.lrr", "did you mean 'lr'"]),
         (["fig3a", "--seeds=0"], ["--seeds '0'"]),
+        (["fig3a", "--engine=rya"], ["did you mean 'ray'"]),
+        (["fig3a", "--address=127.0.0.1:6379"], ["--engine ray"]),
         (["fig3a", "--scale=paper", "--set=task={name='math_words'}"], ["hub cannot be reached"]),
     ],
 )
@@ -356,13 +361,13 @@ def _group_lives(group: int) -> bool:
 
 
 def test_seeds_are_a_number_or_a_list() -> None:
-    assert _parse_seeds(None) is None
-    assert _parse_seeds("3") == (0, 1, 2)
-    assert _parse_seeds("0,2,5") == (0, 2, 5)
-    assert _parse_seeds("4,") == (4,)
+    assert parse_seeds(None) is None
+    assert parse_seeds("3") == (0, 1, 2)
+    assert parse_seeds("0,2,5") == (0, 2, 5)
+    assert parse_seeds("4,") == (4,)
     for text in ("0", "-1", ",", "1,,", "x", "1,1", ""):
         with pytest.raises(ValueError, match="--seeds"):
-            _parse_seeds(text)
+            parse_seeds(text)
 
 
 def test_runs_are_numbered_and_the_latest_is_resumed(
@@ -370,9 +375,9 @@ def test_runs_are_numbered_and_the_latest_is_resumed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = load("text-horizontal")
-    assert _default_folder(config, resume=False) == Path("runs/text-horizontal-1")
+    assert default_folder(config, resume=False) == Path("runs/text-horizontal-1")
     for number in (1, 2, 10):
         Path(f"runs/text-horizontal-{number}").mkdir(parents=True)
     Path("runs/text-horizontal-old").mkdir()
-    assert _default_folder(config, resume=False) == Path("runs/text-horizontal-11")
-    assert _default_folder(config, resume=True) == Path("runs/text-horizontal-10")
+    assert default_folder(config, resume=False) == Path("runs/text-horizontal-11")
+    assert default_folder(config, resume=True) == Path("runs/text-horizontal-10")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "transformers", "matplotlib", "pandas", "scipy")
+HEAVY = ("torch", "transformers", "matplotlib", "pandas", "scipy", "ray")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ HEAVY = ("torch", "transformers", "matplotlib", "pandas", "scipy")
         ["run", "--set", "grpo.lrr=1"],
         ["run", "--set", "attack.name=nothing"],
         ["run", "--set", "model.path=no/such/model"],
+        ["run", "--engine", "ray", "--address", "nowhere"],
     ],
     ids=" ".join,
 )
@@ -47,7 +48,7 @@ def test_help_and_mistakes_import_nothing_heavy(arguments: list[str], tmp_path: 
 
 def test_every_direct_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needs = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    needs = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
     pinned = {
         _canonical(line.partition("==")[0])
         for line in (ROOT / "constraints.txt").read_text().splitlines()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -139,6 +139,12 @@ def run_trial(
         ValueError: the config, the data or the model is wrong.
         OSError: the folder cannot be written; what was written before stays valid.
     """
+    for record, seconds in play_trial(trial, resume=resume):
+        on_round(record, seconds)
+
+
+def play_trial(trial: Trial, *, resume: bool) -> Iterator[tuple[RoundRecord, float]]:
+    """`run_trial` as an iterator over what it tells `on_round`; closed early, it stops there."""
     import torch
 
     from swarmproof.round import play_round
@@ -165,7 +171,7 @@ def run_trial(
             if done % trial.config.checkpoint_every == 0 or done == trial.config.rounds:
                 _checkpoint(trial, swarm, done, writer.flush())
             for outcome in outcomes:
-                on_round(outcome.record, time.perf_counter() - began)
+                yield outcome.record, time.perf_counter() - began
 
 
 def rounds_done(folder: Path) -> int:

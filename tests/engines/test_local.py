@@ -16,8 +16,9 @@ from typing import Any, cast
 
 import pytest
 
+from swarmproof.engines.endings import TrialCrashedError
 from swarmproof.engines.events import Event, Finished, RoundDone, Started
-from swarmproof.engines.local import RunTrial, TrialCrashedError, default_jobs, run_trials
+from swarmproof.engines.local import RunTrial, default_jobs, run_trials
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,17 @@ class RoundDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Restarted:
+    """The machine of a running trial was lost; it goes on elsewhere from its last checkpoint."""
+
+    trial: Trial
+    reason: str  # one line
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     trial: Trial
 
 
-Event = Started | RoundDone | Finished
+Event = Started | RoundDone | Restarted | Finished
 OnEvent = Callable[[Event], None]

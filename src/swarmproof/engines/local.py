@@ -13,15 +13,14 @@ import multiprocessing
 import os
 import signal
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from swarmproof.engines.endings import Stopped, TrialCrashedError, name, stopped_by
 from swarmproof.engines.events import Event, Finished, OnEvent, RoundDone, Started
 
 if TYPE_CHECKING:
@@ -34,22 +33,10 @@ _SECONDS_TO_STOP = 5.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class TrialCrashedError(RuntimeError):
-    """A trial ended with a bug; the message holds the child's traceback."""
-
-
 class RunTrial(Protocol):
     """What a child does with its trial; importable by name, as it crosses to another process."""
 
     def __call__(self, trial: Trial, *, resume: bool, on_round: OnRound) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Stopped:
-    """The last word of a child whose trial did not finish."""
-
-    error: ValueError | OSError | None  # a mistake of the user's or the machine's
-    traceback: str
 
 
 def default_jobs(num_trials: int, num_cores: int | None = None) -> int:
@@ -59,7 +46,7 @@ def default_jobs(num_trials: int, num_cores: int | None = None) -> int:
     Three trials on two cores, two and then one, leave a core idle for a third of the time;
     time-sliced they end together. Four go two by two, in half of the memory.
     """
-    cores = num_cores or _cores()
+    cores = num_cores or cores_granted()
     return num_trials if num_trials < 2 * cores else cores
 
 
@@ -111,7 +98,7 @@ class _Child:
         self.trial = trial
         self.connection, theirs = context.Pipe(duplex=True)
         self.process: SpawnProcess = context.Process(
-            target=_child, args=(theirs,), name=_name(trial), daemon=True
+            target=_child, args=(theirs,), name=name(trial), daemon=True
         )
         # Ctrl-C reaches the whole process group. Blocked before the start, as a child inherits
         # it, so that none prints a traceback: the parent alone decides what is stopped.
@@ -129,24 +116,22 @@ class _Child:
 
     def next_event(self) -> Event:
         try:
-            event: Event | _Stopped = self.connection.recv()
+            event: Event | Stopped = self.connection.recv()
         except (EOFError, OSError):  # OSError: it died within a message
             self.process.join()
             raise self._death() from None
-        if not isinstance(event, _Stopped):
-            return event
-        if event.error is not None:
-            raise event.error
-        raise TrialCrashedError(f"{_name(self.trial)}\n\n{event.traceback}")
+        if isinstance(event, Stopped):
+            raise event.as_error(self.trial)
+        return event
 
     def _death(self) -> Exception:
         code = self.process.exitcode or 0
         if code < 0:
             return ChildProcessError(
-                f"{_name(self.trial)} was killed by {signal.Signals(-code).name}, perhaps for want "
+                f"{name(self.trial)} was killed by {signal.Signals(-code).name}, perhaps for want "
                 "of memory; run again with --resume, and with --jobs 1 to need less at a time"
             )
-        return TrialCrashedError(f"{_name(self.trial)} left with exit code {code} and said nothing")
+        return TrialCrashedError(f"{name(self.trial)} left with exit code {code} and said nothing")
 
 
 def _stop(children: Sequence[_Child]) -> None:
@@ -197,20 +182,10 @@ class _Report:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        text = "".join(traceback.format_exception(kind, error, trace)) if error else ""
         # Nobody to tell if the parent is gone.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._connection.send(self.last or _Stopped(_plain(error), text))
+            self._connection.send(stopped_by(error) if error else self.last)
         return True
-
-
-def _plain(error: BaseException | None) -> ValueError | OSError | None:
-    """The error without what may not survive pickling: subclasses, responses, causes."""
-    if isinstance(error, OSError):
-        if error.errno is None:
-            return OSError(str(error))
-        return OSError(error.errno, error.strerror, error.filename)
-    return ValueError(str(error)) if isinstance(error, ValueError) else None
 
 
 def _leave_with_parent(connection: Connection[Any, Any]) -> None:
@@ -220,11 +195,7 @@ def _leave_with_parent(connection: Connection[Any, Any]) -> None:
     os._exit(1)
 
 
-def _name(trial: Trial) -> str:
-    return f"{trial.experiment}, arm {trial.arm}, seed {trial.seed}"
-
-
-def _cores() -> int:
+def cores_granted() -> int:
     # A container or taskset may grant fewer cores than the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from swarmproof.engines.events import Event, Finished, RoundDone, Started
+from swarmproof.engines.events import Event, Finished, Restarted, RoundDone, Started
 
 if TYPE_CHECKING:
     from swarmproof.experiment import Trial
@@ -108,6 +108,8 @@ class Progress:
                 state.running = True
             case RoundDone():
                 state.add(event.record, event.seconds)
+            case Restarted():
+                self._print_restart(event)
             case Finished():
                 state.running, state.finished = False, True
         if not self._live and not self._quiet:
@@ -122,6 +124,11 @@ class Progress:
             cells = dict(zip(_COLUMNS, self._cells(arm), strict=True))
             text = ", ".join(f"{name} {value}" for name, value in cells.items() if value)
             self._console.print(f"{arm}: {text}", highlight=False, soft_wrap=True)
+
+    def _print_restart(self, event: Restarted) -> None:
+        if not self._quiet:
+            text = f"{event.trial.arm}, seed {event.trial.seed}: {event.reason}; started again"
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)

@@ -1,0 +1,62 @@
+"""The command line. A wrong setting or a failing machine is one line and exit code 2.
+
+Knows which commands there are, and how an error is told. torch, transformers, matplotlib, pandas
+and ray are imported within commands only, so that help and mistakes are told at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from swarmproof.cli import judging, reproducing, running, showing, zoo
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # A bug shows Python's own traceback.
+    pretty_exceptions_enable=False,
+    help="Prove your swarm against malicious completions.",
+)
+app.add_typer(zoo.app, name="zoo")
+app.command()(running.run)
+app.command()(running.report)
+app.command()(reproducing.reproduce)
+app.command()(showing.theory)
+app.command("list")(showing.list_)
+app.command()(judging.calibrate)
+app.command()(judging.judge_eval)
+
+# EFBIG: a limit on the size of files is a disk that is full for this process.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def main() -> None:
+    """The entry point: what a user or a machine did wrong is one line, a bug its traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(installed_version("swarmproof"))
+        raise typer.Exit
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}; free some space and run the same with --resume"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())

@@ -1,0 +1,81 @@
+"""`reproduce`: the paper's figures. The steps are in the package `reproduce`."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarmproof.cli.common import INTERRUPTED, check, parse_seeds
+from swarmproof.cli.engines import Address, Engine, Jobs, Quiet, choose, run_all
+
+
+def reproduce(
+    figure: Annotated[list[str], typer.Argument(help="all, or some of fig3a … fig16 and table1.")],
+    scale: Annotated[
+        str, typer.Option(metavar="[tiny|paper]", help="The zoo's models, or the paper's.")
+    ] = "tiny",
+    seeds: Annotated[
+        str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
+    ] = "1",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of every trial."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of all trials and figures.")] = Path(
+        "runs/reproduce"
+    ),
+    from_: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="DIR", help="Take over this run's trials (repeatable)."),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--restart",
+            help="Unfinished trials go on, or start anew; finished ones are kept.",
+        ),
+    ] = True,
+    engine: Engine = "local",
+    address: Address = None,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, and tell what it would take.")
+    ] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write DIR/SCALE/FIGURE.json.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Run what the paper's figures and table need, draw them, and check their criteria."""
+    from rich.console import Console
+
+    from swarmproof.reproduce import command, runner
+    from swarmproof.reproduce.store import Store
+
+    chosen = command.choose(figure, scale)
+    plan = runner.plan(chosen, parse_seeds(seeds) or (), set_ or ())
+    if dry_run:
+        print("\n".join(command.dry_run(plan)))
+        return
+    check(plan.as_experiment())
+    place = choose(engine, address, jobs)
+    with Store(out) as store:
+        for folder in from_ or ():
+            print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
+        trials = runner.missing(plan, store, resume=resume)
+        print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
+        keep = functools.partial(runner.keeper, plan, store)
+        try:
+            run_all(trials, place=place, resume=resume, quiet=quiet, wrap=keep)
+            found = command.finish(plan, store, export)
+        except KeyboardInterrupt:
+            again = shlex.join(["swarmproof", *sys.argv[1:]])
+            print(f"interrupted; go on with: {again}", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+    Console().print(command.table(plan.figures, found))
+    print(f"figures: {out / scale}")
