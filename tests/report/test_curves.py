@@ -50,7 +50,7 @@ def test_each_of_several_models_has_panels_and_the_swarm_is_the_mean_over_nodes(
     assert len(figure.axes) == 9
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[:2] == ["Attack success", "Accuracy"]
-    assert titles[4::3] == ["Accuracy: a", "Accuracy: b"]
+    assert titles[4::3] == ["Accuracy\na", "Accuracy\nb"]
     lines = [axes.lines for axes in figure.axes[1::3]]
     assert [len(row) for row in lines] == [len(arms), 1, 1]
     place = list(arms).index("attack")

@@ -194,7 +194,8 @@ def _draw_arm(axes: Axes, row: _Row, panel: Panel, arm: str, colour: str) -> Non
 
 def _finish(axes: Axes, row: _Row, panel: Panel) -> None:
     arms = row.arms
-    title = panel.title if row.model is None else f"{panel.title}: {row.model}"
+    # Below one another: beside one another they are wider than the panel.
+    title = panel.title if row.model is None else f"{panel.title}\n{row.model}"
     axes.set_title(title, loc="left", fontweight="bold", fontsize=11, pad=10)
     axes.set_xlabel(panel.x)
     axes.set_ylabel(panel.y)
