@@ -34,6 +34,8 @@ Rounds = Iterator[tuple[RoundRecord, float]]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two nodes with room for one trial each; the driver is on the first."""
+    make: Any = importlib.import_module("ray.cluster_utils").Cluster
+    small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
     # What the nodes start with, so that their workers find this module.
     here = Path(__file__).parent
     paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
@@ -41,17 +43,6 @@ def cluster() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         # Beside other tests a worker that stands back, as Ray's do, would hardly begin.
         patch.setenv("RAY_worker_niceness", "0")
-        yield from two_nodes()
-
-
-def two_nodes() -> Iterator[Any]:
-    make: Any = importlib.import_module("ray.cluster_utils").Cluster
-    small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    with pytest.MonkeyPatch.context() as patch:
-        # The nodes inherit it, and find there what a test plays.
-        paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-        paths += filter(None, [os.environ.get("PYTHONPATH")])
-        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
         cluster = make(initialize_head=True, head_node_args=small | {"include_dashboard": False})
         try:
             cluster.add_node(**small)
@@ -268,6 +259,7 @@ def test_a_trial_needs_a_gpu_where_its_model_or_a_judge_does(random_model: Path)
     ("address", "words"),
     [
         ("nowhere", "HOST:PORT"),
+        ("auto", "HOST:PORT"),
         ("ray://127.0.0.1:10001", "HOST:PORT"),
         ("127.0.0.1:99999", "no Ray cluster answers at 127.0.0.1:99999"),
     ],
@@ -315,6 +307,17 @@ def test_an_attempt_that_was_given_up_does_not_begin(random_model: Path, tmp_pat
     (last,) = says(trial, "old")
     assert isinstance(last, Stopped)
     assert not (tmp_path / "pids").exists()
+
+
+def test_when_the_node_of_the_driver_dies_nothing_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(_: object) -> None:
+        raise ray.exceptions.LocalRayletDiedError
+
+    monkeypatch.setattr(ray, "get", die)
+    with pytest.raises(ChildProcessError, match=r"this machine died.*--resume"):
+        on_ray._next(iter([None]))
 
 
 def test_what_is_played_again_is_told_once(random_model: Path, tmp_path: Path) -> None:

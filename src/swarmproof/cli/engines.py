@@ -19,7 +19,7 @@ ENGINES = ("local", "ray")
 Engine = Annotated[str, typer.Option(metavar="[local|ray]", help="This machine, or a Ray cluster.")]
 Address = Annotated[
     str | None,
-    typer.Option(help="HOST:PORT of the Ray cluster, or auto.  [default: Ray on this machine]"),
+    typer.Option(help="HOST:PORT of the Ray cluster.  [default: one on this machine]"),
 ]
 Jobs = Annotated[
     int | None,

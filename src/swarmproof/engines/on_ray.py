@@ -56,12 +56,12 @@ def require(address: str | None) -> None:
     """
     if importlib.util.find_spec("ray") is None:
         raise ValueError("--engine ray needs Ray: pip install 'swarmproof[ray]'")
-    if address is None or address == "auto":
+    if address is None:
         return
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal()) or "/" in address:
         raise ValueError(
-            f"--address {address!r}: give HOST:PORT, as `ray start --head` prints it, or auto; "
+            f"--address {address!r}: give HOST:PORT, as `ray start --head` prints it; "
             "this machine must be a node of that cluster"
         )
     try:
@@ -78,8 +78,7 @@ def connected(address: str | None = None) -> Iterator[None]:
     """A connection to a cluster; without an address, to one of this machine that ends with it.
 
     Args:
-        address: HOST:PORT of the head node, or `auto` for the cluster of this machine, which must
-            be a node of it.
+        address: HOST:PORT of the head node. This machine must be a node of that cluster.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
@@ -126,7 +125,8 @@ def run_trials(
     Raises:
         ValueError, OSError: what a trial raised, under the same kind; the others were stopped.
         ValueError: no node is large enough, or the nodes do not share the trials' folders.
-        ChildProcessError: a trial was lost `LOSSES` times without getting any further.
+        ChildProcessError: a trial was lost `LOSSES` times without getting any further, or the
+            node of this machine died.
         TrialCrashedError: a bug in a trial.
     """
     ray = _ray()
@@ -237,14 +237,19 @@ def _next(stream: Any) -> Said | str:
     except ray.exceptions.RayTaskError as error:
         # The task keeps its own errors, so this one came before it: swarmproof is missing there.
         return Stopped(None, str(error))
+    except ray.exceptions.LocalRayletDiedError:
+        raise ChildProcessError(
+            "the Ray node of this machine died, and the run with it; start it again, and go on "
+            "with --resume"
+        ) from None
     except ray.exceptions.RayError as error:
-        return _first_line(error)
+        return _first_sentence(error)
     return said
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}".rstrip(" .:")
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(". ")[0].rstrip(".")
 
 
 def _require_node(num_gpus: int) -> None:
