@@ -276,9 +276,6 @@ def test_every_shipped_experiment_loads_with_all_its_arms(name: str) -> None:
     assert experiment.title
     assert experiment.claim
     defended = [table["name"] for arm in experiment.arms.values() for table in arm.defenses]
-    if name == "surprise":  # one defence against several attacks
-        assert set(defended) == {"surprise"}
-        return
     assert "judge" in defended
     if name.endswith("-participation"):
         counts = [arm.swarm.nodes for arm in experiment.arms.values() if not arm.defenses]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -133,6 +134,24 @@ def test_a_cohort_learns_what_its_model_would_alone_from_the_same_samples(
         )
         for mine, theirs in pairs:
             torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["all", "positive"])
+def test_a_cohort_knows_which_text_may_teach_by_its_good_completions_only(
+    random_model: Path, foreign_model: Path, rule: str
+) -> None:
+    config = config_of([random_model, foreign_model], grpo={"foreign": rule})
+    own, others = set(), set()
+    swarm = assemble(config, 0)
+    cohorts = {cohort.name: cohort for cohort in swarm.cohorts}
+    for round in range(3):
+        for name, outcome in play(swarm, round).items():
+            for sample in outcome.samples:
+                mine = sample.completion.node in cohorts[name].nodes
+                (own if mine else others).add(np.sign(sample.advantage))
+    assert {-1, 1} <= own
+    assert 1 in others
+    assert (-1 in others) is (rule == "all")
 
 
 def learn(policy: Policy, swarm: Swarm, samples: Sequence[Sample]) -> None:

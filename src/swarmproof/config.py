@@ -110,7 +110,7 @@ class GrpoConfig(_Table):
     scale_rewards: bool = True  # divide by the group's standard deviation
     on_reject: OnReject = "drop"  # what a rejection does to its group: docs/metrics.md
     # Which completions of another model teach: `positive`, those better than their group's mean.
-    # What is worse is often unlikely already, and pushing it further down never ends (ADR 0012).
+    # Several models that learn from all of it may come apart (ADR 0012).
     foreign: Literal["all", "positive"] = "all"
     updates: Annotated[int, Field(ge=1)] = 1  # optimiser steps per round; clipping if > 1
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -38,7 +38,7 @@ def test_the_results_are_those_of_the_shipped_experiment(name: str) -> None:
     # An arm that has not been run with all of these seeds is left out, and no other is let in.
     arms = shipped.model_dump(mode="json")["arms"]
     assert found["config"]["arms"].items() <= arms.items()
-    assert {"attack", "quarter", "judge"} & {*found["arms"]}, "the arm that it is for"
+    assert "attack" in found["arms"] or "quarter" in found["arms"]
     assert all(not arm["unfinished_seeds"] for arm in found["arms"].values())
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -26,6 +28,10 @@ Jobs = Annotated[
     typer.Option(min=1, help="Trials at once.  [default: by the cores, or by the cluster]"),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+class _RunTrials(Protocol):
+    def __call__(self, trials: Sequence[Trial], *, resume: bool, on_event: OnEvent) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +70,34 @@ def run_all(
     wrap: Callable[[OnEvent], OnEvent] = lambda on_event: on_event,
 ) -> None:
     """Run trials and show it; `wrap` puts something of its own around what shows an event."""
-    run = _on_ray if place.engine == "ray" else _on_this_machine
     # Ray takes many seconds to start; for nothing, where all is done.
-    if trials:
-        run(trials, place, resume, quiet, wrap)
-
-
-def _on_this_machine(
-    trials: Sequence[Trial],
-    place: Place,
-    resume: bool,
-    quiet: bool,
-    wrap: Callable[[OnEvent], OnEvent],
-) -> None:
+    if not trials:
+        return
     from rich.console import Console
 
-    from swarmproof.engines.local import default_jobs, run_trials
     from swarmproof.report.progress import Progress
+
+    with (
+        _started(place, trials) as (run, at_once),
+        Progress(trials, jobs=at_once, console=Console(), quiet=quiet) as progress,
+    ):
+        run(trials, resume=resume, on_event=wrap(progress.on_event))
+
+
+@contextmanager
+def _started(place: Place, trials: Sequence[Trial]) -> Iterator[tuple[_RunTrials, int]]:
+    """The engine, ready to run within the context, and how many trials it will run at once."""
+    if place.engine == "ray":
+        from swarmproof.engines import on_ray
+
+        with on_ray.connected(place.address):
+            # Without --jobs all are handed over, so that a cluster that grows takes more.
+            run = functools.partial(on_ray.run_trials, jobs=place.jobs)
+            yield run, min(on_ray.room(trials), place.jobs or len(trials))
+        return
+    from swarmproof.engines import local
 
     # Two trials rarely fit on one GPU.
     on_gpu = any(trial.config.model.device != "cpu" for trial in trials)
-    jobs = place.jobs or (1 if on_gpu else default_jobs(len(trials)))
-    with Progress(trials, jobs=jobs, console=Console(), quiet=quiet) as progress:
-        run_trials(trials, jobs=jobs, resume=resume, on_event=wrap(progress.on_event))
-
-
-def _on_ray(
-    trials: Sequence[Trial],
-    place: Place,
-    resume: bool,
-    quiet: bool,
-    wrap: Callable[[OnEvent], OnEvent],
-) -> None:
-    from rich.console import Console
-
-    from swarmproof.engines import on_ray
-    from swarmproof.report.progress import Progress
-
-    with on_ray.connected(place.address):
-        at_once = min(on_ray.room(trials), place.jobs or len(trials))
-        with Progress(trials, jobs=at_once, console=Console(), quiet=quiet) as progress:
-            on_event = wrap(progress.on_event)
-            on_ray.run_trials(trials, jobs=place.jobs, resume=resume, on_event=on_event)
+    jobs = place.jobs or (1 if on_gpu else local.default_jobs(len(trials)))
+    yield functools.partial(local.run_trials, jobs=jobs), jobs

@@ -162,8 +162,8 @@ def logprobs_of(batch: PackedBatch, logits: Tensor) -> Tensor:
 class _LogProbs(torch.autograd.Function):
     """log softmax(logits)[rows, ids]: (N, V), (M,), (M,) -> (M,).
 
-    What autograd would make of the three steps writes tensors of the size of the logits, the
-    largest of all, six times over. This writes one, and turns it into the gradient in place.
+    The logits are the largest tensor of all. Beside them this holds one of their size, and turns it
+    into the gradient in place; what autograd would make of the steps holds two.
     """
 
     @staticmethod
