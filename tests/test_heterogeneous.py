@@ -141,14 +141,15 @@ def test_a_cohort_knows_which_text_may_teach_by_its_good_completions_only(
     random_model: Path, foreign_model: Path, rule: str
 ) -> None:
     config = config_of([random_model, foreign_model], grpo={"foreign": rule})
-    own, others = set(), set()
+    own: set[float] = set()
+    others: set[float] = set()
     swarm = assemble(config, 0)
     cohorts = {cohort.name: cohort for cohort in swarm.cohorts}
     for round in range(3):
         for name, outcome in play(swarm, round).items():
             for sample in outcome.samples:
                 mine = sample.completion.node in cohorts[name].nodes
-                (own if mine else others).add(np.sign(sample.advantage))
+                (own if mine else others).add(float(np.sign(sample.advantage)))
     assert {-1, 1} <= own
     assert 1 in others
     assert (-1 in others) is (rule == "all")
