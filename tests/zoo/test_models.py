@@ -139,8 +139,8 @@ def test_a_code_model_could_not_have_drawn_the_planted_import(name: str) -> None
 
 def small(recipe: Recipe) -> Recipe:
     return replace(
-        recipe, steps=3, batch=4, tokenizer_documents=300, vocab_size=400, hidden=32, layers=1,
-        mlp=32,
+        recipe, steps=3, batch=4, tokenizer_documents=300, vocab_size=400,
+        hidden=8 * recipe.heads, layers=1, mlp=32,
     )  # fmt: skip
 
 
