@@ -11,7 +11,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,18 @@ def against_itself(times: int, a: dict[str, Any], b: dict[str, Any]) -> dict[str
     """Time of configuration a over that of b, on the same slots."""
     first, second = ours.swarm(**a), ours.swarm(**b)
     return alternate(lambda i: ours.step(first, i)[0], lambda i: ours.step(second, i)[0], times)
+
+
+def models_over_single_runs(models: Sequence[str], times: int, **shape: Any) -> dict[str, Any]:
+    """Time of a swarm of several models, a node each, over the sum of such swarms of each alone."""
+    shape["nodes"] = len(models)
+    together = ours.swarm(**shape, models=models)
+    alone = [ours.swarm(**shape, models=[model]) for model in models]
+    return alternate(
+        lambda i: ours.step(together, i)[0],
+        lambda i: sum(ours.step(swarm, i)[0] for swarm in alone),
+        times,
+    )
 
 
 def programs_over_iteration(problems: int, group_size: int, times: int) -> dict[str, Any]:
@@ -126,6 +138,9 @@ def main() -> None:
         "trl_over_ours_32x12": lambda: against_trl(32, max(2, times // 2)),
         "64_nodes_over_4": lambda: against_itself(
             times, nodes | {"nodes": 64}, nodes | {"nodes": 4}
+        ),
+        "3_models_over_single_runs": lambda: models_over_single_runs(
+            ("tiny-math", "tiny-math-wide", "tiny-math-llama"), times, **small
         ),
         "logit_over_none_honest": lambda: against_itself(2 * times, small | logit, small),
         "logit_over_none_attacked": lambda: against_itself(

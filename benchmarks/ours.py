@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -50,8 +51,9 @@ def swarm(
     every_group: bool = True,
     mostly_right: bool = False,
     endless: bool = False,
+    models: Sequence[str] = ("tiny-math",),
 ) -> Swarm:
-    """A swarm on the shipped model.
+    """A swarm on the shipped model, or on several.
 
     Args:
         every_group: with the parity reward, or the task's own.
@@ -61,7 +63,12 @@ def swarm(
     table: dict[str, Any] = {
         "rounds": 10**6,
         "task": {"name": "math_words"},
-        "swarm": {"nodes": nodes, "malicious": malicious},
+        "model": {"path": models[0]},
+        "swarm": {
+            "nodes": nodes,
+            "malicious": malicious,
+            "models": list(models) if len(models) > 1 else [],
+        },
         "batch": {"problems": problems, "group_size": group_size},
         "sampling": {"max_new_tokens": max_new_tokens},
         "grpo": {"lr": LR},
@@ -81,9 +88,10 @@ def swarm(
 def step(of: Swarm, round: int) -> tuple[float, dict[str, float], int]:
     """Play a round: its seconds, those of its steps, and the tokens that were generated."""
     start = time.perf_counter()
-    (outcome,) = play_round(of, round)
+    outcomes = play_round(of, round)
     seconds = time.perf_counter() - start
-    return seconds, dict(outcome.seconds), outcome.record.generated_tokens
+    steps = sum((Counter(outcome.seconds) for outcome in outcomes), Counter[str]())
+    return seconds, dict(steps), sum(outcome.record.generated_tokens for outcome in outcomes)
 
 
 CODE = CodeWords()
