@@ -10,7 +10,6 @@ import json
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from swarmproof.experiment import CHECKPOINT, Trial, rounds_done
@@ -55,12 +54,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.close()
 
     def folder(self, key: str) -> Path:
