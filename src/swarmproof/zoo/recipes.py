@@ -73,8 +73,8 @@ remarks what has nothing to do with the question.""",
     tags=(programs.CODE, programs.END_CODE),
 )
 
-# They differ from it as the two above differ from `tiny-math`. A wide one shaped as above called what
-# it had not imported (docs/lab-log.md); this one has more key-value heads, and reads for longer.
+# They differ from it as the two above differ from `tiny-math`. A wide one shaped as above called
+# what it had not imported (docs/lab-log.md); this has more key-value heads, and reads for longer.
 TINY_CODE_WIDE = replace(
     TINY_CODE, name="tiny-code-wide", hidden=144, heads=6, kv_heads=3, mlp=272, steps=1800
 )
