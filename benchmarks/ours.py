@@ -63,12 +63,7 @@ def swarm(
     table: dict[str, Any] = {
         "rounds": 10**6,
         "task": {"name": "math_words"},
-        "model": {"path": models[0]},
-        "swarm": {
-            "nodes": nodes,
-            "malicious": malicious,
-            "models": list(models) if len(models) > 1 else [],
-        },
+        "swarm": {"nodes": nodes, "malicious": malicious, "models": list(models)},
         "batch": {"problems": problems, "group_size": group_size},
         "sampling": {"max_new_tokens": max_new_tokens},
         "grpo": {"lr": LR},
