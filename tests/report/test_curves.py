@@ -75,6 +75,11 @@ def test_labels_are_pushed_apart_in_order_and_no_further() -> None:
     assert curves.spread([0.1, 0.5, 0.9], gap=0.1) == [0.1, 0.5, 0.9]
     crowd = sorted(curves.spread([0.5] * 5, gap=0.08))
     assert all(b - a == pytest.approx(0.08) for a, b in pairwise(crowd))
+    # At the top they are pushed down, as they are up at the bottom, and what is below makes room.
+    high = curves.spread([0.75, 0.88, 0.89, 0.9, 0.9, 0.91, 0.95, 0.9], gap=0.08)
+    assert max(high) <= 1 + 1e-9
+    assert all(b - a >= 0.08 - 1e-9 for a, b in pairwise(sorted(high)))
+    assert min(high) == high[0]
 
 
 def test_colours_do_not_depend_on_which_other_usual_arms_there_are() -> None:

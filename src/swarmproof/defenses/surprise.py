@@ -42,7 +42,10 @@ class Surprise(Defense):
     whole_round: ClassVar[bool] = True
 
     false_rejections: float = Field(
-        default=0.02, gt=0, lt=1, description="share of honest completions that may be refused"
+        default=0.02,
+        gt=0,
+        lt=1,
+        description="share of honest completions to refuse, roughly",
     )
     window: int = Field(default=8, ge=2, le=1024, description="tokens of a stretch")
 

@@ -245,13 +245,17 @@ def _is_share(panel: Panel, arms: dict[str, Any]) -> bool:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Move places apart to at least `gap`, in order, each cluster about its own mean."""
+    """Move places apart to at least `gap`, in order, each cluster about its own mean.
+
+    None leaves [0, 1] at the top, nor at the bottom, unless there is no room for all.
+    """
     order = sorted(range(len(places)), key=lambda i: places[i])
     clusters: list[list[int]] = []
 
     def start(cluster: list[int]) -> float:
         centre = sum(places[i] for i in cluster) / len(cluster)
-        return max(0.0, centre - gap * (len(cluster) - 1) / 2)
+        height = gap * (len(cluster) - 1)
+        return max(0.0, min(1.0 - height, centre - height / 2))
 
     for i in order:
         clusters.append([i])
