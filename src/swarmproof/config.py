@@ -155,7 +155,8 @@ class TrialConfig(_Table):
         if len(swarm.models) > swarm.nodes - swarm.malicious:
             raise ValueError(
                 f"swarm.models has {len(swarm.models)} models for "
-                f"{swarm.nodes - swarm.malicious} honest nodes; list fewer, or raise swarm.nodes"
+                f"{swarm.nodes - swarm.malicious} honest nodes; "
+                "list fewer, or raise swarm.nodes, or leave out the arm (--arm)"
             )
         work, size = (
             ("batch.group_size", batch.group_size)
