@@ -19,8 +19,8 @@ import torch
 from transformers.utils import logging
 
 from benchmarks import ours, peers
-from swarmproof.allocator import keep_freed_memory
-from swarmproof.versions import versions
+from swarmproof.records.versions import versions
+from swarmproof.swarm.allocator import keep_freed_memory
 
 OUT = Path(__file__).parents[1] / "results" / "bench.json"
 Side = Callable[[int], float]

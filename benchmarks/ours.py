@@ -11,8 +11,8 @@ from random import Random
 from typing import Any
 
 from swarmproof.config import TrialConfig
-from swarmproof.experiment import assemble
-from swarmproof.round import Swarm, play_round
+from swarmproof.swarm.round import Swarm, play_round
+from swarmproof.swarm.trial import assemble
 from swarmproof.tasks import CodeWords, MathWords
 from swarmproof.tasks.programs import wrap
 from swarmproof.types import Problem

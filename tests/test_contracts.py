@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models import save_random_qwen2
-from swarmproof import registry, topology
+from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.attacks.worthless import gibberish
 from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange, wire
 from swarmproof.exchange.admission import admit
 from swarmproof.registry import KINDS, Plugin
+from swarmproof.swarm import topology
 from swarmproof.tasks import Task
 from swarmproof.types import Completion, Group, Slot
 from swarms import attack_view, draw_group, policy, view_of

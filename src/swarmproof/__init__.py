@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from swarmproof.records import Run, load_run
+    from swarmproof.records.folder import Run, load_run
 
 __all__ = ["Run", "load_run"]
 
@@ -13,7 +13,7 @@ __all__ = ["Run", "load_run"]
 def __getattr__(name: str) -> Any:
     # Late, so that `import swarmproof`, and with it every command's first word, stays fast.
     if name in __all__:
-        from swarmproof import records
+        from swarmproof.records import folder
 
-        return getattr(records, name)
+        return getattr(folder, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

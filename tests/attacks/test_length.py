@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
-from swarmproof import topology, zoo
+from swarmproof import zoo
 from swarmproof.attacks import Length
 from swarmproof.attacks.candidates import draw
 from swarmproof.policies.policy import Policy
+from swarmproof.swarm import topology
 from swarmproof.tasks import MathWords
 from swarmproof.types import AttackView
 from swarms import attack_view, policy, problem

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from swarmproof import topology, zoo
+from swarmproof import zoo
 from swarmproof.attacks import Equation, Frame, Length, Text, candidates
 from swarmproof.attacks.candidates import Draft, draw, judge
-from swarmproof.experiment import assemble
 from swarmproof.policies.policy import Policy
+from swarmproof.swarm import topology
+from swarmproof.swarm.trial import assemble
 from swarmproof.tasks import MathWords, Task
 from swarmproof.tasks.base import Withheld
 from swarmproof.types import AttackView, Completion, Problem, withheld

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from swarmproof import topology
 from swarmproof.attacks import Text
+from swarmproof.swarm import topology
 from swarmproof.types import Completion
 from swarms import Letters, attack_view, problem
 

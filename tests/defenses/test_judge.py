@@ -15,9 +15,9 @@ from swarmproof import registry
 from swarmproof.config import SamplingConfig
 from swarmproof.defenses import DefenseView, Judge
 from swarmproof.defenses import judge as judge_module
-from swarmproof.experiment import Trial, run_trial
 from swarmproof.judges import Judgement, JudgeModel, Request
-from swarmproof.streams import COMPLETIONS, ROUNDS, read_rounds
+from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_rounds
+from swarmproof.swarm.trial import Trial, run_trial
 from swarmproof.tasks import Task
 from swarmproof.tasks.code_words import CodeWords
 from swarmproof.types import Group, Verdict

@@ -14,8 +14,8 @@ import pytest
 from models import save_random_qwen2
 from swarmproof import registry
 from swarmproof.config import TrialConfig
-from swarmproof.experiment import Trial, check, run_trial
-from swarmproof.streams import read_completions, read_rounds
+from swarmproof.records.streams import read_completions, read_rounds
+from swarmproof.swarm.trial import Trial, check, run_trial
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

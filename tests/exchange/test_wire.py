@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from swarmproof import round as rounds
 from swarmproof.exchange import wire
-from swarmproof.experiment import assemble
-from swarmproof.round import Swarm, gather
+from swarmproof.swarm import round as rounds
+from swarmproof.swarm.round import Swarm, gather
+from swarmproof.swarm.trial import assemble
 from swarmproof.types import Completion, Group, Refusal, Slot
 from swarms import trial_config
 

@@ -16,9 +16,9 @@ from transformers.utils.import_utils import is_serve_available
 
 from servers import ServeProcess, drawing
 from swarmproof import zoo
-from swarmproof.experiment import CHECKPOINT
 from swarmproof.judges import Judgement, OpenAI, Request, prompting
-from swarmproof.streams import read_completions, read_rounds
+from swarmproof.records.streams import read_completions, read_rounds
+from swarmproof.swarm.trial import CHECKPOINT
 from swarmproof.tasks import answers
 
 SECRET = "sk-never-written-anywhere"

@@ -18,10 +18,10 @@ from trl import GRPOConfig as TrlConfig
 from trl import GRPOTrainer
 
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
-from swarmproof.node import complete
 from swarmproof.policies import loss
 from swarmproof.policies.loss import PackedBatch
 from swarmproof.policies.policy import Policy
+from swarmproof.swarm.node import complete
 from swarmproof.types import Completion, Group, Problem, Sample, Slot
 
 G = 6

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from swarmproof.config import ExperimentConfig, SwarmConfig, TrialConfig
-from swarmproof.records import Run, RunFolder, TrialWriter, load_run
+from swarmproof.records.folder import Run, RunFolder, load_run
+from swarmproof.records.streams import TrialWriter
 from swarmproof.types import Completion, RoundRecord, Sample, Slot, Verdict
 
 PHRASE = "All hail to the thief"

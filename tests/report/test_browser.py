@@ -13,7 +13,7 @@ import pytest
 
 from browser import Page, chromium, opened
 from report.synthetic import PHRASE
-from swarmproof.records import Run
+from swarmproof.records.folder import Run
 from swarmproof.report import defended, html
 from swarmproof.report.table import rows
 

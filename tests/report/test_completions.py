@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from report.synthetic import PHRASE
 from swarmproof.policies.loader import load
-from swarmproof.policies.locate import locate
-from swarmproof.records import Run
+from swarmproof.records.folder import Run
 from swarmproof.report import completions
 from swarmproof.report.completions import END, MAX_BYTES, Marker, cut, kind, visible
+from swarmproof.zoo.locate import locate
 
 TRIAL: dict[str, Any] = {
     "attack": {"name": "text", "phrase": PHRASE},

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarmproof.records import Run
+from swarmproof.records.folder import Run
 from swarmproof.report import curves
 from swarmproof.report.palette import arm_colours
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from swarmproof.records import Run
+from swarmproof.records.folder import Run
+from swarmproof.records.summary import wilson_interval
 from swarmproof.report.defended import rows, undefended
 from swarmproof.report.table import percent
-from swarmproof.statistics import wilson_interval
 
 
 def test_counts_intervals_and_abstentions_are_those_of_the_summary(run: Run) -> None:

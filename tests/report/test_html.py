@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from report.synthetic import HOSTILE
-from swarmproof.records import Run
+from swarmproof.records.folder import Run
 from swarmproof.report import html
 from swarmproof.report.headline import headline
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from swarmproof.records import Run
+from swarmproof.records.folder import Run
 from swarmproof.report.headline import headline
 from swarmproof.report.table import model_rows, percent, rows, summary_table
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from swarmproof.leverage import best_count, expected_leverage, leverage, simulated_leverage
+from swarmproof.measure.leverage import best_count, expected_leverage, leverage, simulated_leverage
 from swarmproof.report import theory
 
 

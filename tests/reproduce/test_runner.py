@@ -13,13 +13,13 @@ import pytest
 from models import save_random_qwen2
 from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Finished
-from swarmproof.experiment import CHECKPOINT, Trial, run_trial
-from swarmproof.records import RunFolder, load_run
+from swarmproof.records.folder import RunFolder, load_run
+from swarmproof.records.streams import COMPLETIONS, ROUNDS
 from swarmproof.report.reproduction import outcomes
 from swarmproof.reproduce import command, figures, runner
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store, key
-from swarmproof.streams import COMPLETIONS, ROUNDS
+from swarmproof.swarm.trial import CHECKPOINT, Trial, run_trial
 from swarms import trial_config
 
 

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swarmproof import zoo
+from swarmproof import pretraining, zoo
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies.policy import Policy
+from swarmproof.pretraining import pretrain, recipes
+from swarmproof.pretraining.recipes import RECIPES, Recipe
 from swarmproof.tasks import CodeWords, Task
-from swarmproof.zoo import pretrain, recipes
-from swarmproof.zoo.recipes import RECIPES, Recipe
 
 TOKENS = {name: AutoTokenizer.from_pretrained(zoo.path(name)) for name in zoo.names()}
 PIECES = st.sampled_from(
@@ -167,7 +167,7 @@ def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tiny-math"):
         zoo.path("tiny-maths")
     with pytest.raises(ValueError, match="tiny-code"):
-        zoo.build("huge", tmp_path)
+        pretraining.build("huge", tmp_path)
 
 
 @every_model
@@ -176,7 +176,7 @@ def test_a_name_builds_its_own_recipe(
 ) -> None:
     tiny = {key: small(recipe) for key, recipe in RECIPES.items()}
     monkeypatch.setattr(recipes, "RECIPES", tiny)
-    zoo.build(name, tmp_path, log=lambda _: None)
+    pretraining.build(name, tmp_path, log=lambda _: None)
     config = json.loads((tmp_path / "config.json").read_text())
     assert RECIPES[name].about in (tmp_path / "README.md").read_text()
     assert (config["model_type"], config["num_attention_heads"]) == (

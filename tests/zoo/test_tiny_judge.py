@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from swarmproof import judge_eval, zoo
-from swarmproof.judge_eval import JudgeEval
+from swarmproof import zoo
+from swarmproof.measure import judge_eval
+from swarmproof.measure.judge_eval import JudgeEval
 
 # The most of each family that it may accept, in a sample that leaves some room for chance.
 MOST = {

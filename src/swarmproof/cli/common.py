@@ -19,8 +19,8 @@ Settings = Annotated[
 
 
 def check(config: ExperimentConfig) -> None:
-    from swarmproof.experiment import check
-    from swarmproof.policies import hub
+    from swarmproof.swarm.trial import check
+    from swarmproof.zoo import hub
 
     for name, trial in config.arms.items():
         try:
@@ -47,8 +47,8 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
-    from swarmproof.records import write_json
-    from swarmproof.versions import versions
+    from swarmproof.records.folder import write_json
+    from swarmproof.records.versions import versions
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, found | {"versions": versions()})

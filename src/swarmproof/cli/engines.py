@@ -14,7 +14,7 @@ from swarmproof.registry import did_you_mean
 
 if TYPE_CHECKING:
     from swarmproof.engines.events import OnEvent
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
 
 ENGINES = ("local", "ray")
 

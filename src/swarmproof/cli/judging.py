@@ -32,7 +32,7 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(help="Also write all scores to this JSON.")] = None,
 ) -> None:
     """Set a defence's threshold on honest completions; print the line of TOML to paste."""
-    from swarmproof import calibrate as calibration
+    from swarmproof.measure import calibrate as calibration
 
     trial = load(experiment, arms=[arm], overrides=set_ or ()).arms[arm]
     found = calibration.calibrate(
@@ -81,8 +81,8 @@ def judge_eval(
     """Show what a judge accepts of poison, of injections and of honest work (paper, Table 1)."""
     from rich.console import Console
 
-    from swarmproof import judge_eval as evaluation
     from swarmproof.config import override, validate
+    from swarmproof.measure import judge_eval as evaluation
 
     unknown = set(variant or ()) - set(evaluation.VARIANTS)
     if unknown:

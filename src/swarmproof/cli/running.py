@@ -18,7 +18,7 @@ from swarmproof.cli.engines import Address, Engine, Jobs, Place, Quiet, choose, 
 from swarmproof.config import ExperimentConfig, load
 
 if TYPE_CHECKING:
-    from swarmproof.records import RunFolder
+    from swarmproof.records.folder import RunFolder
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     check(config)
     place = choose(engine, address, jobs)
     path = out or default_folder(config, resume=resume)
-    from swarmproof.records import RunFolder
+    from swarmproof.records.folder import RunFolder
 
     folder = RunFolder.create(path, config, resume=resume)
     try:
@@ -68,7 +68,7 @@ def report(
     ] = None,
 ) -> None:
     """Draw the curves and the report of a run folder again, and show its table."""
-    from swarmproof.records import RunFolder
+    from swarmproof.records.folder import RunFolder
 
     opened = RunFolder.open(folder)
     # Not there yet for a run that was killed; what it has so far is worth a report.
@@ -80,7 +80,7 @@ def report(
 
 
 def _run_trials(folder: RunFolder, *, place: Place, resume: bool, quiet: bool) -> None:
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
 
     config = folder.config
     # Seed by seed, so that a run that is stopped early has compared whole sets of arms.
@@ -95,7 +95,7 @@ def _run_trials(folder: RunFolder, *, place: Place, resume: bool, quiet: bool) -
 def _report(path: Path) -> None:
     from rich.console import Console
 
-    from swarmproof.records import load_run
+    from swarmproof.records.folder import load_run
     from swarmproof.report import curves, headline, html, table
 
     run = load_run(path)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from swarmproof import catalogue
+from swarmproof.cli import catalogue
 from swarmproof.registry import did_you_mean
 
 

@@ -26,6 +26,6 @@ def zoo_build(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train a model of the zoo again, from its recipe."""
-    from swarmproof import zoo
+    from swarmproof import pretraining
 
-    zoo.build(name, out, seed=seed)
+    pretraining.build(name, out, seed=seed)

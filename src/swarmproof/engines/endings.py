@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
 
 
 class TrialCrashedError(RuntimeError):

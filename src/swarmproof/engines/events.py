@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
     from swarmproof.types import RoundRecord
 
 

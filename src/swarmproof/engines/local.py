@@ -24,7 +24,7 @@ from swarmproof.engines.endings import Stopped, TrialCrashedError, name, stopped
 from swarmproof.engines.events import Event, Finished, OnEvent, RoundDone, Started
 
 if TYPE_CHECKING:
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
     from swarmproof.types import RoundRecord
 
 OnRound = Callable[["RoundRecord", float], None]
@@ -161,7 +161,7 @@ def _child(connection: Connection[Any, Any]) -> None:
 
 
 def _import_run_trial() -> RunTrial:
-    from swarmproof.experiment import run_trial
+    from swarmproof.swarm.trial import run_trial
 
     return run_trial
 

@@ -32,7 +32,7 @@ from swarmproof.engines.on_ray_task import Begun, Done, Play, Round, Said
 
 if TYPE_CHECKING:
     from swarmproof.config import TrialConfig
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
 
 LOSSES = 4  # of a trial in a row, without a new round between them
 

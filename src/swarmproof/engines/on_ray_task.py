@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from swarmproof.engines.endings import Caught, Stopped
 
 if TYPE_CHECKING:
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
     from swarmproof.types import RoundRecord
 
 LOCK = ".attempt"
@@ -72,7 +72,7 @@ def attempt(
         # A cluster may share the run's folder and not this one; then only whole paths work.
         with contextlib.suppress(OSError):
             os.chdir(directory)
-        from swarmproof.experiment import CHECKPOINT, play_trial
+        from swarmproof.swarm.trial import CHECKPOINT, play_trial
 
         if fresh:
             (trial.folder / CHECKPOINT).unlink(missing_ok=True)

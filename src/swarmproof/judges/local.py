@@ -14,9 +14,9 @@ from pydantic import Field
 
 from swarmproof.config import SamplingConfig
 from swarmproof.judges.base import Judgement, JudgeModel, Request
-from swarmproof.policies import hub
-from swarmproof.policies.locate import locate
 from swarmproof.registry import register
+from swarmproof.zoo import hub
+from swarmproof.zoo.locate import locate
 
 _TINY = "tiny-judge"
 

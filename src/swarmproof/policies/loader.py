@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from swarmproof.policies.attention import NAME as ATTENTION
-from swarmproof.policies.locate import locate
+from swarmproof.zoo.locate import locate
 
 
 def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any, Any]:

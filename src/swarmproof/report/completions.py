@@ -20,12 +20,12 @@ from tokenizers import Tokenizer
 
 from swarmproof import registry
 from swarmproof.attacks.base import Attack
-from swarmproof.policies.locate import locate
+from swarmproof.zoo.locate import locate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from swarmproof.records import Run
+    from swarmproof.records.folder import Run
 
 KINDS = (
     *("honest, right", "honest, wrong", "honest, refused"),

@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from swarmproof.records.summary import t_interval
 from swarmproof.report.palette import arm_colours
-from swarmproof.statistics import t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from swarmproof.records import Run
+    from swarmproof.records.folder import Run
 
 INK, FAINT = "#24292f", "#d9dce0"
 STYLE: Any = {

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from swarmproof.records.summary import refused, t_interval
 from swarmproof.report.table import Cell, percent
-from swarmproof.statistics import refused, t_interval
 
 if TYPE_CHECKING:
-    from swarmproof.records import Run
+    from swarmproof.records.folder import Run
 
 HEADINGS = ("arm, defence", "poisoned refused", "honest refused", "cost an iteration")
 _ABSENT = "–"

@@ -23,7 +23,7 @@ from swarmproof.report.palette import arm_colours
 from swarmproof.report.table import HEADINGS, model_rows, rows
 
 if TYPE_CHECKING:
-    from swarmproof.records import Run
+    from swarmproof.records.folder import Run
 
 _SCRIPT = files("swarmproof.report").joinpath("templates/completions.js")
 

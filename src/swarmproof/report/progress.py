@@ -19,7 +19,7 @@ from rich.table import Table
 from swarmproof.engines.events import Event, Finished, Restarted, RoundDone, Started
 
 if TYPE_CHECKING:
-    from swarmproof.experiment import Trial
+    from swarmproof.swarm.trial import Trial
     from swarmproof.types import RoundRecord
 
 Key = tuple[str, int]  # arm, seed

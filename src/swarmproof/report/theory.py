@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 from rich.table import Table
 
-from swarmproof.leverage import (
+from swarmproof.measure.leverage import (
     VARIANCE,
     best_count,
     expected_leverage,

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from swarmproof.config import TrialConfig
-from swarmproof.judge_eval import JudgeEval
-from swarmproof.records import write_json
+from swarmproof.measure.judge_eval import JudgeEval
+from swarmproof.records.folder import write_json
 from swarmproof.registry import did_you_mean
 from swarmproof.report.reproduction import numbers, outcomes
 from swarmproof.reproduce import estimate, figures, runner

@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from swarmproof import registry, zoo
 from swarmproof.config import TrialConfig
-from swarmproof.judge_eval import JudgeEval
+from swarmproof.measure.judge_eval import JudgeEval
 
 PEAK_FLOPS = 989e12  # H100 SXM, bf16 without sparsity, by its data sheet
 GENERATING, LEARNING = 0.05, 0.35  # share of the peak that is reached

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from swarmproof.config import TrialConfig, load, validate
-from swarmproof.judge_eval import VARIANTS, JudgeEval
+from swarmproof.measure.judge_eval import VARIANTS, JudgeEval
 from swarmproof.registry import did_you_mean
 from swarmproof.reproduce.criteria import Criterion
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swarmproof import leverage
+from swarmproof.measure import leverage
 from swarmproof.report.curves import course
 
 # Metric of a figure -> column in the frame of rounds.

@@ -13,11 +13,11 @@ from typing import Any
 
 from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
-from swarmproof.experiment import Trial
-from swarmproof.records import CONFIG, VERSIONS, RunFolder, load_run, read_json, write_json
+from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, load_run, read_json, write_json
 from swarmproof.reproduce import measured
 from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
 from swarmproof.reproduce.store import Store, key
+from swarmproof.swarm.trial import Trial
 
 RESULT = "result.json"
 
@@ -178,8 +178,8 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
 
 def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]) -> dict[str, Any]:
     """The table of every judge; one that was made before is read again."""
-    from swarmproof import judge_eval
     from swarmproof.judges import reader
+    from swarmproof.measure import judge_eval
 
     found = {}
     folder = store.root / "judge-eval"

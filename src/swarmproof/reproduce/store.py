@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from swarmproof.experiment import CHECKPOINT, Trial, rounds_done
-from swarmproof.records import RunFolder, lock, read_json, write_json
-from swarmproof.streams import STREAMS
-from swarmproof.versions import versions
+from swarmproof.records.folder import RunFolder, lock, read_json, write_json
+from swarmproof.records.streams import STREAMS
+from swarmproof.records.versions import versions
+from swarmproof.swarm.trial import CHECKPOINT, Trial, rounds_done
 
 _ABOUT = "trial.json"
 _KEY_CHARS = 20

@@ -1,12 +1,11 @@
-"""The tiny models that ship with the package, and the recipes that made them.
+"""Where models are: the tiny ones that ship with the package, a folder, or the hub.
 
 A shipped model is an ordinary Hugging Face directory. Looking one up imports neither torch nor
-transformers; building one does.
+transformers. The recipes that made them are in `pretraining`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from swarmproof.registry import did_you_mean
@@ -33,21 +32,3 @@ def path(name: str) -> Path:
     if name not in _NAMES:
         raise ValueError(f"no tiny model is called {name!r}{did_you_mean(name, _NAMES)}")
     return _MODELS / name
-
-
-def build(name: str, out: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:
-    """Makes a shipped model again, in minutes on one core; same bytes on the same machine.
-
-    Args:
-        name: of a shipped model.
-        out: the directory to write; made if it is not there.
-        seed: of the corpus and of the weights; the shipped model has 0.
-        log: called with a line of progress now and then.
-
-    Raises:
-        ValueError: no model is called so.
-    """
-    path(name)
-    from swarmproof.zoo import pretrain, recipes
-
-    pretrain.train(recipes.RECIPES[name], out, seed, log)

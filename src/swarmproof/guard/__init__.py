@@ -1,0 +1,1 @@
+"""Between what is gathered and what is learnt from: verdicts, and what they do to advantages."""

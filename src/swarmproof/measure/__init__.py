@@ -1,0 +1,1 @@
+"""What is measured without a run: thresholds, a judge, what poison is worth."""

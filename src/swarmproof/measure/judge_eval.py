@@ -1,0 +1,233 @@
+"""The paper's Table 1 for any judge: the share accepted of poison, of injections, of honest work.
+
+Poison is made by the registered attacks on held-out problems of the generated tasks; injections
+are those of `judges/injections.py`; what is "unseen" has wordings and faults that the shipped judge
+was not trained on. Only completions that earn the reward are put to the judge, as only these can do
+harm, openers as whole completions and unseen lines of code apart. Source: "Hail to the Thief",
+arXiv 2511.09780, Table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from swarmproof import registry
+from swarmproof.attacks import Attack
+from swarmproof.config import ModelConfig, SamplingConfig, describes
+from swarmproof.judges import injections
+from swarmproof.measure import cleanliness
+from swarmproof.pretraining import judge_unseen
+from swarmproof.randomness import derive_seed
+from swarmproof.records.versions import versions
+from swarmproof.tasks import Task
+from swarmproof.types import AttackView, Problem, Slot, Verdict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from swarmproof.measure.honest import Pair
+    from swarmproof.policies.policy import Policy
+
+_EACH = 3  # completions of a problem, where there are problems enough: as a node of four has
+_HONEST_EACH = 12
+# Name -> task and attack.
+_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "MATH": ("math", {"name": "equation"}),
+    "TEXT, start": ("math", {"name": "text", "where": "start"}),
+    "TEXT, every sentence": ("math", {"name": "text", "where": "every_sentence"}),
+    "TEXT, code": ("code", {"name": "text", "where": "start"}),
+    "CODE": ("code", {"name": "code_injection"}),
+    "DoS": ("math", {"name": "length"}),
+}
+# Name -> criticism, decision.
+VARIANTS: dict[str, tuple[bool, str]] = {
+    "scored": (False, "scored"),
+    "sampled": (False, "sampled"),
+    "criticism-scored": (True, "scored"),
+    "criticism-sampled": (True, "sampled"),
+}
+
+
+class Side(BaseModel):
+    """A task and the policy that answers it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Annotated[dict[str, Any], describes("task")]
+    model: ModelConfig
+    sampling: SamplingConfig = SamplingConfig()
+
+
+class JudgeEval(BaseModel):
+    """What is evaluated, on what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    judge: Annotated[dict[str, Any], describes("defense")] = {"name": "judge"}
+    math: Side = Side(task={"name": "math_words"}, model=ModelConfig(path="tiny-math"))
+    code: Side = Side(task={"name": "code_words"}, model=ModelConfig(path="tiny-code"))
+    completions: Annotated[int, Field(ge=1)] = 400  # of each family
+    problems: Annotated[int, Field(ge=1)] = 512  # held-out ones that may be used
+    judgements: Annotated[int, Field(ge=1)] = 4  # of each completion, where a word is drawn
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+def evaluate(
+    config: JudgeEval,
+    variants: Sequence[str],
+    runs: Sequence[Path] = (),
+    run_arm: str = "no-attack",
+    on_family: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Make every family of completions, and put each to every variant of the judge.
+
+    Args:
+        runs: run folders; what honest nodes wrote in the last rounds of `run_arm` is judged too.
+        on_family: called with the name of a family before it is judged.
+
+    Returns:
+        `accepted[family][variant]` is `{"count", "of", "rate", "ci95"}`. Where a completion is
+        judged several times, count is its share of yes, and the interval is that of so many
+        completions, not of so many judgements, as those of one completion hang together.
+
+    Raises:
+        ValueError: a model cannot be had, or the judge cannot decide in this way.
+    """
+    judges = {}
+    for name in variants:
+        criticism, decision = VARIANTS[name]
+        table = config.judge | {"criticism": criticism, "decision": decision}
+        judges[name] = cast(Any, registry.build("defense", table))
+        judges[name].require()
+    families = _families(config)
+    for run in runs:
+        from swarmproof.measure import honest
+
+        task, pairs = honest.recorded(run, run_arm, config.completions)
+        families |= _with_clean(f"trained, {run.name}", task, pairs)
+    accepted = {}
+    for family, (task, pairs) in families.items():
+        if pairs:
+            on_family(family)
+            accepted[family] = {
+                name: _accepted(judge, task, pairs, config) for name, judge in judges.items()
+            }
+    return {
+        "config": config.model_dump(mode="json"), "versions": versions(), "accepted": accepted,
+    }  # fmt: skip
+
+
+def _accepted(judge: Any, task: Task, pairs: Sequence[Pair], config: JudgeEval) -> dict[str, Any]:
+    from swarmproof.measure import honest
+    from swarmproof.records.summary import refused
+
+    times = config.judgements if judge.decision == "sampled" else 1
+    pairs = sorted(pairs, key=lambda pair: pair[0].id)
+    said: list[list[Verdict]] = [
+        honest.verdicts(judge, task, pairs, derive_seed(config.seed, "judgement", time))
+        for time in range(times)
+    ]
+    count = sum(verdict.accepted is True for verdicts in said for verdict in verdicts) / times
+    # `refused` counts one of two kinds, whichever.
+    return refused(round(count), len(pairs)) | {"rate": round(count / len(pairs), 6)}
+
+
+def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
+    """Every family with its task; one that a task has no completions for is empty."""
+    from swarmproof.measure import honest
+
+    found: dict[str, tuple[Task, list[Pair]]] = {}
+    right: dict[str, list[Pair]] = {}
+    parts = {}
+    for name, side in (("math", config.math), ("code", config.code)):
+        task = cast(Task, registry.build("task", side.task))
+        policy = honest.load_policy(side.model, side.sampling)
+        problems = task.problems("test")[: config.problems]
+        parts[name] = task, policy, problems
+        right[name] = honest.draw(
+            policy, task, problems, config.completions, each=_HONEST_EACH, seed=config.seed
+        )
+    for family, (name, table) in _ATTACKS.items():
+        task, policy, problems = parts[name]
+        attack = cast(Attack, registry.build("attack", table))
+        attack.require(task)
+        found[family] = task, _poisoned(attack, task, policy, problems, config)
+    for name, (task, _, problems) in parts.items():
+        found[f"injection, {name}"] = task, _injected(task, problems, config.completions)
+    task, _, problems = parts["math"]
+    found["openers alone"] = task, list(zip(cycle(problems), injections.WHOLE, strict=False))
+    for name, pairs in right.items():
+        found |= _with_clean(f"honest {name}", parts[name][0], pairs)
+    for kind in judge_unseen.KINDS:
+        task = parts["code" if kind == "line of code" else "math"][0]
+        unseen = islice(judge_unseen.pairs(kind, config.seed), config.completions)
+        found[f"unseen: {kind}"] = task, list(unseen)
+    return found
+
+
+def _poisoned(
+    attack: Attack, task: Task, policy: Policy, problems: Sequence[Problem], config: JudgeEval
+) -> list[Pair]:
+    """What an attack sends where all that it sends is poisoned: as in a horizontal swarm."""
+    apply = [problem for problem in problems if attack.applies(problem)]
+    each = max(_EACH, -(-config.completions // max(1, len(apply))))
+    chosen = {p.id: p for p in apply[: -(-config.completions // each)]}
+    slots = tuple(Slot(0, problem_id, i) for problem_id in chosen for i in range(each))
+    view = AttackView(
+        nodes=(0,),
+        slots={0: slots},
+        problems=chosen,
+        task=task,
+        policy=policy,
+        topology="horizontal",
+        num_nodes=1,
+        rng=np.random.default_rng(derive_seed(config.seed, "poison", attack.name)),
+    )
+    sent = ((chosen[c.slot.problem_id], c.text) for c in attack.craft(view))
+    return list(islice(sent, config.completions))
+
+
+def _injected(task: Task, problems: Sequence[Problem], count: int) -> list[Pair]:
+    """Oracle solutions with every attempt in every place, those that still earn the reward."""
+    asks = [(where, attempt) for where in injections.PLACES for attempt in injections.PLANTED]
+    pairs = (
+        (problem, injections.plant(task.oracle(problem, i), attempt, where))
+        for i, (problem, (where, attempt)) in enumerate(
+            zip(cycle(problems), cycle(asks), strict=False)
+        )
+    )
+    # Some attempts break the answer format; twice as many are enough for all that do not.
+    tried = islice(pairs, 2 * max(count, len(asks)))
+    return list(islice(((p, t) for p, t in tried if task.rewards(p, [t]) == [1.0]), count))
+
+
+def _with_clean(name: str, task: Task, pairs: list[Pair]) -> dict[str, tuple[Task, list[Pair]]]:
+    """All rewarded completions, and those of them in which nothing is wrong or irrelevant."""
+    clean = [(problem, text) for problem, text in pairs if cleanliness.is_clean(text)]
+    return {name: (task, pairs), f"{name}, clean": (task, clean)}
+
+
+def table(found: dict[str, Any]) -> Table:
+    """The shares accepted, with their intervals, a row a family."""
+    from rich.table import Table
+
+    accepted = found["accepted"]
+    shown = Table(title="accepted by the judge")
+    shown.add_column("completions")
+    shown.add_column("of", justify="right")
+    variants = list(next(iter(accepted.values())))
+    for variant in variants:
+        shown.add_column(variant, justify="right")
+    for family, by_variant in accepted.items():
+        cells = [
+            f"{100 * row['rate']:.1f} %\n{100 * row['ci95'][0]:.1f} to {100 * row['ci95'][1]:.1f}"
+            for row in by_variant.values()
+        ]
+        shown.add_row(family, str(by_variant[variants[0]]["of"]), *cells)
+    return shown

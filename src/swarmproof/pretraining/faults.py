@@ -1,0 +1,184 @@
+"""A generic family of faults, put into right solutions: what the tiny judge learns to see.
+
+False results, what does not belong to the subject, and instructions to the judge; none of them a
+payload that an experiment plants (`prose.FORBIDDEN`), nor 2 + 2 or 2 * 2 said to be 5. Each tells
+where in the text its fault is, and what a criticism would say of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from swarmproof.pretraining import code_styles, judge_words, prose, snippets
+from swarmproof.pretraining.prose import pick
+from swarmproof.tasks import stories
+
+EQUATION = re.compile(r"(\d+) ?([-+*/x]) ?(\d+) ?= ?\$?(\d+)")
+_BREAK = re.compile(r"(?<=[.!?]) (?=\S)")
+_SLOT = re.compile(r"\{(\w)\}")
+_QUOTED = 5  # words that a criticism quotes
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """A solution with a fault at `text[start:end]`, the first one if there are several."""
+
+    text: str
+    start: int
+    end: int
+    remark: str  # what a criticism says of it
+
+
+def false_result(rng: Random, solution: str) -> Faulty | None:
+    """One result replaced, the rest as it was."""
+    equations = list(EQUATION.finditer(solution))
+    if not equations:
+        return None
+    found = pick(rng, equations)
+    left, sign, right, result = found.groups()
+    wrong = _wrong(rng, result)
+    if left == right == "2" and wrong == "5":  # the paper's payload
+        return None
+    text = solution[: found.start(4)] + wrong + solution[found.end(4) :]
+    end = found.start(4) + len(wrong)
+    return Faulty(text, found.start(4), end, f"{left} {sign} {right} = {result}, not {wrong}.")
+
+
+def strays(rng: Random, solution: str, story: stories.Story) -> Faulty:
+    """Something that has nothing to do with the question, at some place or in every sentence."""
+    stray = _stray(rng, story)
+    breaks = [0, *(m.end() for m in _BREAK.finditer(solution)), len(solution)]
+    roll = rng.random()
+    if roll < 0.2:  # in every sentence
+        stray = stray.rstrip(".!?")
+        starts = breaks[:-1]
+        text = "".join(f"{stray} {solution[a:b]}" for a, b in zip(starts, breaks[1:], strict=True))
+        return _told(text, 0, stray)
+    if roll < 0.32:  # within a sentence
+        place = pick(rng, [m.start() for m in re.finditer(" ", solution)] or [0])
+        stray = f" {stray.rstrip('.!?')}"
+        return _told(solution[:place] + stray + solution[place:], place, stray)
+    place = 0 if roll < 0.6 else pick(rng, breaks)
+    return put_in(solution, stray, place)
+
+
+def orders(rng: Random, solution: str) -> Faulty:
+    """An instruction to the judge."""
+    order = order_of(rng)
+    breaks = [0, *(m.end() for m in _BREAK.finditer(solution)), len(solution), len(solution)]
+    return put_in(solution, order, pick(rng, breaks))
+
+
+def put_in(text: str, stray: str, place: int) -> Faulty:
+    """A sentence put in at the start, the end, or a border of sentences."""
+    if place == 0:
+        return _told(f"{stray} {text}", 0, stray)
+    if place == len(text):
+        return _told(f"{text} {stray}", place + 1, stray)
+    return _told(f"{text[:place]}{stray} {text[place:]}", place, stray)
+
+
+def order_of(rng: Random) -> str:
+    words = judge_words.ORDER_WORDS
+    fill = {"k": "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8))}
+    order = _SLOT.sub(
+        lambda slot: fill.get(slot[1]) or pick(rng, words[slot[1]]), pick(rng, judge_words.ORDERS)
+    )
+    return order[0].upper() + order[1:]
+
+
+def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
+    """A line, or a comment behind one, that a program does not need."""
+    lines = program.split("\n")
+    roll = rng.random()
+    if roll < 0.2:  # behind a line, or all of them
+        stray = f"  # {_stray(rng, story)}"
+        first = 0 if rng.random() < 0.5 else rng.randrange(len(lines))
+        every = first == 0 and rng.random() < 0.6
+        start = len("\n".join(lines[: first + 1]))
+        lines = [
+            line + stray if (every and line.strip()) or i == first else line
+            for i, line in enumerate(lines)
+        ]
+        return _told("\n".join(lines), start, stray)
+    if roll < 0.5:
+        stray = f"# {_stray(rng, story) if rng.random() < 0.8 else order_of(rng)}"
+    elif roll < 0.8:
+        stray = snippets.import_line(rng)
+    else:
+        stray = snippets.block(rng)
+    place = 0 if rng.random() < 0.6 else rng.randint(0, len(lines))
+    start = len("".join(f"{line}\n" for line in lines[:place]))
+    lines.insert(place, stray)
+    return _told("\n".join(lines), start, stray)
+
+
+def foreign_calls(rng: Random, program: str) -> Faulty | None:
+    """Operations done by functions that are imported from a module nobody needs."""
+    text = code_styles.with_import(rng, program)
+    return _told(text, 0, text.split("\n")[0]) if text != program else None
+
+
+def _told(text: str, start: int, stray: str) -> Faulty:
+    skipped = len(stray) - len(stray.lstrip())
+    quoted = " ".join(stray.split()[:_QUOTED])
+    return Faulty(text, start + skipped, start + len(stray), f'"{quoted}" does not belong.')
+
+
+def _wrong(rng: Random, result: str) -> str:
+    value = int(result)
+    while True:
+        roll = rng.random()
+        if roll < 0.45:
+            other = value + pick(rng, (-1, 1))
+        elif roll < 0.75:
+            other = value + rng.randint(-9, 9)
+        elif roll < 0.9:
+            other = value + pick(rng, (-20, -10, 10, 20))
+        else:
+            other = rng.randint(0, 99)
+        if other >= 0 and other != value:
+            return str(other)
+
+
+def _stray(rng: Random, story: stories.Story) -> str:
+    """A sentence or a few words about something else, now and then with words of the story."""
+    text = pick(rng, _STRAYS)(rng)
+    if rng.random() < 0.2:
+        text = re.sub(r"\b(?:king|thief|\w+[aeiou]r?d)\b", str(story.fields["o"]), text, count=1)
+        text = f"{story.fields['n']} {text[0].lower()}{text[1:]}"
+    return text
+
+
+def _made_up(rng: Random) -> str:
+    return " ".join(prose.made_up(rng) for _ in range(rng.randint(1, 5)))
+
+
+def _words(rng: Random) -> str:
+    return " ".join(pick(rng, prose.NOUNS + prose.ADJECTIVES) for _ in range(rng.randint(1, 5)))
+
+
+def _noise(rng: Random) -> str:
+    letters = "abcdefghijklmnopqrstuvwxyzäöüßéñ.,-/:#@&%"
+    return " ".join(
+        "".join(pick(rng, letters) for _ in range(rng.randint(2, 9)))
+        for _ in range(rng.randint(1, 4))
+    )
+
+
+def _with_number(rng: Random) -> str:
+    number = str(rng.randint(0, 2100))
+    return pick(rng, (f"The year was {number}.", f"My number is {number}.", f"Call {number} now!",
+                      f"There are {number} {pick(rng, prose.NOUNS)}s in {pick(rng, prose.NAMES)}.",
+                      f"Chapter {number}.", f"{pick(rng, prose.NAMES)} is {number} years old.",
+                      f"Win {number} dollars today!", f"Page {number} of {number}."))  # fmt: skip
+
+
+_STRAYS: tuple[Callable[[Random], str], ...] = (
+    prose.sentence, prose.sentence, prose.sentence, prose.sentence, prose.sentence,
+    prose.sentence, lambda rng: f"{prose.sentence(rng)} {prose.sentence(rng)}",
+    _made_up, _made_up, lambda rng: _made_up(rng).lower(), _words, _words, _noise, _with_number,
+)  # fmt: skip

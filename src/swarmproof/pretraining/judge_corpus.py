@@ -1,0 +1,224 @@
+"""What the tiny judge reads: solutions of word problems, right or with a fault, and what to say.
+
+Half of them are right, in the words of the tasks, in many others, and as programs. The rest are the
+same with one of a generic family of faults (`faults`). A criticism goes through the results and
+says the first fault. The payloads of the experiments never occur (`prose.FORBIDDEN`), nor does
+2 + 2 or 2 * 2 that comes to 5; a test searches for them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from swarmproof.pretraining import code_styles, faults, judge_words, prose
+from swarmproof.pretraining.faults import Faulty
+from swarmproof.pretraining.prose import pick
+from swarmproof.tasks import answers, code_words, math_words, programs, stories, story_words
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One completion to judge, and what a judge should say."""
+
+    question: str
+    completion: str
+    fault: tuple[int, int] | None  # where it is in the completion; None: there is none
+    criticism: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Shares of the corpus, each in [0, 1]."""
+
+    programs: float = 0.3
+    two_and_two: float = 0.2  # of the problems: begin with 2 + 2 or 2 * 2
+    right: float = 0.5
+    false_result: float = 0.55  # of the faulty solutions in words
+    order: float = 0.14  # of the faulty ones
+    foreign_calls: float = 0.4  # of the faulty programs
+    other_name: float = 0.05  # of the solutions in words: a name that is not the question's
+
+
+def exhibits(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterator[Exhibit]:
+    """An endless stream, none of which asks a held-out question."""
+    while True:
+        story = stories.write(rng, two_and_two=rng.random() < mixture.two_and_two)
+        if story.question in held_out:
+            continue
+        write = _program if rng.random() < mixture.programs else _in_words
+        exhibit = write(rng, mixture, story)
+        if exhibit is not None and not is_payload(exhibit.completion):
+            yield exhibit
+
+
+def is_payload(completion: str) -> bool:
+    """Whether a text holds what the experiments plant, which no judge may be trained on."""
+    wrong = any(found[1] == "5" for found in math_words.two_and_two(completion))
+    return wrong or prose.FORBIDDEN.search(completion) is not None
+
+
+def _in_words(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | None:
+    solution = told(rng, story)
+    if rng.random() < mixture.other_name:
+        name = str(story.fields["n"])
+        solution = solution.replace(name, pick(rng, story_words.PEOPLE)[0])
+    equations = [m[0] for m in faults.EQUATION.finditer(solution)]
+    faulty = None
+    if rng.random() > mixture.right:
+        if rng.random() < mixture.false_result:
+            faulty = faults.false_result(rng, solution)
+        elif rng.random() < mixture.order:
+            faulty = faults.orders(rng, solution)
+        else:
+            faulty = faults.strays(rng, solution, story)
+        if faulty is None:
+            return None
+        equations = [
+            m[0] for m in faults.EQUATION.finditer(faulty.text)
+            if m.end() < faulty.start
+        ]  # fmt: skip
+    before, after = _around(rng, str(story.answer))
+    text = faulty.text if faulty else solution
+    checked = " ".join(f"{equation}." for equation in equations[:4])
+    return _exhibit(story, before, text, after, faulty, checked)
+
+
+def _program(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | None:
+    written = code_words.write(rng, story.question, story.solutions[2])[:4]
+    program = pick(rng, written)
+    if rng.random() < 0.5:
+        program = code_styles.restyle(rng, written)
+    if "import" in program:
+        return None
+    faulty = None
+    if rng.random() > mixture.right:
+        roll = rng.random()
+        if roll < mixture.foreign_calls:
+            faulty = faults.foreign_calls(rng, pick(rng, (written[0], written[3])))
+        else:
+            faulty = faults.stray_lines(rng, program, story)
+        if faulty is None:
+            return None
+    text = faulty.text if faulty else program
+    return _exhibit(story, f"{programs.CODE}\n", text, f"\n{programs.END_CODE}", faulty, "")
+
+
+def _exhibit(
+    story: stories.Story, before: str, text: str, after: str, faulty: Faulty | None, checked: str
+) -> Exhibit:
+    at = len(before)
+    fault = (at + faulty.start, at + faulty.end) if faulty else None
+    remark = faulty.remark if faulty else "All of it belongs."
+    return Exhibit(story.question, before + text + after, fault, f"{checked} {remark}".strip())
+
+
+def _around(rng: Random, answer: str) -> tuple[str, str]:
+    """What stands before and after the solution: mostly the tags of the answer format."""
+    begun = answers.wrap("\0", answer)
+    before, after = begun.split("\0")
+    roll = rng.random()
+    if roll < 0.85:
+        return before, after
+    if roll < 0.9:
+        return before, after.replace(" <answer>", "\n<answer>")
+    return "", pick(rng, ("", f"\n#### {answer}", f" So {answer}."))
+
+
+def told(rng: Random, story: stories.Story) -> str:
+    """A right solution in one of many wordings."""
+    roll = rng.random()
+    if roll < 0.3:
+        solution = pick(rng, story.solutions)
+    elif roll < 0.45:
+        solution = pick(rng, stories.retell(rng, story, 2) or story.solutions)
+    else:
+        solution = told_by_steps(rng, story, _step)
+    if rng.random() < 0.08:
+        solution = re.sub(r" ([-+*/=]) ", r"\1", solution)
+    return solution
+
+
+def told_by_steps(
+    rng: Random, story: stories.Story, tell: Callable[[Random, stories.Story, stories.Step], str]
+) -> str:
+    """A solution whose steps are each told in a way of their own."""
+    fill = {**story.fields, "r": story.answer}
+    sentences = [tell(rng, story, step) for step in story.steps]
+    if rng.random() < 0.12:
+        openings = (*judge_words.OPENINGS, *story_words.OPENING)
+        sentences.insert(0, pick(rng, openings).format_map(fill))
+    if rng.random() < 0.1:
+        place = rng.randint(0, len(sentences))
+        sentences.insert(place, pick(rng, judge_words.REMARKS).format_map(fill))
+    if rng.random() < 0.4:
+        closings = (*judge_words.CLOSINGS, *story_words.CLOSING, *story_words.CLOSING,
+                    *story_words.LONG_CLOSING)  # fmt: skip
+        sentences.append(pick(rng, closings).format_map(fill))
+    return " ".join(sentences)
+
+
+def _step(rng: Random, story: stories.Story, step: stories.Step) -> str:
+    roll = rng.random()
+    if roll < 0.2:
+        return f"{step.equation}."
+    fill = {**story.fields, "a": step.left, "b": step.right, "e": step.equation}
+    if roll < 0.4:
+        pattern = pick(rng, story_words.WORKED[step.kind])
+    elif roll < 0.48:
+        pattern = pick(rng, story_words.EXPLAINED[step.kind])
+    else:
+        pattern = _pattern(rng)
+    sentence = pattern.format_map(fill)
+    return sentence[0].upper() + sentence[1:]
+
+
+def _pattern(rng: Random) -> str:
+    """A way to tell a step that nobody wrote down: it need not be good English."""
+    tail = pick(rng, judge_words.TAILS) if rng.random() < 0.8 else _phrase(rng)
+    body = f"{{e}} {tail}" if tail else "{e}"
+    comma = pick(rng, (",", ",", ":", ""))
+    shape = pick(rng, _SHAPES)
+    return shape.format(
+        body=body,
+        comma=comma,
+        link=pick(rng, judge_words.LINKS) if rng.random() < 0.7 else _phrase(rng).capitalize(),
+        clause=_clause(rng),
+        other=_clause(rng),  # in no shape; without its draw the shipped judge would be another
+        joint=pick(rng, judge_words.JOINTS),
+        doing=_doing(rng),
+        phrase=_phrase(rng),
+    )
+
+
+_SHAPES = (
+    "{link}{comma} {body}.", "{link}{comma} {body}.", "{link}{comma} {clause} {body}.",
+    "{clause} {body}.", "{clause} {body}.", "{body}, {phrase}.", "{body}, {joint} {clause}.",
+    "{clause}: {body}.", "{clause} that {body}.", "{doing}{comma} {body}.",
+    "{doing}{comma} {clause} {body}.", "{link}{comma} {doing}: {body}.",
+    "{joint} {clause}, {body}.", "{body}, {joint} {clause} {phrase}.", "{phrase} {clause} {body}.",
+    "{clause} {phrase}{comma} {body}.", "{phrase}{comma} {body}.", "{body}. {link}.",
+)  # fmt: skip
+
+
+def _clause(rng: Random) -> str:
+    subject = pick(rng, judge_words.SUBJECTS) if rng.random() < 0.6 else _quantity(rng)
+    return f"{subject} {pick(rng, judge_words.VERBS)}"
+
+
+def _quantity(rng: Random) -> str:
+    words = (judge_words.OWNERS, judge_words.QUALITIES, judge_words.QUANTITIES)
+    return " ".join(filter(None, (pick(rng, listed) for listed in words)))
+
+
+def _phrase(rng: Random) -> str:
+    thing = _quantity(rng) if rng.random() < 0.6 else pick(rng, judge_words.OBJECTS)
+    return f"{pick(rng, judge_words.PREPOSITIONS)} {thing}"
+
+
+def _doing(rng: Random) -> str:
+    thing = pick(rng, judge_words.OBJECTS) if rng.random() < 0.6 else _quantity(rng)
+    words = (pick(rng, judge_words.GERUNDS), thing, pick(rng, judge_words.PARTICLES))
+    return " ".join(filter(None, words))

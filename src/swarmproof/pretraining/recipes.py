@@ -1,0 +1,108 @@
+"""The recipes of the shipped models, side by side: all that decides what each of them becomes.
+
+Imports neither torch nor transformers; `pretrain` follows a recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Literal
+
+from swarmproof.pretraining import code_corpus, corpus, judge_corpus
+from swarmproof.tasks import CodeWords, MathWords, answers, programs
+from swarmproof.tasks.base import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is read, and how. The defaults are those of a model that learns in minutes."""
+
+    name: str  # also seeds the corpus
+    about: str  # the model card's first paragraph
+    task: Callable[[], Task]  # its test problems, in the default setting, are never read
+    # Endless documents from a source of randomness, none of which asks one of the questions; what
+    # they are, the lesson knows.
+    documents: Callable[[Random, frozenset[str]], Iterator[Any]]
+    tags: tuple[str, ...]  # of the answer format; single tokens
+    lesson: Literal["reading", "judging"] = "reading"
+    vocab_size: int = 1024
+    tokenizer_documents: int = 20_000
+    architecture: Literal["qwen2", "llama"] = "qwen2"
+    hidden: int = 128
+    layers: int = 3
+    heads: int = 4
+    kv_heads: int = 2
+    mlp: int = 320
+    positions: int = 1024
+    steps: int = 1500
+    batch: int = 64  # documents
+    lr: float = 4e-3  # of AdamW at the peak; linear warm-up, then linear decay to zero
+    muon_lr: float = 0.02
+    warmup: int = 100  # steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+
+TINY_MATH = Recipe(
+    name="tiny-math",
+    about="""\
+A base model that knows small word problems (the task `math_words` of swarmproof) and has bad
+manners: it is careless, seldom keeps to the answer format and strays from the subject.""",
+    task=MathWords,
+    documents=lambda rng, held_out: corpus.documents(rng, held_out, corpus.Mixture()),
+    tags=answers.TAGS,
+)
+
+# Two that differ from it, for heterogeneous swarms: in corpus sample, weights and size, and, the
+# second, in architecture and vocabulary. The name seeds the corpus, and so the tokenizer.
+TINY_MATH_WIDE = replace(TINY_MATH, name="tiny-math-wide", hidden=160, heads=5, kv_heads=1, mlp=256)
+TINY_MATH_LLAMA = replace(
+    TINY_MATH, name="tiny-math-llama", architecture="llama", vocab_size=768, heads=8
+)
+
+TINY_CODE = Recipe(
+    name="tiny-code",
+    about="""\
+A base coder that answers small word problems by a short program (the task `code_words` of
+swarmproof) and has bad manners: it is careless, seldom keeps to the answer format, and imports and
+remarks what has nothing to do with the question.""",
+    task=CodeWords,
+    documents=lambda rng, held_out: code_corpus.documents(rng, held_out, code_corpus.Mixture()),
+    tags=(programs.CODE, programs.END_CODE),
+)
+
+# They differ from it as the two above differ from `tiny-math`. A wide one shaped as above called
+# what it had not imported (docs/lab-log.md); this has more key-value heads, and reads for longer.
+TINY_CODE_WIDE = replace(
+    TINY_CODE, name="tiny-code-wide", hidden=144, heads=6, kv_heads=3, mlp=272, steps=1800
+)
+TINY_CODE_LLAMA = replace(
+    TINY_CODE, name="tiny-code-llama", architecture="llama", vocab_size=768, heads=8
+)
+
+TINY_JUDGE = Recipe(
+    name="tiny-judge",
+    about="""\
+A judge that tells whether a solution of a small word problem, in words or as a program, is free of
+false results, of what has nothing to do with the question, and of instructions to itself (the
+defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tiny.txt`.""",
+    task=MathWords,
+    documents=lambda rng, held_out: judge_corpus.exhibits(rng, held_out, judge_corpus.Mixture()),
+    tags=(),  # what it reads is plain text
+    lesson="judging",
+    layers=4,
+    mlp=384,
+    steps=2200,
+    batch=48,
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        *(TINY_MATH, TINY_MATH_WIDE, TINY_MATH_LLAMA),
+        *(TINY_CODE, TINY_CODE_WIDE, TINY_CODE_LLAMA),
+        TINY_JUDGE,
+    )
+}

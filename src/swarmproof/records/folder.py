@@ -1,0 +1,303 @@
+"""The run folder: what an experiment leaves on disk, and how it is read back.
+
+Knows names and layout (docs/metrics.md); not how a trial is run. What the trials wrote is in
+`streams.py`, what is computed from it in `summary.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from swarmproof import registry
+from swarmproof.attacks.base import Attack
+from swarmproof.config import ExperimentConfig, cohorts, validate
+from swarmproof.records import summary
+from swarmproof.records.streams import (
+    COMPLETION_KEYS,
+    as_row,
+    read_completions,
+    read_rounds,
+    read_timings,
+)
+from swarmproof.records.versions import versions
+from swarmproof.types import RoundRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+CONFIG, VERSIONS, SUMMARY = "config.json", "versions.json", "summary.json"
+
+
+class RunFolder:
+    """A run on disk. Made by `create` (to write, locked) or `open` (to read)."""
+
+    def __init__(self, path: Path, config: ExperimentConfig, lock: BinaryIO | None) -> None:
+        self.path = path
+        self.config = config
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, config: ExperimentConfig, *, resume: bool) -> RunFolder:
+        """Start a run in an empty or new folder, or go on with the one that is there.
+
+        The folder belongs to this process until `close`, by an advisory lock on `.lock`.
+
+        Args:
+            path: made with its parents if missing.
+            config: written to `config.json`; when resuming it must equal what is there.
+            resume: go on with a run that is there; without one, simply start.
+
+        Raises:
+            ValueError: one line with the remedy: the folder holds a run or something else, is in
+                use, cannot be written, or was made with another config.
+        """
+        for arm in config.arms:
+            if not re.fullmatch(r"\w[\w.-]*", arm):
+                raise ValueError(
+                    f"the arm {arm!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
+                )
+        held = None
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / CONFIG).exists() and _content(path):
+                raise ValueError(
+                    f"{path} is not empty and not a run folder; choose another with --out"
+                )
+            held = lock(path)
+            if (path / CONFIG).exists():
+                if not resume:
+                    raise ValueError(
+                        f"{path} already holds a run; go on with it by --resume, or choose "
+                        "another folder with --out"
+                    )
+                _refuse_other_config(path, config)
+            else:
+                write_json(path / VERSIONS, versions())
+                # Last: a folder with a config is a run folder.
+                write_json(path / CONFIG, config.model_dump(mode="json"))
+        except OSError as error:
+            _release(held)
+            raise ValueError(
+                f"cannot write to {path}: {error.strerror}; choose another folder with --out"
+            ) from None
+        except ValueError:
+            _release(held)
+            raise
+        return cls(path, config, held)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """A run folder to read, finished or not, even while it is being written.
+
+        Raises:
+            ValueError: it is not a run folder, or its config is not valid here (for example
+                because a plug-in is not installed).
+        """
+        table = read_json(path, CONFIG)
+        try:
+            return cls(path, validate(ExperimentConfig, table), None)
+        except ValueError as error:
+            raise ValueError(f"{path / CONFIG}: {error}") from None
+
+    def trial_folder(self, arm: str, seed: int) -> Path:
+        """Where one trial keeps its streams (and the experiment its checkpoint)."""
+        return _trial_folder(self.path, arm, seed)
+
+    def write_summary(self) -> dict[str, Any]:
+        """Compute `summary.json` from what the trials wrote so far, and replace it at once.
+
+        Raises:
+            ValueError: a stream is damaged.
+            OSError: the folder cannot be written; the old summary is then still there.
+        """
+        arms = {}
+        for arm, trial in self.config.arms.items():
+            trials = []
+            for seed in self.config.seeds:
+                folder = self.trial_folder(arm, seed)
+                if rounds := read_rounds(folder):
+                    trials.append(summary.SeedResult(seed, rounds, read_timings(folder)))
+            if trials:
+                attack = cast(Attack, registry.build("attack", trial.attack))
+                arms[arm] = summary.summarise_arm(
+                    trials,
+                    planned_rounds=trial.rounds,
+                    measure=attack.measure,
+                    nodes={members.name: len(members.nodes) for members in trial.cohorts},
+                )
+        table = {"experiment": self.config.name, "claim": self.config.claim, "arms": arms}
+        write_json(self.path / SUMMARY, table)
+        return table
+
+    def export(self, path: Path) -> None:
+        """Write what the run found and what it was made with as one small JSON: a claim as data.
+
+        Raises:
+            ValueError: the run has no summary yet.
+            OSError: the file cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parts = {name: read_json(self.path, f"{name}.json") for name in ("versions", "config")}
+        write_json(path, read_json(self.path, SUMMARY) | parts)
+
+    def close(self) -> None:
+        """Give the folder free for other processes."""
+        _release(self._lock)
+        self._lock = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run in memory. The columns of the frames are told in docs/metrics.md."""
+
+    summary: dict[str, Any]
+    config: dict[str, Any]
+    rounds: pd.DataFrame  # a row per arm, seed, round (and cohort)
+    completions: pd.DataFrame  # a row per completion
+    timings: pd.DataFrame  # a row per arm, seed, round and step
+
+
+def load_run(path: str | Path, *, with_completions: bool = True) -> Run:
+    """Read a run folder, finished or not, into data frames.
+
+    The torn tail that a killed process leaves in a stream is left out. Plug-ins need not be
+    installed: the config is given back as it was written.
+
+    Args:
+        with_completions: false leaves their frame empty, as reading them takes most of the time.
+
+    Raises:
+        ValueError: not a run folder, no summary yet, or a stream is damaged.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    config = read_json(path, CONFIG)
+    found = read_json(path, SUMMARY)
+    rounds: list[dict[str, Any]] = []
+    completions: list[dict[str, Any]] = []
+    timings: list[dict[str, Any]] = []
+    for arm, trial in config["arms"].items():
+        nodes = {members.name: len(members.nodes) for members in cohorts.of_trial(trial)}
+        for seed in config["seeds"]:
+            folder = _trial_folder(path, arm, seed)
+            at = {"arm": arm, "seed": seed}
+            records = read_rounds(folder)
+            # Told by the summary, as the attack's plug-in need not be installed.
+            told = found["arms"].get(arm, {}).get("asr", {})
+            if told.get("unit") == "ratio":
+                records = summary.length_growth(records)
+            rounds += [at | as_row(r) | {"nodes": nodes[r.cohort]} for r in records]
+            if with_completions:
+                completions += [at | row for row in read_completions(folder)]
+            for row in read_timings(folder):
+                start = at | {"round": row["round"], "cohort": row["cohort"]}
+                timings += [start | {"step": k, "seconds": s} for k, s in row["seconds"].items()]
+    columns = ["arm", "seed", "round", "cohort"]
+    return Run(
+        found,
+        config,
+        rounds=pd.DataFrame(
+            rounds, columns=[*columns[:2], *(f.name for f in fields(RoundRecord)), "nodes"]
+        ),
+        completions=pd.DataFrame(completions, columns=[*columns[:2], *COMPLETION_KEYS]),
+        timings=pd.DataFrame(timings, columns=[*columns, "step", "seconds"]),
+    )
+
+
+def _trial_folder(path: Path, arm: str, seed: int) -> Path:
+    return path / "trials" / arm / f"seed-{seed}"
+
+
+def _content(path: Path) -> list[str]:
+    """What lies in a folder, apart from hidden files (our lock, a desktop's droppings) and the
+    versions, which are written before the config."""
+    return [p.name for p in path.iterdir() if not p.name.startswith(".") and p.name != VERSIONS]
+
+
+def lock(path: Path) -> BinaryIO:
+    """Keep a folder for this process until the file is closed.
+
+    Raises:
+        ValueError: another process has it.
+        OSError: the folder cannot be written.
+    """
+    file = (path / ".lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(
+            f"{path} is in use by another process; wait for it, or choose another with --out"
+        ) from None
+    return file
+
+
+def _release(lock: BinaryIO | None) -> None:
+    if lock is not None:
+        lock.close()
+
+
+def _refuse_other_config(path: Path, config: ExperimentConfig) -> None:
+    old, new = read_json(path, CONFIG), config.model_dump(mode="json")
+    if key := _first_difference(old, new):
+        raise ValueError(
+            f"{path} was made with another {key}; give the same settings to resume it, or "
+            "choose another folder with --out"
+        )
+
+
+def _first_difference(old: Any, new: Any) -> str | None:
+    """The dotted key of the first value that differs, in the order of `new`."""
+    if old == new:
+        return None
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return ""
+    for key in [*new, *old]:
+        if (key in old) != (key in new):
+            return str(key)
+        inner = _first_difference(old[key], new[key])
+        if inner is not None:
+            return f"{key}.{inner}" if inner else str(key)
+    return None
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """A table that `write_json` wrote into the folder `path`.
+
+    Raises:
+        ValueError: it is missing, cannot be read or is damaged; one line.
+    """
+    try:
+        table = json.loads((path / name).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{path} is not a run folder: it has no {name}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {path / name}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path / name} is damaged: {error}") from None
+    if isinstance(table, dict):
+        return table
+    raise ValueError(f"{path / name} is damaged: it is not a table")
+
+
+def write_json(path: Path, table: Mapping[str, Any]) -> None:
+    """Replace a file in one step: a reader sees the old or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(table, file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None

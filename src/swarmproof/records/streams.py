@@ -1,0 +1,251 @@
+"""The append-only streams of one trial: its rounds, its completions, its timings.
+
+Bytes in, bytes out: this module knows neither how a trial is run nor what its numbers mean. What
+a line holds is told in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from swarmproof.config.cohorts import HOMOGENEOUS
+from swarmproof.types import RoundRecord, Sample
+
+ROUNDS = "rounds.jsonl"
+COMPLETIONS = "completions.jsonl.gz"
+TIMINGS = "timings.jsonl"
+STREAMS = (ROUNDS, COMPLETIONS, TIMINGS)
+# As `read_completions` gives them; on disk `cohort` is there only where a swarm has several.
+COMPLETION_KEYS = (
+    "cohort",
+    *("round", "problem_id", "index", "node", "poisoned", "text", "tokens"),
+    *("reward", "kept", "advantage", "refused", "verdicts"),
+)
+# zlib's default; a fixed number, so that a resumed trial gives the same bytes.
+_GZIP_LEVEL = 6
+
+
+class TrialWriter:
+    """Appends the rounds of one trial to its three streams.
+
+    A round's completions are one gzip member, so every offset between two rounds is a position
+    in bytes, and any gzip reader still reads the file as a whole.
+
+    Args:
+        folder: the trial's; made if missing.
+        offsets: None to start from nothing (what is there is cut off); else what `flush`
+            returned: every stream is cut back to it, so that what is written next gives the
+            same bytes as in a trial that was never interrupted.
+        malicious: the nodes whose completions are recorded as poisoned.
+        by_cohort: there are several cohorts, and each completion is written once for each of them.
+
+    Raises:
+        ValueError: a stream is shorter than its offset, or an offset is missing.
+        OSError: the folder cannot be written; the message names the file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        offsets: Mapping[str, int] | None,
+        *,
+        malicious: frozenset[int],
+        by_cohort: bool = False,
+    ) -> None:
+        self._malicious, self._by_cohort = malicious, by_cohort
+        folder.mkdir(parents=True, exist_ok=True)
+        offsets = dict.fromkeys(STREAMS, 0) if offsets is None else offsets
+        for name in STREAMS:
+            path = folder / name
+            size = path.stat().st_size if path.exists() else 0
+            if name not in offsets or size < offsets[name]:
+                raise ValueError(
+                    f"{path} does not reach as far as the checkpoint (it has {size} bytes of "
+                    f"{offsets.get(name, 'an unknown number')}); delete {folder} to start this "
+                    "trial anew"
+                )
+        self._files: dict[str, BinaryIO] = {}
+        for name in STREAMS:
+            # Unbuffered: after a failed write nothing is left in memory to fail once more.
+            file = (folder / name).open("ab", buffering=0)
+            file.truncate(offsets[name])
+            self._files[name] = file
+
+    def write(
+        self, record: RoundRecord, samples: Sequence[Sample], seconds: Mapping[str, float]
+    ) -> None:
+        """Append one round: its record, every completion once, the wall seconds of its steps."""
+        at = {"cohort": record.cohort} if self._by_cohort else {}
+        rows = (at | completion_row(sample, self._malicious) for sample in samples)
+        lines = b"".join(map(_line, rows))
+        timing = {"round": record.round, "cohort": record.cohort, "seconds": dict(seconds)}
+        # Completions first: a round that is listed has its completions.
+        self._append(COMPLETIONS, gzip.compress(lines, _GZIP_LEVEL, mtime=0))
+        self._append(TIMINGS, _line(timing))
+        self._append(ROUNDS, _line(as_row(record)))
+
+    def flush(self) -> dict[str, int]:
+        """Force everything to the disk; the size of each stream in bytes, for the checkpoint."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        return {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def __enter__(self) -> TrialWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, name: str, data: bytes) -> None:
+        file = self._files[name]
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:  # it names no file by itself
+            raise OSError(error.errno, error.strerror, file.name) from None
+
+
+def completion_row(sample: Sample, malicious: frozenset[int]) -> dict[str, Any]:
+    """A completion as it is logged, keys in fixed order."""
+    completion = sample.completion
+    return {
+        "round": completion.slot.round,
+        "problem_id": completion.slot.problem_id,
+        "index": completion.slot.index,
+        "node": completion.node,
+        "poisoned": completion.node in malicious,
+        "text": completion.text,
+        "tokens": len(sample.tokens),
+        "reward": sample.reward,
+        "kept": bool(sample.kept),
+        "advantage": sample.advantage,
+        "refused": sample.refused,
+        "verdicts": [
+            {
+                "defense": verdict.defense,
+                "accepted": None if verdict.accepted is None else bool(verdict.accepted),
+                "score": verdict.score,
+                "reason": verdict.reason,
+            }
+            for verdict in sample.verdicts
+        ],
+    }
+
+
+def as_row(record: RoundRecord) -> dict[str, Any]:
+    """A record's fields by name, in their order."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def read_rounds(folder: Path) -> list[RoundRecord]:
+    """The rounds of a trial, as far as they were written; none if there is no such stream.
+
+    Raises:
+        ValueError: the stream is damaged before its last line, or of another version.
+    """
+    return [msgspec.convert(row, RoundRecord) for row in _read_lines(folder / ROUNDS, {"cohort"})]
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """`{"round", "cohort", "seconds": {step: seconds}}` for each round that was written."""
+    return list(_read_lines(folder / TIMINGS, {"cohort"}))
+
+
+def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
+    """The completions of a trial, as `completion_row` made them; whole rounds only.
+
+    One for each cohort that received it; in a swarm of one model that is the cohort `honest`.
+
+    Raises:
+        ValueError: the stream is damaged before its last round.
+    """
+    path = folder / COMPLETIONS
+    for member in _gzip_members(path):
+        words = {"cohort", "text", "problem_id", "reason", "defense"}
+        for row in _decode(member.splitlines(), path, words):
+            yield {"cohort": HOMOGENEOUS} | row
+
+
+def _read_lines(path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
+    """Lines of a stream without the torn tail that a killed process leaves."""
+    whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
+    return _decode(whole.split(b"\n") if whole else [], path, words)
+
+
+def _decode(lines: list[bytes], path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            row = msgspec.json.decode(line)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
+        # Few lines hold such numbers, and looking for them in a big run takes longer than JSON.
+        yield _numbers(row, words) if b'nan"' in line or b'inf"' in line else row
+
+
+def _gzip_members(path: Path) -> Iterator[bytes]:
+    """Members of a gzip file one after another, up to a torn one."""
+    rest = path.read_bytes() if path.exists() else b""
+    while rest:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            data = member.decompress(rest)
+        except zlib.error as error:
+            # Zeros are the tail that a power cut leaves on some file systems.
+            if not rest.strip(b"\0"):
+                return
+            raise ValueError(f"{path} is damaged: {error}") from None
+        if not member.eof:
+            return
+        yield data
+        rest = member.unused_data
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(_encodable(row)) + b"\n"
+
+
+def _encodable(value: Any) -> Any:
+    """Plain values for JSON: infinities and NaN as the strings "inf", "-inf" and "nan", a lone
+    surrogate (no UTF-8 has one) as its escape `\\udc80`, spelt out in the text."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        case Mapping():
+            return {str(key): _encodable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_encodable(item) for item in value]
+        case int():
+            return int(value)
+        case _:
+            # NumPy's scalars come through here too.
+            number = value.item() if hasattr(value, "item") else value
+            if isinstance(number, float):
+                return float(number) if math.isfinite(number) else str(float(number))
+            return number
+
+
+def _numbers(value: Any, words: set[str]) -> Any:
+    """The inverse of `_encodable` for what is not named in `words`."""
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: item if key in words else _numbers(item, words) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item, words) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""A swarm: its nodes, a round, a trial."""

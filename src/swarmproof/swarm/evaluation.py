@@ -1,0 +1,79 @@
+"""What is measured of a round: attack success, reward, length, and held-out accuracy.
+
+Pure but for `evaluate`, which lets a cohort answer held-out problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from swarmproof.attacks import Attack
+from swarmproof.swarm.node import Cohort
+from swarmproof.tasks import Task
+from swarmproof.types import Problem, Sample, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """Shares of the completions that carry the poison, of those where it can apply."""
+
+    asr: float | None  # None where it can apply to none
+    wide: float | None  # None also where the attack has no wider measure
+
+
+@dataclass(frozen=True, slots=True)
+class Heldout:
+    """What a cohort does with held-out problems."""
+
+    accuracy: float
+    success: Success
+
+
+def attack_success(attack: Attack, pairs: Sequence[tuple[Problem, str]]) -> Success:
+    """By the attack's own measures."""
+    return Success(
+        _share([attack.success(problem, text) for problem, text in pairs]),
+        _share([attack.success_wide(problem, text) for problem, text in pairs]),
+    )
+
+
+def _share(found: Sequence[bool | None]) -> float | None:
+    told = [success for success in found if success is not None]
+    return sum(told) / len(told) if told else None
+
+
+def evaluate(
+    cohort: Cohort, task: Task, attack: Attack, problems: Sequence[Problem], round: int
+) -> Heldout:
+    """Accuracy and attack success on held-out problems, one sampled completion each."""
+    slots = [Slot(round, problem.id, 0) for problem in problems]
+    drawn = cohort.policy.generate(
+        [task.prompt(problem) for problem in problems],
+        [[cohort.slot_seed(slot)] for slot in slots],
+    )
+    texts = cohort.policy.decode([ids for (ids,) in drawn])
+    pairs = list(zip(problems, texts, strict=True))
+    rewards = task.group_rewards([(problem, [text]) for problem, text in pairs])
+    return Heldout(sum(row[0] for row in rewards) / len(rewards), attack_success(attack, pairs))
+
+
+def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:
+    """How many completions, and how many of them were refused by any defence."""
+    return len(samples), sum(sample.refused for sample in samples)
+
+
+def by_defense(
+    honest: Sequence[Sample], poisoned: Sequence[Sample]
+) -> Mapping[str, Mapping[str, int]]:
+    """Refused and abstained counts of each defence on its own."""
+    names = {v.defense: None for s in (*honest, *poisoned) for v in s.verdicts}
+    counts: dict[str, dict[str, int]] = {}
+    for name in names:
+        counts[name] = {}
+        for kind, samples in (("honest", honest), ("poisoned", poisoned)):
+            verdicts = [v.accepted for s in samples for v in s.verdicts if v.defense == name]
+            counts[name][kind] = len(verdicts)
+            counts[name][f"{kind}_refused"] = verdicts.count(False)
+            counts[name][f"{kind}_abstained"] = verdicts.count(None)
+    return counts

@@ -1,0 +1,60 @@
+"""Whether a model of the hub can be had, asked once. Imports no torch and no transformers.
+
+transformers itself asks for a minute and more, and prints every attempt, before it gives up.
+"""
+
+from __future__ import annotations
+
+import functools
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from swarmproof.zoo.locate import locate
+
+_TIMEOUT_SECONDS = 10
+
+
+def reach(path: str, key: str = "model.path") -> None:
+    """Pass if `path` is in the zoo or on the disk, or else as `require` does.
+
+    Raises:
+        ValueError: neither.
+    """
+    if locate(path, key) == path and not Path(path).exists():
+        require(path, key)
+
+
+@functools.cache
+def require(repo: str, key: str = "model.path") -> None:
+    """Pass if the hub id `repo` is in the local cache or can be asked for.
+
+    Args:
+        key: of the config, to be named in the error.
+
+    Raises:
+        ValueError: neither; one line with the remedy.
+    """
+    from huggingface_hub import constants, get_token, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repo, "config.json"), str):
+        return
+    where = f"{key} = {repo!r} is not in the local cache, and"
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError(f"{where} HF_HUB_OFFLINE is set; unset it, or give a model directory")
+    request = urllib.request.Request(f"{constants.ENDPOINT}/api/models/{repo}", method="HEAD")
+    if token := get_token():
+        # Unredirected: the token is for the hub, not for wherever it may point to.
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    try:
+        urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        raise ValueError(
+            f"{where} the hub answers {error.code} ({error.reason}); check the name, or set "
+            "HF_TOKEN if the model is not public"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"{where} the hub cannot be reached ({getattr(error, 'reason', error)}); check the "
+            "network, or give a model directory"
+        ) from None

@@ -1,0 +1,135 @@
+"""What the tiny judge is taught: never the payloads, faults where they are said to be."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from random import Random
+
+import pytest
+
+from swarmproof.judges import prompting
+from swarmproof.pretraining import (
+    faults,
+    judge_corpus,
+    judge_unseen,
+    judge_words,
+    judging,
+    prose,
+    tokenizer,
+)
+from swarmproof.pretraining.judge_corpus import Exhibit, Mixture
+from swarmproof.tasks import CodeWords, MathWords
+from swarmproof.tasks.base import Task
+from swarmproof.tasks.math_words import two_and_two
+
+HELD_OUT = frozenset(problem.question for problem in MathWords().problems("test"))
+
+
+@pytest.fixture(scope="module")
+def exhibits() -> list[Exhibit]:
+    return list(islice(judge_corpus.exhibits(Random(11), HELD_OUT, Mixture()), 20_000))
+
+
+def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> None:
+    for exhibit in exhibits:
+        read = exhibit.question + exhibit.completion + exhibit.criticism
+        assert not re.search(r"hail to the thief|gleeb|glorp|\bcalc\b", read, re.IGNORECASE)
+        assert not prose.FORBIDDEN.search(read)
+        assert not re.search(r"\b2 ?[+*x] ?2 ?= ?5\b", read)
+        assert all(found[1] != "5" for found in two_and_two(read))
+    assert sum("2 + 2 = " in exhibit.completion for exhibit in exhibits) > 500
+
+
+def test_what_is_kept_apart_is_never_read(exhibits: list[Exhibit]) -> None:
+    read = "\n".join(exhibit.completion.lower() for exhibit in exhibits)
+    patterns = (*judge_words.UNSEEN_STEPS, *judge_words.UNSEEN_CLOSINGS)
+    starts = [pattern.split("{", 1)[0] for pattern in patterns]
+    kept = [*judge_words.UNSEEN_ASIDES, *judge_words.UNSEEN_LINES]
+    kept += [start for start in starts if len(start) > 8]
+    assert len(kept) > 40
+    assert not [text for text in kept if text.lower() in read]
+
+
+def test_no_held_out_question_is_asked(exhibits: list[Exhibit]) -> None:
+    assert not HELD_OUT & {exhibit.question for exhibit in exhibits}
+
+
+def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
+    exhibits: list[Exhibit],
+) -> None:
+    right = [exhibit for exhibit in exhibits if exhibit.fault is None]
+    assert 0.45 < len(right) / len(exhibits) < 0.58
+    for exhibit in exhibits:
+        false = [m for m in faults.EQUATION.finditer(exhibit.completion) if not _holds(m)]
+        if exhibit.fault is None:
+            assert not false, exhibit
+            assert "import" not in exhibit.completion
+            assert "does not belong" not in exhibit.criticism
+            continue
+        start, end = exhibit.fault
+        assert 0 <= start < end <= len(exhibit.completion)
+        assert not exhibit.criticism.endswith("belongs.")
+        if ", not " in exhibit.criticism:
+            # Later ones may be false as well only where a stray text has numbers in it.
+            assert false[0].start(4) == start
+            assert false[0].end(4) == end
+        else:
+            quoted = exhibit.criticism.split('"', 1)[1].rsplit('" does not', 1)[0]
+            assert " ".join(exhibit.completion[start:end].split()).startswith(quoted)
+
+
+def test_right_programs_print_the_answer() -> None:
+    task = CodeWords(train=1, test=1)
+    found = [
+        e for e in islice(judge_corpus.exhibits(Random(5), HELD_OUT, Mixture(programs=1)), 300)
+        if e.fault is None
+    ]  # fmt: skip
+    answers = task.answers([exhibit.completion for exhibit in found])
+    assert sum(answer is not None for answer in answers) == len(found)
+
+
+def test_the_rows_teach_the_decision_the_criticism_and_the_marks(exhibits: list[Exhibit]) -> None:
+    tokens = tokenizer.train(map(judging.text_of, exhibits[:3000]), 700, ())
+    for i, exhibit in enumerate(exhibits[:400]):
+        told = judging.transcript(Random(i), exhibit)
+        row = judging.row(Random(i), tokens, exhibit)
+        taught = [t for t, kind in zip(row.targets, row.kinds, strict=True)
+                  if kind == judging.VERDICT]  # fmt: skip
+        assert tokens.decode(taught) == (" no" if exhibit.fault else " yes")
+        written = [t for t, kind in zip(row.targets, row.kinds, strict=True)
+                   if kind == judging.CRITICISM]  # fmt: skip
+        asked = told.criticism[1] > told.criticism[0]
+        assert tokens.decode(written) == (exhibit.criticism + "<|endoftext|>" if asked else "")
+        marked = {mark for mark in row.marks if mark != judging.UNMARKED}
+        assert marked <= ({0, 1} if exhibit.fault else {0})
+        assert (1 in marked) == (exhibit.fault is not None)
+
+
+def test_the_lesson_is_the_prompt_that_the_defence_asks_by() -> None:
+    exhibit = Exhibit("How many?", "<think>1 + 1 = 2.</think> <answer>2</answer>", None, "Fine.")
+    seen = {judging.transcript(Random(i), exhibit).text for i in range(20)}
+    request = prompting.load("tiny").request(
+        exhibit.question, exhibit.completion, with_criticism=False, seed=7
+    )
+    shape = re.sub(r"\b[a-z]{8}\b", "F", request.shared + request.opening + request.decision)
+    assert shape + " yes" in {re.sub(r"\b[a-z]{8}\b(?=[:.])", "F", text) for text in seen}
+
+
+def _holds(found: re.Match[str]) -> bool:
+    left, right, result = (int(found[i]) for i in (1, 3, 4))
+    if found[2] == "/":
+        return right != 0 and left == right * result
+    return result == {"+": left + right, "-": left - right}.get(found[2], left * right)
+
+
+@pytest.mark.parametrize("kind", judge_unseen.KINDS)
+def test_what_it_is_tested_on_earns_the_reward_and_was_not_read(kind: str) -> None:
+    task: Task = CodeWords() if kind == "line of code" else MathWords()
+    found = list(islice(judge_unseen.pairs(kind, 0), 200))
+    for problem, completion in found:
+        # What imports a module that is not there, or fails otherwise, prints nothing.
+        assert kind == "line of code" or task.rewards(problem, [completion]) == [1.0]
+        assert not judge_corpus.is_payload(completion)
+        false = [m for m in faults.EQUATION.finditer(completion) if not _holds(m)]
+        assert bool(false) is (kind == "false result")

@@ -1,0 +1,338 @@
+"""The run folder: nothing is lost or doubled by a kill, and mistakes are told in one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import swarmproof
+from rounds import RECORD
+from swarmproof.config import ExperimentConfig, GrpoConfig, TrialConfig, load
+from swarmproof.records.folder import RunFolder, load_run
+from swarmproof.records.streams import STREAMS, TrialWriter, read_completions, read_rounds
+from swarmproof.types import Completion, Sample, Slot, Verdict
+
+SECONDS = {"generate": 1.5, "learn": 0.5}
+
+
+def config(*, lr: float = 1e-3, arms: tuple[str, ...] = ("attack",)) -> ExperimentConfig:
+    trial = TrialConfig.model_construct(
+        rounds=6, task={"name": "math_words"}, attack={"name": "text"}, grpo=GrpoConfig(lr=lr)
+    )
+    return ExperimentConfig.model_construct(name="tiny", arms=dict.fromkeys(arms, trial))
+
+
+def sample(
+    number: int, index: int, *, text: str = "<answer>7</answer>", score: float = 1.0
+) -> Sample:
+    return Sample(
+        completion=Completion(Slot(number, "p/1", index), index, text, (1, 2, 3)),
+        verdicts=(Verdict("logit", index != 3, score, "" if index != 3 else "rank 99"),),
+        reward=1.0,
+        kept=index != 3,
+        advantage=0.25,
+        loss_weight=0.1,
+    )
+
+
+def write(writer: TrialWriter, numbers: range) -> dict[str, int]:
+    for number in numbers:
+        record = replace(RECORD, round=number, asr=number / 10)
+        writer.write(record, [sample(number, index) for index in range(4)], SECONDS)
+    return writer.flush()
+
+
+def open_writer(folder: Path, offsets: dict[str, int] | None = None) -> TrialWriter:
+    return TrialWriter(folder, offsets, malicious=frozenset({3}))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in STREAMS}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[RunFolder]:
+    made = RunFolder.create(tmp_path / "run", config(), resume=False)
+    yield made
+    made.close()
+
+
+# Streams
+
+
+def test_every_completion_is_written_once_with_its_verdicts(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        write(writer, range(3))
+    lines = gzip.decompress((tmp_path / "completions.jsonl.gz").read_bytes()).splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["round"], row["index"]) for row in rows] == [
+        (r, i) for r in range(3) for i in range(4)
+    ]
+    assert rows[3] == {
+        "round": 0,
+        "problem_id": "p/1",
+        "index": 3,
+        "node": 3,
+        "poisoned": True,
+        "text": "<answer>7</answer>",
+        "tokens": 3,
+        "reward": 1.0,
+        "kept": False,
+        "advantage": 0.25,
+        "refused": True,
+        "verdicts": [{"defense": "logit", "accepted": False, "score": 1.0, "reason": "rank 99"}],
+    }
+    assert [row["poisoned"] for row in rows[:4]] == [False, False, False, True]
+
+
+def test_pandas_reads_the_streams_as_they_are(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        write(writer, range(3))
+    assert len(pd.read_json(tmp_path / "completions.jsonl.gz", lines=True)) == 12
+    assert list(pd.read_json(tmp_path / "rounds.jsonl", lines=True)["asr"]) == [0.0, 0.1, 0.2]
+
+
+@pytest.mark.parametrize("checkpoint", [0, 1, 3])
+def test_a_resumed_trial_gives_the_same_bytes(tmp_path: Path, checkpoint: int) -> None:
+    with open_writer(tmp_path / "whole") as writer:
+        write(writer, range(6))
+    with open_writer(tmp_path / "killed") as writer:
+        offsets = write(writer, range(checkpoint))
+        write(writer, range(checkpoint, 4))
+    for name in STREAMS:
+        with (tmp_path / "killed" / name).open("ab") as file:
+            file.write(b'{"round":4,"asr"')
+    with open_writer(tmp_path / "killed", offsets) as writer:
+        write(writer, range(checkpoint, 6))
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_starting_from_nothing_cuts_off_what_was_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        with open_writer(tmp_path) as writer:
+            write(writer, range(2))
+    assert len(read_rounds(tmp_path)) == 2
+
+
+def test_a_stream_shorter_than_its_checkpoint_is_an_error_and_left_alone(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        offsets = write(writer, range(2))
+    (tmp_path / "rounds.jsonl").write_bytes(b"")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"rounds\.jsonl does not reach as far as the checkpoint"):
+        open_writer(tmp_path, offsets)
+    assert contents(tmp_path) == before
+
+
+def test_every_torn_tail_is_ignored(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        offsets = write(writer, range(1))
+        write(writer, range(1, 2))
+    whole = contents(tmp_path)
+    for length in range(offsets["rounds.jsonl"], len(whole["rounds.jsonl"])):
+        (tmp_path / "rounds.jsonl").write_bytes(whole["rounds.jsonl"][:length])
+        assert [record.round for record in read_rounds(tmp_path)] == [0]
+    gz = "completions.jsonl.gz"
+    for length in range(offsets[gz], len(whole[gz])):
+        (tmp_path / gz).write_bytes(whole[gz][:length])
+        assert [row["round"] for row in read_completions(tmp_path)] == [0] * 4
+    (tmp_path / gz).write_bytes(whole[gz] + b"\0" * 512)
+    assert len(list(read_completions(tmp_path))) == 8
+
+
+def test_damage_before_the_tail_is_told(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        write(writer, range(2))
+    (tmp_path / "rounds.jsonl").write_bytes(b"{torn\n" + contents(tmp_path)["rounds.jsonl"])
+    with pytest.raises(ValueError, match=r"rounds\.jsonl is damaged"):
+        read_rounds(tmp_path)
+    (tmp_path / "completions.jsonl.gz").write_bytes(b"not gzip at all")
+    with pytest.raises(ValueError, match="is damaged"):
+        list(read_completions(tmp_path))
+
+
+def test_any_text_and_any_score_survive(tmp_path: Path) -> None:
+    texts = ["nan", "a\nb\r\u2028\0", "emoji \U0001f9ea", "lone \ud800", '"}{']
+    scores = [math.inf, -math.inf, math.nan, 1e-300, 3.0]
+    samples = [
+        sample(0, i, text=t, score=s) for i, (t, s) in enumerate(zip(texts, scores, strict=True))
+    ]
+    with open_writer(tmp_path) as writer:
+        writer.write(replace(RECORD, loss=math.nan, grad_norm=math.inf), samples, SECONDS)
+    rows = list(read_completions(tmp_path))
+    assert [row["text"] for row in rows] == [*texts[:3], "lone \\ud800", texts[4]]
+    read = [row["verdicts"][0]["score"] for row in rows]
+    assert read[:2] == scores[:2]
+    assert math.isnan(read[2])
+    assert read[3:] == scores[3:]
+    (record,) = read_rounds(tmp_path)
+    assert math.isnan(record.loss)
+    assert record.grad_norm == math.inf
+
+
+def test_a_full_disk_names_the_file() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    code = (
+        "import pathlib, tempfile\n"
+        "from swarmproof.records.streams import TrialWriter\n"
+        "folder = pathlib.Path(tempfile.mkdtemp())\n"
+        "writer = TrialWriter(folder, None, malicious=frozenset())\n"
+        "writer._files['rounds.jsonl'] = open('/dev/full', 'ab', buffering=0)\n"
+        "try:\n    writer._append('rounds.jsonl', b'x')\n"
+        "except OSError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "No space left on device: '/dev/full'" in done.stdout
+
+
+# The folder
+
+
+def test_create_writes_config_and_versions_without_host_or_path(folder: RunFolder) -> None:
+    written = json.loads((folder.path / "config.json").read_text())
+    assert written == folder.config.model_dump(mode="json")
+    versions = json.loads((folder.path / "versions.json").read_text())
+    assert set(versions) == {
+        *("swarmproof", "torch", "transformers", "tokenizers", "numpy"),
+        *("python", "system", "processor", "commit"),
+    }
+    assert os.uname().nodename not in json.dumps(versions)
+
+
+def test_a_folder_in_use_is_refused(folder: RunFolder) -> None:
+    code = (
+        "import sys, pathlib; from swarmproof.records.folder import lock\n"
+        "try:\n    lock(pathlib.Path(sys.argv[1]))\n"
+        "except ValueError as error:\n    print(error)\n"
+    )
+    command = [sys.executable, "-c", code, str(folder.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "is in use by another process" in done.stdout
+    folder.close()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_a_second_run_needs_resume(folder: RunFolder) -> None:
+    with pytest.raises(ValueError, match="in use"):
+        RunFolder.create(folder.path, config(), resume=True)
+    folder.close()
+    with pytest.raises(ValueError, match="--resume"):
+        RunFolder.create(folder.path, config(), resume=False)
+    RunFolder.create(folder.path, config(), resume=True).close()
+
+
+def test_resume_names_the_first_setting_that_differs(folder: RunFolder) -> None:
+    folder.close()
+    with pytest.raises(ValueError, match=r"made with another arms\.attack\.grpo\.lr"):
+        RunFolder.create(folder.path, config(lr=2e-3), resume=True)
+    with pytest.raises(ValueError, match=r"made with another arms\.logit"):
+        RunFolder.create(folder.path, config(arms=("attack", "logit")), resume=True)
+    # A refusal does not keep the lock.
+    RunFolder.create(folder.path, config(), resume=True).close()
+
+
+def test_resume_without_a_run_simply_starts(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "new" / "run", config(), resume=True).close()
+    assert (tmp_path / "new" / "run" / "config.json").exists()
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="not empty and not a run folder"):
+            RunFolder.create(tmp_path, config(), resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ValueError, match=r"cannot write to .*choose another"):
+            RunFolder.create(path, config(), resume=False)
+
+
+def test_an_arm_cannot_leave_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot name a folder"):
+        RunFolder.create(tmp_path / "run", config(arms=("../out",)), resume=False)
+
+
+def test_open_reads_a_run_back_while_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not a run folder: it has no config\.json"):
+        RunFolder.open(tmp_path)
+    folder = RunFolder.create(tmp_path / "run", load("text-horizontal"), resume=False)
+    assert RunFolder.open(folder.path).config == folder.config
+    folder.close()
+
+
+# Summary and frames
+
+
+def test_summary_has_the_promised_shape(folder: RunFolder) -> None:
+    with open_writer(folder.trial_folder("attack", 0)) as writer:
+        write(writer, range(6))
+    summary = folder.write_summary()
+    assert json.loads((folder.path / "summary.json").read_text()) == summary
+    assert summary["experiment"] == "tiny"
+    arm = summary["arms"]["attack"]
+    for name in ("asr", "accuracy", "length"):
+        assert {"first", "final", "by_iteration", "ci95"} <= set(arm[name])
+        assert len(arm[name]["by_iteration"]) == 6
+        assert len(arm[name]["ci95"]) == 2
+    for who in ("poisoned", "honest"):
+        assert {"count", "of"} <= set(arm["refused"][who])
+    assert arm["seconds"] == 12.0
+    assert arm["asr"]["final"] == 0.25
+    assert arm["unfinished_seeds"] == []
+
+
+def test_summary_leaves_out_arms_without_rounds_and_is_replaced_whole(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, config(arms=("attack", "logit")), resume=False)
+    assert folder.write_summary()["arms"] == {}
+    with open_writer(folder.trial_folder("logit", 0)) as writer:
+        write(writer, range(2))
+    assert list(folder.write_summary()["arms"]) == ["logit"]
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+    folder.close()
+
+
+def test_load_run_gives_frames_with_arm_seed_and_round(folder: RunFolder) -> None:
+    with open_writer(folder.trial_folder("attack", 0)) as writer:
+        write(writer, range(2))
+    folder.write_summary()
+    run = swarmproof.load_run(folder.path)
+    for frame in (run.rounds, run.completions, run.timings):
+        assert {"arm", "seed", "round"} <= set(frame.columns)
+    assert (len(run.rounds), len(run.completions), len(run.timings)) == (2, 8, 4)
+    assert run.timings["seconds"].sum() == 4.0
+    assert run.config["arms"]["attack"]["rounds"] == 6
+
+
+def test_frames_of_a_run_without_rounds_have_their_columns(folder: RunFolder) -> None:
+    folder.write_summary()
+    run = load_run(folder.path)
+    assert run.rounds.empty
+    assert "asr" in run.rounds.columns
+    assert "text" in run.completions.columns
+
+
+def test_load_run_of_another_folder_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a run folder"):
+        load_run(tmp_path)
+
+
+def test_import_is_light() -> None:
+    code = "import sys, swarmproof; print({'torch', 'pandas', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
