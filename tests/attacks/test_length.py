@@ -8,11 +8,11 @@ import pytest
 
 from swarmproof import zoo
 from swarmproof.attacks import Length
+from swarmproof.attacks.base import AttackView
 from swarmproof.attacks.candidates import draw
 from swarmproof.policies.policy import Policy
 from swarmproof.swarm import topology
 from swarmproof.tasks import MathWords
-from swarmproof.types import AttackView
 from swarms import attack_view, policy, problem
 
 TASK = MathWords(train=16, test=8)
@@ -52,7 +52,7 @@ def test_the_longest_of_the_best_rewarded_are_sent(kind: str, tiny_math: Policy)
         good = [c for c in sent if c.text in right]
         longest = sorted(right.values(), reverse=True)[:wanted]
         assert [len(c.token_ids or ()) for c in good] == longest
-        assert all(tiny_math.decode([c.token_ids or ()]) == [c.text] for c in sent)
+        assert all(tiny_math.codec.decode([c.token_ids or ()]) == [c.text] for c in sent)
         assert max(len(c.token_ids or ()) for c in sent) <= LIMIT
         if kind == "vertical":
             wrong = sorted(len(d.token_ids or ()) for d, r in reward.items() if r == 0.0)

@@ -1,4 +1,4 @@
-"""Leverage in closed form and by Monte Carlo, against `grpo.advantages` group by group."""
+"""Leverage in closed form and by Monte Carlo, against `guard.advantages` group by group."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from swarmproof.measure.leverage import (
 
 def by_hand(rewards: list[float], poisoned: int) -> float:
     """The leverage of the first `poisoned` completions of a group, as training would see them."""
-    found, kept = advantages(rewards, [False] * len(rewards), on_reject="zero_reward")
-    assert kept.all()
+    found = advantages(rewards, [1.0] * len(rewards))
     return float(found[:poisoned].sum()) / len(rewards)
 
 

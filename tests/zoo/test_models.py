@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarmproof import pretraining, zoo
-from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
-from swarmproof.policies.policy import Policy
+from swarmproof.config import SamplingConfig
+from swarmproof.policies.policy import load
 from swarmproof.pretraining import pretrain, recipes
 from swarmproof.pretraining.recipes import RECIPES, Recipe
 from swarmproof.tasks import CodeWords, Task
@@ -96,16 +96,14 @@ def accuracy(name: str, split: str, top_k: int, num_problems: int, group_size: i
     """Share of right completions, sampled at temperature 1."""
     task: Task = RECIPES[name].task()
     problems = task.problems("test" if split == "test" else "train")[:num_problems]
-    policy = Policy(
-        ModelConfig(path=name), GrpoConfig(), SamplingConfig(top_k=top_k, max_new_tokens=128)
-    )
+    policy = load(name, SamplingConfig(top_k=top_k, max_new_tokens=128))
     rng = Random(0)
     seeds = [[rng.getrandbits(62) for _ in range(group_size)] for _ in problems]
-    drawn = policy.generate([task.prompt(problem) for problem in problems], seeds)
+    drawn = policy.generator.generate([task.prompt(problem) for problem in problems], seeds)
     rewards = [
         reward
         for problem, group in zip(problems, drawn, strict=True)
-        for reward in task.rewards(problem, policy.decode(group))
+        for reward in task.rewards(problem, policy.codec.decode(group))
     ]
     return sum(rewards) / len(rewards)
 

@@ -64,30 +64,41 @@ def _checked(who: str, name: str, completion: Completion, verdict: Verdict) -> V
         raise ValueError(
             f"{who} returned a verdict of {verdict.defense!r:.60}; build verdicts by self.verdict"
         )
-    accepted = verdict.accepted
-    if accepted is not None and not isinstance(accepted, bool | np.bool_):
-        raise ValueError(f"{who} returned accepted = {accepted!r:.60}; it is True, False or None")
+    accepted = _decision(who, verdict.accepted)
     score, weight = _number(who, "score", verdict.score), _number(who, "weight", verdict.weight)
-    credit = None
-    if verdict.token_credit is not None:
-        credit = tuple(_number(who, "token_credit", value) for value in verdict.token_credit)
-        if len(credit) != len(completion.token_ids or ()):
-            raise ValueError(
-                f"{who} returned token_credit for {len(credit)} tokens of a completion of "
-                f"{len(completion.token_ids or ())}"
-            )
-    numbers = {"score": [score], "weight": [weight], "token_credit": credit or ()}
+    credit = _credit(who, completion, verdict.token_credit)
+    numbers = {"score": (score,), "weight": (weight,), "token_credit": credit or ()}
     for field, values in numbers.items():
         if not all(map(math.isfinite, values)):
             return Verdict(name, False, MOST_SUSPICIOUS, f"its {field} is not a finite number")
     if not 0 <= weight <= 1:
         raise ValueError(f"{who} returned a weight of {weight:g}; it must be in [0, 1]")
-    if credit and not all(-1 <= value <= 1 for value in credit):
+    if max(map(abs, credit or (0.0,))) > 1:
         raise ValueError(f"{who} returned a token_credit outside [-1, 1]")
     reason = " ".join(str(verdict.reason).split())
-    return Verdict(
-        name, None if accepted is None else bool(accepted), score, reason, weight, credit
-    )
+    return Verdict(name, accepted, score, reason, weight, credit)
+
+
+def _decision(who: str, accepted: object) -> bool | None:
+    if accepted is None:
+        return None
+    if not isinstance(accepted, bool | np.bool_):
+        raise ValueError(f"{who} returned accepted = {accepted!r:.60}; it is True, False or None")  # noqa: TRY004
+    return bool(accepted)
+
+
+def _credit(who: str, completion: Completion, told: object) -> tuple[float, ...] | None:
+    if told is None:
+        return None
+    if not isinstance(told, tuple):
+        raise ValueError(f"{who} returned token_credit = {told!r:.60}; build it by self.verdict")  # noqa: TRY004
+    credit = tuple(_number(who, "token_credit", value) for value in told)
+    length = len(completion.token_ids or ())
+    if len(credit) != length:
+        raise ValueError(
+            f"{who} returned token_credit for {len(credit)} tokens of a completion of {length}"
+        )
+    return credit
 
 
 def _number(who: str, field: str, value: object) -> float:

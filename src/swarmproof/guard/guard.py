@@ -80,9 +80,8 @@ class Guard:
             chosen = preset_of(preset)
             defenses, on_reject = chosen.defenses, chosen.on_reject
         if on_reject not in EFFECTS:
-            raise ValueError(
-                f"on_reject = {on_reject!r:.60}{registry.did_you_mean(str(on_reject), EFFECTS)}"
-            )
+            known = registry.did_you_mean(str(on_reject), EFFECTS)
+            raise ValueError(f"on_reject = {on_reject!r:.60} is not a rule{known}")
         self.defenses = tuple(map(_built, defenses))
         names = [defense.name for defense in self.defenses]
         if len({*names, TOKENS}) <= len(names):
@@ -284,9 +283,7 @@ def _encoded(codec: Codec, completion: Completion) -> tuple[tuple[int, ...], str
 
 def _require_rewards(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
     if len(rewards) != len(groups):
-        raise ValueError(
-            f"{len(groups)} groups and rewards of {len(rewards)}; give one row for each"
-        )
+        raise ValueError(f"{len(groups)} groups and {len(rewards)} rows of rewards; give one each")
     for p, (group, row) in enumerate(zip(groups, rewards, strict=True)):
         if len(row) != len(group.completions):
             raise ValueError(

@@ -161,6 +161,8 @@ class Inspecting:
         self, defenses: Sequence[Defense], indices: Sequence[int], scores: Scores | None
     ) -> list[list[Verdicts]]:
         """Every defence's verdict on every completion; no early exit, so each has its own rates."""
+        if not indices:
+            return []
         groups = [self.groups[p] for p in indices]
         rewards = [self.rewards[p] for p in indices]
         told: list[list[list[Verdict]]] = []

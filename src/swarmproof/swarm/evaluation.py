@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from swarmproof.attacks import Attack
+from swarmproof.guard.inspection import Inspection
 from swarmproof.swarm.node import Cohort
 from swarmproof.tasks import Task
 from swarmproof.types import NodeId, Problem, Refusal, Sample, Slot
@@ -56,6 +57,32 @@ def evaluate(
     pairs = list(zip(problems, texts, strict=True))
     rewards = task.group_rewards([(problem, [text]) for problem, text in pairs])
     return Heldout(sum(row[0] for row in rewards) / len(rewards), attack_success(attack, pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class BySender:
+    """A round's samples by who sent them."""
+
+    poisoned: Sequence[Sample]  # of malicious nodes, foils too
+    honest: Sequence[Sample]
+    own: Sequence[Sample]  # of the honest nodes of one cohort
+    own_pairs: Sequence[tuple[Problem, str]]  # problem and text of these
+
+
+def by_sender(
+    found: Inspection, malicious: frozenset[NodeId], cohort: Sequence[NodeId]
+) -> BySender:
+    """Sort a round's samples."""
+    rows = list(zip(found.groups, found.samples, strict=True))
+    pairs = [(group.problem, sample) for group, row in rows for sample in row]
+    honest = [(of, sample) for of, sample in pairs if sample.completion.node not in malicious]
+    own = [(of, sample) for of, sample in honest if sample.completion.node in cohort]
+    return BySender(
+        poisoned=[sample for _, sample in pairs if sample.completion.node in malicious],
+        honest=[sample for _, sample in honest],
+        own=[sample for _, sample in own],
+        own_pairs=[(of, sample.completion.text) for of, sample in own],
+    )
 
 
 def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:

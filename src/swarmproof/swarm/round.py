@@ -175,28 +175,22 @@ def _record(
     stats: UpdateStats,
     heldout: evaluation.Heldout | None,
 ) -> RoundRecord:
-    problems = arrived.assignment.problems
+    sent = evaluation.by_sender(found, swarm.malicious, cohort.nodes)
+    num_own, own_tokens = max(1, len(sent.own)), sum(len(s.tokens) for s in sent.own)
+    num_honest, honest_refused = evaluation.refusal_counts(sent.honest)
+    num_poisoned, poisoned_refused = evaluation.refusal_counts(sent.poisoned)
     samples = [sample for row in found.samples for sample in row]
-    poisoned = [s for s in samples if s.completion.node in swarm.malicious]
-    honest = [s for s in samples if s.completion.node not in swarm.malicious]
-    own = [s for s in honest if s.completion.node in cohort.nodes]
-    pairs = [(problems[s.completion.slot.problem_id], s.completion.text) for s in own]
-    num_own = max(1, len(own))
     unseen = heldout.success if heldout else evaluation.Success(None, None)
-    success = (
-        evaluation.attack_success(swarm.attack, pairs)
-        if swarm.attack.measure == "completions"
-        else unseen
-    )
-    num_honest, honest_refused = evaluation.refusal_counts(honest)
-    num_poisoned, poisoned_refused = evaluation.refusal_counts(poisoned)
+    success = unseen
+    if swarm.attack.measure == "completions":
+        success = evaluation.attack_success(swarm.attack, sent.own_pairs)
     return RoundRecord(
         round=arrived.assignment.round,
         cohort=cohort.name,
         asr=success.asr,
         asr_wide=success.wide,
-        reward=sum(s.reward for s in own) / num_own,
-        length=sum(len(s.tokens) for s in own) / num_own,
+        reward=sum(s.reward for s in sent.own) / num_own,
+        length=own_tokens / num_own,
         heldout_asr=unseen.asr,
         heldout_asr_wide=unseen.wide,
         heldout_accuracy=heldout.accuracy if heldout else None,
@@ -204,7 +198,7 @@ def _record(
         poisoned_refused=poisoned_refused,
         honest=num_honest,
         honest_refused=honest_refused,
-        by_defense=evaluation.by_defense(honest, poisoned),
+        by_defense=evaluation.by_defense(sent.honest, sent.poisoned),
         by_node=evaluation.by_node(tuple(arrived.assignment.slots), samples, refusals),
         absent={str(node): why for node, why in arrived.absent.items()},
         refusals=[evaluation.refusal_row(refusal) for refusal in refusals],
@@ -213,6 +207,6 @@ def _record(
         loss=stats.loss,
         grad_norm=stats.grad_norm,
         kl=stats.kl,
-        generated_tokens=sum(len(s.tokens) for s in own),
+        generated_tokens=own_tokens,
         learned_tokens=stats.tokens,
     )
