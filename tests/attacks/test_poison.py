@@ -190,7 +190,7 @@ def test_draws_are_those_of_the_model_and_new_each_time(tiny_math: Policy) -> No
 
 
 def test_an_attacker_without_a_model_cannot_draw() -> None:
-    with pytest.raises(ValueError, match="has been given none"):
+    with pytest.raises(ValueError, match="was given no model"):
         Text(oracle=False).craft(view_for("horizontal", None))
 
 
