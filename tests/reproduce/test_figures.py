@@ -93,7 +93,7 @@ def test_a_dry_run_tells_what_the_papers_scale_takes() -> None:
     ]
     assert "  trials: 4, 4 shared with those above" in lines
     assert any("Qwen/Qwen2.5-32B-Instruct" in line for line in lines)
-    assert any(line.startswith("4 trials in all, ") for line in lines)
+    assert any(line.startswith("4 trials in total, ") for line in lines)
 
 
 def test_an_estimate_is_its_formula() -> None:

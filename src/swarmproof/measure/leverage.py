@@ -65,7 +65,7 @@ def leverage(group_size: int, poisoned: int, honest_right: int = 0) -> float:
 
 
 def expected_leverage(group_size: int, poisoned: int, accuracy: float) -> float:
-    """Expected leverage if each honest completion is right independently, with prob. `accuracy`.
+    """Expected leverage if honest completions are right independently, with chance `accuracy`.
 
     Exact: the sum of `leverage` over the binomial distribution of the number of right ones.
 
@@ -140,7 +140,7 @@ def simulated_leverage(
 
 
 def best_count(group_size: int, accuracy: float = 0.0) -> int:
-    """The number of poisoned completions with the highest expected leverage; the smallest of equals.
+    """The smallest number of poisoned completions that has the highest expected leverage.
 
     Raises:
         ValueError: as in `expected_leverage`.
