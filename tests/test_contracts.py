@@ -81,7 +81,7 @@ def make_task(name: str, gsm8k_file: Path, openmath_file: Path) -> Task:
         "code_words": {"train": 64, "test": 16},
         "openmath": {"path": openmath_file, "holdout": 8},
     }
-    return cast(Task, registry.build("task", {"name": name, **small.get(name, {})}))
+    return registry.build(Task, {"name": name, **small.get(name, {})})
 
 
 @pytest.fixture(params=TASKS)
@@ -202,7 +202,7 @@ def craft(
 @pytest.fixture(params=[(name, kind) for name in ATTACKS for kind in TOPOLOGIES], ids=str)
 def attack_in(request: pytest.FixtureRequest) -> tuple[Attack, str]:
     name, kind = request.param
-    attack = cast(Attack, registry.build("attack", {"name": name}))
+    attack = registry.build(Attack, {"name": name})
     if kind not in attack.topologies:
         pytest.skip(f"{name} is not for {kind} swarms")
     return attack, kind
@@ -273,7 +273,7 @@ def test_an_attack_is_repeatable_from_its_source_of_randomness(
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_no_attack_counts_what_honest_nodes_write(name: str, task: Task) -> None:
-    attack = cast(Attack, registry.build("attack", {"name": name}))
+    attack = registry.build(Attack, {"name": name})
     for problem in task.problems("test"):
         for text in (task.oracle(problem), "", problem.question):
             assert attack.success(problem, text) in (False, None)
@@ -284,7 +284,7 @@ def test_no_attack_counts_what_honest_nodes_write(name: str, task: Task) -> None
 def test_success_is_pure(name: str, text: str) -> None:
     from swarms import Letters
 
-    attack = cast(Attack, registry.build("attack", {"name": name}))
+    attack = registry.build(Attack, {"name": name})
     problem = Letters().problems("train")[0]
     first = attack.success(problem, text)
     assert first in (True, False, None)
@@ -325,7 +325,7 @@ def parameters(name: str, model: Path) -> dict[str, Any]:
 
 
 def inspect_all(name: str, model: Path, task: Task, groups: Sequence[Group]) -> Any:
-    defense = cast(Defense, registry.build("defense", {"name": name, **parameters(name, model)}))
+    defense = registry.build(Defense, {"name": name, **parameters(name, model)})
     receiver = policy(model, max_new_tokens=64)
     return defense.inspect(groups, view_of(receiver, task, groups))
 
@@ -367,7 +367,7 @@ def test_a_defence_has_nothing_to_say_of_nothing(name: str, random_model: Path) 
     from swarmproof.defenses import DefenseView
 
     receiver = policy(random_model, max_new_tokens=64)
-    defense = cast(Defense, registry.build("defense", {"name": name}))
+    defense = registry.build(Defense, {"name": name})
     view = DefenseView(cast(Task, None), receiver.sampling, 256, cast(Any, _NoPass()), [], 0)
     assert defense.inspect([], view) == []
 
@@ -381,7 +381,7 @@ class _NoPass:
 
 @pytest.mark.parametrize("name", EXCHANGES)
 def test_an_exchange_carries_bytes_and_says_who_sent_them(name: str) -> None:
-    channel = cast(Exchange, registry.build("exchange", {"name": name})).connect()
+    channel = registry.build(Exchange, {"name": name}).connect()
     for round in (0, 1):
         for node in (2, 0):
             channel.publish(round, node, bytes([round, node, 0, 255]))

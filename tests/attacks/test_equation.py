@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from swarmproof.attacks import Equation
 from swarmproof.attacks.equation import results
 from swarmproof.swarm.round import play_round
-from swarmproof.swarm.trial import assemble, check
+from swarmproof.swarm.assembly import assemble, check
 from swarmproof.tasks import MathWords, needs_two_and_two
 from swarms import problem, trial_config
 

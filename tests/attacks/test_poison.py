@@ -15,7 +15,7 @@ from swarmproof.attacks import Equation, Frame, Length, Text, candidates
 from swarmproof.attacks.candidates import Draft, draw, judge
 from swarmproof.policies.policy import Policy
 from swarmproof.swarm import topology
-from swarmproof.swarm.trial import assemble
+from swarmproof.swarm.assembly import assemble
 from swarmproof.tasks import MathWords, Task
 from swarmproof.tasks.base import Withheld
 from swarmproof.types import AttackView, Completion, Problem, withheld

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -59,7 +59,7 @@ def scripted() -> Iterator[None]:
 
 def judge_of(odds: bool = True, word: str = "", **parameters: Any) -> Judge:
     table = {"name": "scripted", "odds": odds, "word": word}
-    return cast(Judge, registry.build("defense", {"name": "judge", "model": table, **parameters}))
+    return registry.build(Judge, {"name": "judge", "model": table, **parameters})
 
 
 def group(*texts: str, name: str = "p", question: str = "a b") -> Group:

@@ -13,9 +13,11 @@ import pytest
 
 from models import save_random_qwen2
 from swarmproof import registry
+from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.records.streams import read_completions, read_rounds
-from swarmproof.swarm.trial import Trial, check, run_trial
+from swarmproof.swarm.assembly import check
+from swarmproof.swarm.trial import Trial, run_trial
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -87,7 +89,7 @@ def test_the_attack_poisons_and_is_rewarded(tmp_path: Path, model: Path) -> None
     assert all("Buy gold.</think>" in c["text"] and c["reward"] == 1 for c in poisoned)
     # A random model has no reason to advertise; with the poison in it, a text is a success.
     assert record.asr == 0
-    attack: Any = registry.build("attack", {"name": "advert", "slogan": "Sell."})
+    attack: Any = registry.build(Attack, {"name": "advert", "slogan": "Sell."})
     assert attack.success(None, "Sell. Now.") is True
 
 

@@ -19,7 +19,8 @@ from swarmproof.engines import local, on_ray, on_ray_task
 from swarmproof.engines.endings import Stopped, TrialCrashedError
 from swarmproof.engines.events import Event, Finished, Restarted, RoundDone, Started
 from swarmproof.records.streams import COMPLETIONS, ROUNDS
-from swarmproof.swarm.trial import CHECKPOINT, Trial, play_trial, run_trial
+from swarmproof.swarm.checkpoint import CHECKPOINT
+from swarmproof.swarm.trial import Trial, play_trial, run_trial
 from swarmproof.types import RoundRecord
 from swarms import trial_config
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from swarmproof.exchange import wire
 from swarmproof.swarm import round as rounds
 from swarmproof.swarm.round import Swarm, gather
-from swarmproof.swarm.trial import assemble
+from swarmproof.swarm.assembly import assemble
 from swarmproof.types import Completion, Group, Refusal, Slot
 from swarms import trial_config
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from servers import Answer, Body, Handler, Reply, Scripted, says, scripted
 from swarmproof import registry
-from swarmproof.judges import Judgement, OpenAI, Request
+from swarmproof.judges import Judgement, JudgeModel, OpenAI, Request
 
 KEY = "sk-very-secret-0123456789"
 
@@ -424,7 +424,7 @@ def test_half_a_surrogate_pair_travels_on_as_a_question_mark() -> None:
 )
 def test_wrong_settings_are_refused_and_not_repeated(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError) as caught:
-        registry.build("judge", {"name": "openai", **settings})
+        registry.build(JudgeModel, {"name": "openai", **settings})
     assert "secret" not in str(caught.value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_a_figure_resolves_and_its_criteria_are_about_its_curves(name: str, scal
             assert set(criterion.names) <= set(arms), criterion.text
         for arm in arms.values():
             assert arm.experiment.startswith("paper-scale/") is (scale == "paper")
-            attack = cast(Attack, registry.build("attack", arm.trial.attack))
+            attack = registry.build(Attack, arm.trial.attack)
             assert arm.trial.swarm.topology in attack.topologies
 
 

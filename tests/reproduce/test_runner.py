@@ -19,7 +19,8 @@ from swarmproof.report.reproduction import outcomes
 from swarmproof.reproduce import command, figures, runner
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store, key
-from swarmproof.swarm.trial import CHECKPOINT, Trial, run_trial
+from swarmproof.swarm.checkpoint import CHECKPOINT
+from swarmproof.swarm.trial import Trial, run_trial
 from swarms import trial_config
 
 

@@ -19,7 +19,8 @@ from swarmproof.exchange.base import Channel
 from swarmproof.policies.policy import Policy
 from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_completions, read_rounds
 from swarmproof.swarm.round import Outcome, Swarm, play_round
-from swarmproof.swarm.trial import Trial, assemble, check, run_trial
+from swarmproof.swarm.assembly import assemble, check
+from swarmproof.swarm.trial import Trial, run_trial
 from swarmproof.types import NodeId, Sample
 from swarms import trial_config
 

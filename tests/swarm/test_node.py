@@ -18,7 +18,7 @@ from swarmproof.defenses import Defense, DefenseView
 from swarmproof.policies.policy import ForwardPass, Policy, Tokens
 from swarmproof.swarm.node import Cohort, complete
 from swarmproof.swarm.round import Swarm, play_round
-from swarmproof.swarm.trial import assemble
+from swarmproof.swarm.assembly import assemble
 from swarmproof.types import AttackView, Completion, Group, Problem, Sample, Verdict
 from swarms import Letters, completion, policy, problem, trial_config
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from swarmproof.exchange import wire
 from swarmproof.exchange.base import Channel
 from swarmproof.swarm.round import Swarm, draw_problems, gather, play_round
-from swarmproof.swarm.trial import assemble
+from swarmproof.swarm.assembly import assemble
 from swarmproof.types import Completion, NodeId, Problem
 from swarms import Letters, trial_config
 

@@ -19,7 +19,8 @@ from swarmproof.records.streams import (
     read_timings,
 )
 from swarmproof.swarm.round import play_round
-from swarmproof.swarm.trial import Trial, assemble, check, run_trial
+from swarmproof.swarm.assembly import assemble, check
+from swarmproof.swarm.trial import Trial, run_trial
 from swarmproof.types import RoundRecord
 from swarms import trial_config
 

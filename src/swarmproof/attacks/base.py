@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from swarmproof.registry import Plugin
+from swarmproof.registry import Kind, Plugin
 from swarmproof.tasks.base import Task
-from swarmproof.types import AttackView, Completion, Problem, Slot
+from swarmproof.types import Completion, NodeId, Problem, Slot
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from swarmproof.policies.policy import Policy
 
 # What the attack success rate is measured on: the completions that honest nodes send for training,
 # their completions of held-out problems, or the growth of their mean length (which no single
@@ -21,11 +27,27 @@ Measure = Literal["completions", "heldout", "length"]
 Span = tuple[int, int]  # [start, end) in characters of a text
 
 
+@dataclass(frozen=True, slots=True)
+class AttackView:
+    """Everything an attacker may know. This type is the threat model: docs/threat-model.md."""
+
+    nodes: tuple[NodeId, ...]  # the colluding nodes, which act as one adversary
+    slots: Mapping[NodeId, tuple[Slot, ...]]
+    problems: Mapping[str, Problem]  # of those slots; answers and solutions only with an oracle
+    task: Task
+    policy: Policy | None  # the trained model, if the attacker has it; to sample and score
+    topology: str
+    num_nodes: int
+    rng: np.random.Generator  # its own source of randomness
+
+
 class Attack(Plugin):
     """A way to craft completions that earn the reward and carry a poison.
 
     To plant something in right completions, start from `Poison` instead.
     """
+
+    kind: ClassVar[Kind] = "attack"
 
     topologies: ClassVar[tuple[str, ...]] = ("horizontal", "vertical")
     only_because: ClassVar[str] = ""  # why the other topology is excluded; ends the error message
@@ -69,6 +91,10 @@ class Attack(Plugin):
         """
         return self.applies(problem) if self.oracle else True
 
+    def draws(self, topology: str) -> int:  # noqa: ARG002
+        """Number of completions that it samples from the trained model for each of its problems."""
+        return 0
+
     def require(self, task: Task) -> None:
         """Check that the attack can be carried out on a task.
 
@@ -86,6 +112,6 @@ def slots_by_problem(view: AttackView) -> dict[str, list[Slot]]:
     return found
 
 
-def owner(view: AttackView) -> dict[Slot, int]:
+def owner(view: AttackView) -> dict[Slot, NodeId]:
     """The colluding node of each slot."""
     return {slot: node for node in view.nodes for slot in view.slots[node]}

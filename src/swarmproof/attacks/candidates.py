@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from swarmproof.types import AttackView, Problem
-
-# Tokens of completions in a batch of draws, prompts not counted: 768 completions of 128 tokens.
-_ROOM = 98_304
+from swarmproof.attacks.base import AttackView
+from swarmproof.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +33,14 @@ def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, 
         return drawn
     if view.policy is None:
         raise ValueError("this attack samples from the trained model, but was given no model")
-    rows = max(1, _ROOM // view.policy.sampling.max_new_tokens)
-    seeds = {name: view.rng.integers(2**62, size=count).tolist() for name in drawn}
-    for size, names in _batches(list(drawn), count, rows):
-        prompts = [view.task.prompt(view.problems[name]) for name in names]
-        chosen = [seeds[name][len(drawn[name]) :][:size] for name in names]
-        for name, completions in zip(names, view.policy.generate(prompts, chosen), strict=True):
-            texts = view.policy.decode(completions)
-            drawn[name] += [Draft(t, ids) for t, ids in zip(texts, completions, strict=True)]
+    prompts = [view.task.prompt(view.problems[name]) for name in drawn]
+    seeds = [view.rng.integers(2**62, size=count).tolist() for _ in drawn]
+    for name, completions in zip(
+        drawn, view.policy.generator.generate(prompts, seeds), strict=True
+    ):
+        texts = view.policy.codec.decode(completions)
+        drawn[name] = [Draft(t, ids) for t, ids in zip(texts, completions, strict=True)]
     return drawn
-
-
-def _batches(names: list[str], count: int, rows: int) -> Iterable[tuple[int, list[str]]]:
-    """Batches of at most `rows` completions: (completions of each problem, the problems)."""
-    at_once = max(1, rows // count)
-    for part in (names[i : i + at_once] for i in range(0, len(names), at_once)):
-        for start in range(0, count, rows):
-            yield min(rows, count - start), part
 
 
 def judge(view: AttackView, problem: Problem, drafts: Sequence[Draft], oracle: bool) -> list[bool]:

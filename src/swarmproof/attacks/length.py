@@ -14,11 +14,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from swarmproof.attacks.base import Measure
+from swarmproof.attacks.base import AttackView, Measure
 from swarmproof.attacks.candidates import draw, judge
 from swarmproof.attacks.poison import Frame, Material
 from swarmproof.registry import register
-from swarmproof.types import AttackView, Problem
+from swarmproof.types import Problem
 
 
 @register("attack", "length")
@@ -28,6 +28,9 @@ class Length(Frame):
     measure: ClassVar[Measure] = "length"
 
     candidates: int = Field(default=80, ge=2, le=1024, description="completions drawn per problem")
+
+    def draws(self, topology: str) -> int:  # noqa: ARG002
+        return self.candidates
 
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
         """Right completions as poison, longest first; wrong ones as foils, shortest first.

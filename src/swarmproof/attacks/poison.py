@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from swarmproof.attacks.base import Attack, owner, slots_by_problem
+from swarmproof.attacks.base import Attack, AttackView, owner, slots_by_problem
 from swarmproof.attacks.candidates import Draft, draw, judge
 from swarmproof.attacks.worthless import gibberish, wrong_answer
-from swarmproof.types import AttackView, Completion, Problem
+from swarmproof.types import Completion, Problem
 
 # Attempts to make a foil: a task with few words may not have enough distinct ones.
 _TRIES = 1000
@@ -60,6 +60,9 @@ class Frame(Attack):
         if self.foil == "wrong_answer" and not self.oracle:
             raise ValueError("foil = 'wrong_answer' needs the solutions; use foil = 'drawn'")
         return self
+
+    def draws(self, topology: str) -> int:
+        return self.candidates if topology == "vertical" or not self.oracle else 0
 
     @abstractmethod
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
@@ -186,6 +189,6 @@ def _fits(view: AttackView, text: str) -> bool:
     if view.policy is None:
         return True
     try:
-        return len(view.policy.encode(text)) <= view.policy.sampling.max_new_tokens
+        return len(view.policy.codec.encode(text)) <= view.policy.sampling.max_new_tokens
     except ValueError:
         return False

@@ -16,11 +16,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from swarmproof.config import OnReject
-from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.judges import AnyJudge, Judgement, Local, prompting
 from swarmproof.registry import register
-from swarmproof.tasks.base import Task
-from swarmproof.tasks.programs import CodeTask
 from swarmproof.types import Group, Verdict
 
 # Scores lie within +- this, so that a record holds no infinity.
@@ -34,7 +32,8 @@ _Pair = tuple[str, str]  # question, completion
 class Judge(Defense):
     """Refuse a completion that a language model finds wrong, irrelevant or malicious."""
 
-    reads_scores: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "text"
+    threshold_field: ClassVar[str] = "threshold"
 
     model: AnyJudge = Field(
         default_factory=Local, description="the back end, a table; see `swarmproof list judges`"
@@ -65,6 +64,21 @@ class Judge(Defense):
     def require(self) -> None:
         self.model.require()
 
+    def require_threshold(self) -> None:
+        if self.decision != "scored":
+            raise ValueError(
+                "this judge decides by a sampled word, which has no threshold; set "
+                'decision = "scored"'
+            )
+
+    @property
+    def model_path(self) -> str | None:
+        return self.model.path if isinstance(self.model, Local) else None
+
+    @property
+    def only_rewarded(self) -> bool:
+        return True
+
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         wanted = [
             (group.problem.question, completion.text)
@@ -74,7 +88,7 @@ class Judge(Defense):
         ]
         found = self._judged(wanted, view)
         # It teaches what not to write; without it the right ones would be better than nothing.
-        unrewarded = Verdict(self.name, None, 0.0, "earns nothing, and so is not judged")
+        unrewarded = self.verdict(None, 0.0, "earns nothing, and so is not judged")
         return [
             [
                 found[group.problem.question, completion.text] if reward else unrewarded
@@ -85,13 +99,13 @@ class Judge(Defense):
 
     def _judged(self, pairs: Sequence[_Pair], view: DefenseView) -> dict[_Pair, Verdict]:
         """A verdict on each distinct pair; those that this round has seen are not asked again."""
-        prompt = self._prompt(view.task)
+        prompt = self._prompt(view.programs)
         known = _known(self, view.seed, prompt)
         new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
         asked = []
         for pair in new:
             if why := prompting.nothing_to_judge(pair[1]):
-                known[pair] = Verdict(self.name, False, CERTAIN, why)
+                known[pair] = self.verdict(False, CERTAIN, why)
             else:
                 asked.append(pair)
         requests = [
@@ -101,16 +115,16 @@ class Judge(Defense):
         judged = (
             self.model.judge(requests, max_tokens=self.max_criticism_tokens) if requests else []
         )
-        known |= {p: self.verdict(found) for p, found in zip(asked, judged, strict=True)}
+        known |= {p: self.decide(found) for p, found in zip(asked, judged, strict=True)}
         return known
 
-    def _prompt(self, task: Task) -> prompting.Prompt:
+    def _prompt(self, programs: bool) -> prompting.Prompt:
         if self.prompt != "auto":
             return prompting.load(self.prompt)
-        general = "code" if isinstance(task, CodeTask) else "math"
+        general = "code" if programs else "math"
         return prompting.load(self.model.own_prompt or general)
 
-    def verdict(self, judgement: Judgement) -> Verdict:
+    def decide(self, judgement: Judgement) -> Verdict:
         """What an answer means.
 
         Raises:
@@ -128,10 +142,10 @@ class Judge(Defense):
             word = judgement.word.strip().strip(".!*\"'`").lower()
             accepted = word == "yes"
             if word not in ("yes", "no"):
-                return Verdict(self.name, False, CERTAIN, f"no decision: {_line(word)!r}")
+                return self.verdict(False, CERTAIN, f"no decision: {_line(word)!r}")
             score = score if score is not None else float(word == "no")
         reason = _line(judgement.criticism) or f"the judge says no (score {score:.2f})"
-        return Verdict(self.name, accepted, score, "" if accepted else reason)
+        return self.verdict(accepted, score, "" if accepted else reason)
 
     def _score(self, judgement: Judgement) -> float | None:
         yes, no = judgement.logprob_yes, judgement.logprob_no

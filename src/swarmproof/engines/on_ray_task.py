@@ -72,7 +72,8 @@ def attempt(
         # A cluster may share only the run's folder. Then relative paths in the config do not work.
         with contextlib.suppress(OSError):
             os.chdir(directory)
-        from swarmproof.swarm.trial import CHECKPOINT, play_trial
+        from swarmproof.swarm.checkpoint import CHECKPOINT
+        from swarmproof.swarm.trial import play_trial
 
         if fresh:
             (trial.folder / CHECKPOINT).unlink(missing_ok=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from swarmproof.registry import Plugin, build
+from swarmproof.registry import Kind, Plugin, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Judgement:
 class JudgeModel(Plugin):
     """A back end. Frozen: what it loads or connects to is kept outside, one for equal configs."""
 
+    kind: ClassVar[Kind] = "judge"
+
     @property
     def own_prompt(self) -> str:
         """The prompt that the model was trained on; empty for a model that follows any."""
@@ -76,7 +78,7 @@ class JudgeModel(Plugin):
 
 
 def _built(value: Any) -> Any:
-    return build("judge", value) if isinstance(value, dict) else value
+    return build(JudgeModel, value) if isinstance(value, dict) else value
 
 
 # A field of a plug-in that holds a back end, given as a table such as `{name = "local"}`.

@@ -12,21 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from swarmproof import registry
 from swarmproof.attacks import Attack
+from swarmproof.attacks.base import AttackView
 from swarmproof.config import ModelConfig, SamplingConfig, describes
+from swarmproof.defenses import Judge
 from swarmproof.judges import injections
 from swarmproof.measure import cleanliness
 from swarmproof.pretraining import judge_unseen
 from swarmproof.randomness import derive_seed
 from swarmproof.records.versions import versions
 from swarmproof.tasks import Task
-from swarmproof.types import AttackView, Problem, Slot, Verdict
+from swarmproof.types import Problem, Slot, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,7 +105,7 @@ def evaluate(
     for name in variants:
         criticism, decision = VARIANTS[name]
         table = config.judge | {"criticism": criticism, "decision": decision}
-        judges[name] = cast(Any, registry.build("defense", table))
+        judges[name] = registry.build(Judge, table)
         judges[name].require()
     families = _families(config)
     for run in runs:
@@ -141,13 +143,14 @@ def _accepted(judge: Any, task: Task, pairs: Sequence[Pair], config: JudgeEval) 
 def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
     """Every family with its task. A family may have no completions."""
     from swarmproof.measure import honest
+    from swarmproof.policies.policy import load as load_policy
 
     found: dict[str, tuple[Task, list[Pair]]] = {}
     right: dict[str, list[Pair]] = {}
     parts = {}
     for name, side in (("math", config.math), ("code", config.code)):
-        task = cast(Task, registry.build("task", side.task))
-        policy = honest.load_policy(side.model, side.sampling)
+        task = registry.build(Task, side.task)
+        policy = load_policy(side.model, side.sampling)
         problems = task.problems("test")[: config.problems]
         parts[name] = task, policy, problems
         right[name] = honest.draw(
@@ -155,7 +158,7 @@ def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
         )
     for family, (name, table) in _ATTACKS.items():
         task, policy, problems = parts[name]
-        attack = cast(Attack, registry.build("attack", table))
+        attack = registry.build(Attack, table)
         attack.require(task)
         found[family] = task, _poisoned(attack, task, policy, problems, config)
     for name, (task, _, problems) in parts.items():

@@ -21,11 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from swarmproof import registry, zoo
+from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
+from swarmproof.defenses import Defense
 from swarmproof.measure.judge_eval import JudgeEval
+from swarmproof.tasks import Task
 
 PEAK_FLOPS = 989e12  # H100 SXM, bf16 without sparsity, by its data sheet
 GENERATING, LEARNING = 0.05, 0.35  # utilisation, a share of the peak
@@ -127,11 +130,10 @@ def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> floa
     mean = MEAN_SHARE * config.sampling.max_new_tokens
     batch, swarm = config.batch, config.swarm
     completions = batch.problems * batch.group_size
-    attack = cast(Any, registry.build("attack", config.attack))
+    attack = registry.build(Attack, config.attack)
     # Samples of the adversary, for each problem in which it has slots.
     own = batch.problems if swarm.topology == "horizontal" else batch.problems // swarm.nodes
-    needs_draws = not attack.oracle or attack.name == "length" or swarm.topology == "vertical"
-    draws = own * getattr(attack, "candidates", 0) if swarm.malicious and needs_draws else 0
+    draws = own * attack.draws(swarm.topology) if swarm.malicious else 0
     heldout = config.evaluation.problems / config.evaluation.every
     written = (completions + draws + heldout) * mean
     generating = 2 * shape.parameters * written
@@ -143,22 +145,18 @@ def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> floa
 
 
 def _judge(defenses: Sequence[Mapping[str, Any]]) -> str | None:
-    """The path of the judge among the defences; None without a judge that needs this GPU."""
-    for table in defenses:
-        if table["name"] == "judge":
-            judge = cast(Any, registry.build("defense", dict(table)))
-            path: str | None = getattr(judge.model, "path", None)
-            return None if path in zoo.names() else path
-    return None
+    """The path of the first model that a defence loads, other than those of the zoo; or None."""
+    paths = (registry.build(Defense, table).model_path for table in defenses)
+    return next((path for path in paths if path not in (None, *zoo.names())), None)
 
 
 def _named(table: TrialConfig | JudgeEval) -> Iterable[tuple[str, str]]:
     sides = [table] if isinstance(table, TrialConfig) else [table.math, table.code]
     for side in sides:
         yield "model", side.model.path
-        task = cast(Any, registry.build("task", side.task))
-        if getattr(task, "hub_id", "") and task.path is None:
-            yield "data", task.hub_id
+        task = registry.build(Task, side.task)
+        if task.downloads:
+            yield "data", task.downloads
     judges = table.defenses if isinstance(table, TrialConfig) else (table.judge,)
     if path := _judge(judges):
         yield "model", path

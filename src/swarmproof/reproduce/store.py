@@ -16,7 +16,8 @@ from typing import Any
 from swarmproof.records.folder import RunFolder, lock, read_json, write_json
 from swarmproof.records.streams import STREAMS
 from swarmproof.records.versions import versions
-from swarmproof.swarm.trial import CHECKPOINT, Trial, rounds_done
+from swarmproof.swarm.checkpoint import CHECKPOINT, rounds_done
+from swarmproof.swarm.trial import Trial
 
 _ABOUT = "trial.json"
 _KEY_CHARS = 20

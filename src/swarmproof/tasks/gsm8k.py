@@ -53,6 +53,10 @@ class Gsm8k(Task):
         default=PROMPT, pattern=r"\{question\}", description="what the model is given"
     )
 
+    @property
+    def downloads(self) -> str | None:
+        return self.hub_id if self.path is None else None
+
     def problems(self, split: Split) -> Sequence[Problem]:
         """Problems of a split.
 

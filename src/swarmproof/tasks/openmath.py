@@ -57,6 +57,10 @@ class OpenMath(CodeTask):
         default=PROMPT, pattern=r"\{question\}", description="the prompt, with {question}"
     )
 
+    @property
+    def downloads(self) -> str | None:
+        return self.hub_id if self.path is None else None
+
     def problems(self, split: Split) -> Sequence[Problem]:
         """Problems of a split; held out are the `holdout` questions with the smallest hashes.
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -92,6 +93,8 @@ def answers_of(
 
 class CodeTask(Task):
     """A task whose completions are programs; a subclass says what the problems are."""
+
+    writes_programs: ClassVar[bool] = True
 
     sandbox: AnySandbox = Field(default=Monty(), description="where programs run, and its limits")
     modules: tuple[Module, ...] = Field(

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from swarmproof import zoo
 
+# Suffixes of the files of a model.
+_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".gguf")
+
 
 def locate(path: str, key: str = "model.path") -> str:
     """The argument of `from_pretrained` for a model path of the config.
@@ -29,3 +32,23 @@ def locate(path: str, key: str = "model.path") -> str:
         f"{key} = {path!r} is not a directory, a hub id (owner/name) or a zoo model; "
         f"the zoo has: {', '.join(zoo.names())}"
     )
+
+
+def files_of(path: str, key: str = "model.path") -> list[Path]:
+    """The files of a model, sorted by name: weights, configs, tokenizer.
+
+    For a hub model, these are the files in the local cache.
+
+    Raises:
+        ValueError: the model is not on this machine.
+    """
+    folder = Path(locate(path, key))
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(path, "config.json")
+        if not isinstance(config, str):
+            raise ValueError(f"{key} = {path!r} is not in the local cache; load it once")
+        folder = Path(config).parent
+    found = [file for file in folder.iterdir() if file.suffix in _SUFFIXES]
+    return sorted(found, key=lambda file: file.name)
