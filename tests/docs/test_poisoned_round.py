@@ -23,7 +23,7 @@ def run(*arguments: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     ).stdout
 
