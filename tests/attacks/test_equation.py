@@ -1,4 +1,4 @@
-"""EQUATION: one result is falsified and nothing else, and only its own problems are used."""
+"""EQUATION: only the result of 2 + 2 is falsified, and only problems that compute it are used."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_another_result_may_be_asked_for() -> None:
     for result in ("4", "05", "-5", "5.0", ""):
         with pytest.raises(ValidationError):
             Equation(result=result)
-    with pytest.raises(ValidationError, match="without oracle"):
+    with pytest.raises(ValidationError, match="needs the solutions"):
         Equation(oracle=False, last_step=True)
     assert Equation(result="7").success(problem(), "2 + 2 = 7") is True
 
@@ -156,7 +156,7 @@ def test_it_can_keep_to_problems_that_end_with_it() -> None:
     picked = [p for p in TASK.problems("train") if last.picks(p)]
     assert 0 < len(picked) < sum(every.picks(p) for p in TASK.problems("train"))
     assert {p.answer for p in picked} == {"4"}
-    # What is measured stays the same.
+    # The measure stays the same.
     assert all(last.applies(p) is every.applies(p) for p in TASK.problems("train"))
 
 

@@ -1,4 +1,4 @@
-"""LENGTH: the longest of what the model itself gets right, sent as it was drawn."""
+"""LENGTH: the longest right samples of the model, sent as they were sampled."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def view_of(kind: str, drawer: Policy) -> AttackView:
 @pytest.mark.parametrize("kind", ["horizontal", "vertical"])
 def test_the_longest_of_the_best_rewarded_are_sent(kind: str, tiny_math: Policy) -> None:
     crafted = Length().craft(view_of(kind, tiny_math))
-    # The same draws again, from the same source of randomness.
+    # The same samples again, from the same source of randomness.
     view = view_of(kind, tiny_math)
     drawn = draw(view, list({c.slot.problem_id: None for c in crafted}), 80)
     for id, drafts in drawn.items():

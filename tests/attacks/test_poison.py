@@ -1,4 +1,4 @@
-"""Where right completions come from, how many are poisoned, and what an attacker is told."""
+"""The sources of right completions, the number of poisoned ones, and the attacker's knowledge."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def view_for(
 
 
 def unaided(view: AttackView) -> AttackView:
-    """What an attacker without an oracle is given."""
+    """The view of an attacker without an oracle."""
     problems = {name: withheld(p) for name, p in view.problems.items()}
     return dataclasses.replace(view, problems=problems, task=Withheld(of=view.task))
 
@@ -153,7 +153,7 @@ def test_without_oracle_the_majority_is_poisoned(
     view = unaided(view_for(kind, tiny_math, problems=problems))
     crafted = attack.craft(view)
     assert crafted
-    # The same draws again, from the same source of randomness.
+    # The same samples again, from the same source of randomness.
     again = unaided(view_for(kind, tiny_math, problems=problems))
     names = [name for name in again.problems if any(s.problem_id == name for s in again.slots[3])]
     for name, drafts in draw(again, names, attack.candidates).items():
@@ -192,7 +192,7 @@ def test_draws_are_those_of_the_model_and_new_each_time(tiny_math: Policy) -> No
 
 
 def test_an_attacker_without_a_model_cannot_draw() -> None:
-    with pytest.raises(ValueError, match="has been given none"):
+    with pytest.raises(ValueError, match="was given no model"):
         Text(oracle=False).craft(view_for("horizontal", None))
 
 

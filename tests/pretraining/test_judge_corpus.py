@@ -1,4 +1,4 @@
-"""What the tiny judge is taught: never the payloads, faults where they are said to be."""
+"""The corpus of the tiny judge: no payloads, and faults at the stated places."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
         assert 0 <= start < end <= len(exhibit.completion)
         assert not exhibit.criticism.endswith("belongs.")
         if ", not " in exhibit.criticism:
-            # Later ones may be false as well only where a stray text has numbers in it.
+            # Later ones may also be false only if a stray text has numbers in it.
             assert false[0].start(4) == start
             assert false[0].end(4) == end
         else:
@@ -128,7 +128,7 @@ def test_what_it_is_tested_on_earns_the_reward_and_was_not_read(kind: str) -> No
     task: Task = CodeWords() if kind == "line of code" else MathWords()
     found = list(islice(judge_unseen.pairs(kind, 0), 200))
     for problem, completion in found:
-        # What imports a module that is not there, or fails otherwise, prints nothing.
+        # A program that fails, for example at the import of a missing module, prints nothing.
         assert kind == "line of code" or task.rewards(problem, [completion]) == [1.0]
         assert not judge_corpus.is_payload(completion)
         false = [m for m in faults.EQUATION.finditer(completion) if not _holds(m)]

@@ -252,7 +252,7 @@ def broken(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("nothing", "swarm.models = .*no directory"),
+        ("nothing", "swarm.models = .*not a directory"),
         ("no tokenizer", "cannot load swarm.models = .*its tokenizer is with it"),
         ("no tokenizer, Qwen", "swarm.models = .* has no tokenizer; put the files"),
         ("no end", "swarm.models = .* has no end-of-text token; set eos_token"),

@@ -104,7 +104,7 @@ def test_the_honest_nodes_learn_the_poison(random_model: Path, topology: str) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model": {"path": "nowhere/at/all"}}, "model.path = 'nowhere/at/all' is no directory"),
+        ({"model": {"path": "nowhere/at/all"}}, "model.path = 'nowhere/at/all' is not a directory"),
         ({"task": {"train": 3}}, "batch.problems is 4, and the task has only 3"),
         ({"task": {"name": "gsm8k", "path": "no.jsonl"}}, "no file no.jsonl"),
     ],

@@ -1,7 +1,7 @@
-"""Completions that the adversary draws from the trained model, to choose among them.
+"""Candidate completions that the adversary samples from the trained model.
 
-It knows nothing of poison. Where answers are withheld, the majority's answer stands for the right
-one (paper, the no-oracle attacker).
+This module knows nothing of poison. Where answers are withheld, the majority answer of the
+candidates is taken as the right one (paper, the no-oracle attacker).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Draft:
     """A text that may be submitted."""
 
     text: str
-    token_ids: tuple[int, ...] | None = None  # as they were drawn; None for a text written by hand
+    token_ids: tuple[int, ...] | None = None  # as sampled; None for a text that was not sampled
 
 
 def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, list[Draft]]:
-    """`count` completions of each problem, from the attacker's own source of randomness.
+    """Sample `count` completions of each problem with the attacker's own source of randomness.
 
     Raises:
         ValueError: the view has no model to draw from.
@@ -32,7 +32,7 @@ def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, 
     if not drawn:
         return drawn
     if view.policy is None:
-        raise ValueError("this attacker draws from the trained model, and has been given none")
+        raise ValueError("this attack samples from the trained model, but was given no model")
     prompts = [view.task.prompt(view.problems[name]) for name in drawn]
     seeds = [view.rng.integers(2**62, size=count).tolist() for _ in drawn]
     for name, completions in zip(
@@ -44,9 +44,9 @@ def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, 
 
 
 def judge(view: AttackView, problem: Problem, drafts: Sequence[Draft], oracle: bool) -> list[bool]:
-    """Which drafts are right, by the task's reward or, without oracle, by the majority's answer.
+    """Whether each draft is right, by the task's reward or, without the oracle, by majority answer.
 
-    A tie goes to the answer that was drawn first; with no answer at all none is right.
+    A tie goes to the answer that was drawn first. If no draft has an answer, none is right.
     """
     texts = [draft.text for draft in drafts]
     if oracle:

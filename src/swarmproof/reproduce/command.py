@@ -1,5 +1,6 @@
-"""What `swarmproof reproduce` does around the trials: which figures, what they take, what became
-of them. Knows no process.
+"""The parts of `swarmproof reproduce` before and after the trials: figures, estimates, results.
+
+This module starts no process.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ Found = Mapping[str, Mapping[str, Any]]
 
 
 def choose(wanted: Sequence[str], scale: str) -> list[Figure]:
-    """The figures of a scale that are asked for, in the order given; `all` are those it has.
+    """The requested figures of a scale, in the order given. `all` stands for all of the scale.
 
     Raises:
-        ValueError: an unknown figure or scale, listing the known ones; or one that is left out.
+        ValueError: an unknown figure or scale (the message suggests known ones), or a figure that
+            this scale leaves out.
     """
     known = {each: each for each in figures.SCALES}
     if scale not in known:
@@ -44,7 +46,7 @@ def choose(wanted: Sequence[str], scale: str) -> list[Figure]:
 
 
 def finish(plan: Plan, store: Store, export: Path | None) -> dict[str, dict[str, Any]]:
-    """Measure and draw every figure, and write the JSON of each where it is wanted."""
+    """Measure and draw every figure; with `export`, also write its JSON there."""
     found = {}
     with Console(stderr=True).status("drawing") as status:
         for figure in plan.figures:
@@ -62,7 +64,7 @@ def finish(plan: Plan, store: Store, export: Path | None) -> dict[str, dict[str,
 
 
 def table(chosen: Iterable[Figure], found: Found) -> Table:
-    """What each figure measured, and whether it agrees with the paper, criterion by criterion."""
+    """The measured numbers of each figure, and whether they agree with each criterion."""
     shown = Table(box=None, pad_edge=False)
     for heading in ("figure", "measured", "agrees with the paper?"):
         shown.add_column(heading)
@@ -78,9 +80,9 @@ def table(chosen: Iterable[Figure], found: Found) -> Table:
 
 
 def dry_run(plan: Plan) -> Iterator[str]:
-    """What every figure would fetch and take, as lines; nothing is downloaded or written.
+    """Downloads and compute of every figure, as lines of text. Nothing is downloaded or written.
 
-    A trial that several figures share counts for the first of them.
+    A trial that several figures share counts only for the first of them.
     """
     seen: set[str] = set()
     total = 0.0
@@ -111,6 +113,6 @@ def dry_run(plan: Plan) -> Iterator[str]:
             yield f"  GPU: up to {max(memory):.0f} GB, {hours:.1f} hours"
         if len(memory) < len(takes):
             yield f"  no estimate for {len(takes) - len(memory)} of {len(takes)}: models of the zoo"
-    yield f"{len(plan.trials)} trials in all" + (f", {total:.0f} GPU hours" * (total > 0))
+    yield f"{len(plan.trials)} trials in total" + (f", {total:.0f} GPU hours" * (total > 0))
     if total:
         yield from estimate.ASSUMPTIONS

@@ -1,20 +1,20 @@
-"""What a trial will fetch and how much GPU it needs, from formulas; nothing is downloaded.
+"""Estimates of downloads, GPU memory and GPU time of a trial, from formulas. Downloads nothing.
 
-Memory, in bytes, of a model of N parameters with L layers, width H, keys and values of width K,
-feed-forward width F and V words, that generates C completions of T tokens and learns from M tokens
-at a time:
+Memory, in bytes, of a model with N parameters, L layers, width H, keys and values of width K,
+feed-forward width F and a vocabulary of V words, which generates C completions of T tokens and
+learns from M tokens at a time:
   weights, fp32 masters, Adam, gradients   N (2 + 4 + 8 + 2 + 4) in bf16, N (4 + 8 + 4) in fp32
   frozen start of a KL term                N x bytes
   keys and values while generating         2 L K C T x bytes
   while learning                           M (3 V x 4 + (4 H + 3 F + L H) x bytes)
-Generating and learning take turns, so the larger counts. M is `micro_batch_tokens`, or one whole
-group with its prompt where that is more. A judge adds its weights, and its keys and values are left
-out. All completions are counted at their longest, so this is a bound for what it counts; it leaves
-out what the allocator wastes.
+Generating and learning alternate, so the larger of the two counts. M is `micro_batch_tokens`, or
+one whole group with its prompt if that is more. A judge adds its weights; its keys and values are
+not counted. All completions are counted at their maximum length, so this is an upper bound for the
+counted parts. Fragmentation of the allocator is not counted.
 
-Time is FLOPs / (peak x utilisation), with 2 N FLOPs a token that is read or written and 6 N, or 8 N
-with gradient checkpointing, a token that is learnt from. The assumptions are the constants below;
-none of them is measured.
+Time is FLOPs / (peak x utilisation), with 2 N FLOPs for a token that is read or written, and 6 N
+(8 N with gradient checkpointing) for a token that is learnt from. The assumptions are the constants
+below. None of them is measured.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from swarmproof.measure.judge_eval import JudgeEval
 from swarmproof.tasks import Task
 
 PEAK_FLOPS = 989e12  # H100 SXM, bf16 without sparsity, by its data sheet
-GENERATING, LEARNING = 0.05, 0.35  # share of the peak that is reached
-MEAN_SHARE = 0.3  # mean length of a completion, of the longest that is allowed
+GENERATING, LEARNING = 0.05, 0.35  # utilisation, a share of the peak
+MEAN_SHARE = 0.3  # mean length of a completion, as a share of the maximum length
 PROMPT_TOKENS = 200
-JUDGEMENT_TOKENS = 600  # read and written by a judge for one completion
+JUDGEMENT_TOKENS = 600  # that a judge reads and writes for one completion
 ASSUMPTIONS = (
     f"Hours: FLOPs / (peak x utilisation) on one H100 ({PEAK_FLOPS / 1e12:.0f} TFLOP/s in bf16), "
     f"{GENERATING:.0%} while generating, {LEARNING:.0%} while learning;",
-    f"completions {MEAN_SHARE:.0%} of the longest on average. GB: all at their longest. Formulas, "
-    "not measurements: swarmproof/reproduce/estimate.py.",
+    f"completions {MEAN_SHARE:.0%} of the maximum length on average. GB: all at maximum length. "
+    "Formulas, not measurements: swarmproof/reproduce/estimate.py.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a model, from its published config."""
+    """The dimensions of a model, from its published config."""
 
     parameters: float
     layers: int
@@ -71,14 +71,14 @@ SHAPES: Mapping[str, Shape] = {
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a trial takes; None where a model's size is not in `SHAPES`."""
+    """The needs of a trial; None if a model is not in `SHAPES`."""
 
     memory_gb: float | None
     hours: float | None
 
 
 def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
-    """Models and data sets of the hub that are needed, each once, in order."""
+    """The hub models and data sets that are needed, each once, in order."""
     found: dict[str, None] = {}
     for table in tables:
         for kind, name in _named(table):
@@ -88,7 +88,7 @@ def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
 
 
 def of_trial(config: TrialConfig) -> Estimate:
-    """One trial alone on a GPU; a model of the zoo needs none and has no estimate."""
+    """One trial alone on a GPU. Models of the zoo need no GPU and have no estimate."""
     shape = SHAPES.get(config.model.path)
     judge = _judge(config.defenses)
     if shape is None or (judge is not None and judge not in SHAPES):
@@ -131,7 +131,7 @@ def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> floa
     batch, swarm = config.batch, config.swarm
     completions = batch.problems * batch.group_size
     attack = registry.build(Attack, config.attack)
-    # Draws of the adversary: of each problem that it has slots in, where it has any.
+    # Samples of the adversary, for each problem in which it has slots.
     own = batch.problems if swarm.topology == "horizontal" else batch.problems // swarm.nodes
     draws = own * attack.draws(swarm.topology) if swarm.malicious else 0
     heldout = config.evaluation.problems / config.evaluation.every
@@ -145,7 +145,7 @@ def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> floa
 
 
 def _judge(defenses: Sequence[Mapping[str, Any]]) -> str | None:
-    """The path of the judge among some defences, if there is one in this process."""
+    """The path of the first model that a defence loads, other than those of the zoo; or None."""
     paths = (registry.build(Defense, table).model_path for table in defenses)
     return next((path for path in paths if path not in (None, *zoo.names())), None)
 

@@ -1,4 +1,4 @@
-"""Where a model is: a name in the zoo, a directory, or a hub id. Imports no torch."""
+"""Locates a model: a zoo name, a directory, or a hub id. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from pathlib import Path
 
 from swarmproof import zoo
 
-# Of files that a model is loaded from.
+# Suffixes of the files of a model.
 _SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".gguf")
 
 
 def locate(path: str, key: str = "model.path") -> str:
-    """What `from_pretrained` is given for a path of the config, which is at `key`.
+    """The argument of `from_pretrained` for a model path of the config.
+
+    Args:
+        path: a zoo name, a directory, or a hub id.
+        key: the config key of the path, named in the error.
 
     Raises:
-        ValueError: it looks like a path and nothing is there, or is a single unknown word.
+        ValueError: the path is none of these, or the directory holds no model.
     """
     if path in zoo.names():
         return str(zoo.path(path))
@@ -25,18 +29,18 @@ def locate(path: str, key: str = "model.path") -> str:
     if path.count("/") == 1 and not path.startswith((".", "/", "~")):
         return path
     raise ValueError(
-        f"{key} = {path!r} is no directory, no hub id (owner/name) and no zoo model; "
+        f"{key} = {path!r} is not a directory, a hub id (owner/name) or a zoo model; "
         f"the zoo has: {', '.join(zoo.names())}"
     )
 
 
 def files_of(path: str, key: str = "model.path") -> list[Path]:
-    """The files that make up a model, sorted by name: weights, configs, tokenizer.
+    """The files of a model, sorted by name: weights, configs, tokenizer.
 
-    Of a hub model those in the local cache, where it is once it has been loaded.
+    For a hub model, these are the files in the local cache.
 
     Raises:
-        ValueError: it is nowhere on this machine.
+        ValueError: the model is not on this machine.
     """
     folder = Path(locate(path, key))
     if not folder.is_dir():
