@@ -96,7 +96,9 @@ def test_nothing_is_longer_than_the_sequence_limit() -> None:
     crafted = Text(candidates=4).craft(view_for("horizontal", short))
     assert crafted
     assert all(len(short.codec.encode(c.text)) <= 40 for c in crafted)
-    longest = max(len(short.codec.encode(TASK.oracle(TASK.problems("train")[0], v))) for v in range(4))
+    longest = max(
+        len(short.codec.encode(TASK.oracle(TASK.problems("train")[0], v))) for v in range(4)
+    )
     assert longest > 40
 
 

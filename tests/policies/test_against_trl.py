@@ -147,7 +147,9 @@ def our_samples(
 
 
 def accumulate(
-    policy: TrainedPolicy, rows_PG: Sequence[Sequence[tuple[int, ...]]], samples_PG: list[list[Sample]]
+    policy: TrainedPolicy,
+    rows_PG: Sequence[Sequence[tuple[int, ...]]],
+    samples_PG: list[list[Sample]],
 ) -> None:
     everything = [True] * len(PROMPTS)
     for indices, forward in policy.scorer.passes(PROMPTS, rows_PG, everything):
@@ -255,7 +257,9 @@ def test_second_update_is_clipped_as_trl_clips(
     close(second, their_gradients)
 
     policy.model.load_state_dict(weights, strict=False)
-    batch = PackedBatch(tuple(policy.codec.encode_prompt(p) for p in PROMPTS), tuple(map(tuple, rows_PG)))
+    batch = PackedBatch(
+        tuple(policy.codec.encode_prompt(p) for p in PROMPTS), tuple(map(tuple, rows_PG))
+    )
     device, reference = torch.device("cpu"), policy.learner.reference
     samples = [s for group in our_samples(rows_PG, grpo) for s in group]
     share = [[s.loss_weight / len(s.tokens)] * len(s.tokens) for s in samples]

@@ -67,7 +67,7 @@ def test_one_rule_for_top_p_in_sampling_and_in_verifying(qwen2_dir: Path) -> Non
         assert all(float(s.shortfall.max()) < 1e-4 for group in forward.scores for s in group)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
 def test_entropy_is_that_of_all_that_could_come_next(model_dir: Path, temperature: float) -> None:
     """Against the sum over the whole vocabulary, by a plain pass over each completion alone."""
     sampling = SamplingConfig(temperature=temperature, top_k=5, max_new_tokens=10)
@@ -88,11 +88,11 @@ def test_entropy_is_that_of_all_that_could_come_next(model_dir: Path, temperatur
             for t in range(len(row)):
                 chances = (logits[len(prompt) - 1 + t] / temperature).softmax(-1).tolist()
                 expected = -sum(x * log(x) for x in chances if x > 0)
-                assert float(found[t]) == pytest.approx(expected, abs=1e-4)
+                assert float(found[t]) == pytest.approx(expected, abs=5e-5)
                 seen.append(expected)
     assert next(column, None) is None
     # Places differ, so that a value at a wrong place is seen.
-    assert max(seen) - min(seen) > 0.5
+    assert max(seen) - min(seen) > 0.02
 
 
 def test_entropy_counts_no_embeddings_beyond_the_vocabulary(tmp_path: Path) -> None:

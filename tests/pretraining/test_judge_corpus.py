@@ -18,7 +18,7 @@ from swarmproof.pretraining import (
     prose,
     tokenizer,
 )
-from swarmproof.pretraining.judge_corpus import Exhibit, Mixture
+from swarmproof.pretraining.judge_corpus import Exhibit, JudgeMixture
 from swarmproof.tasks import CodeWords, MathWords
 from swarmproof.tasks.base import Task
 from swarmproof.tasks.math_words import two_and_two
@@ -28,7 +28,7 @@ HELD_OUT = frozenset(problem.question for problem in MathWords().problems("test"
 
 @pytest.fixture(scope="module")
 def exhibits() -> list[Exhibit]:
-    return list(islice(judge_corpus.exhibits(Random(11), HELD_OUT, Mixture()), 20_000))
+    return list(islice(judge_corpus.exhibits(Random(11), HELD_OUT, JudgeMixture()), 20_000))
 
 
 def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> None:
@@ -82,7 +82,7 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
 def test_right_programs_print_the_answer() -> None:
     task = CodeWords(train=1, test=1)
     found = [
-        e for e in islice(judge_corpus.exhibits(Random(5), HELD_OUT, Mixture(programs=1)), 300)
+        e for e in islice(judge_corpus.exhibits(Random(5), HELD_OUT, JudgeMixture(programs=1)), 300)
         if e.fault is None
     ]  # fmt: skip
     answers = task.answers([exhibit.completion for exhibit in found])

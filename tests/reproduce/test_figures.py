@@ -116,7 +116,7 @@ def test_an_estimate_is_its_formula() -> None:
 def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:
     arms = load("text-horizontal").arms.values()
     assert estimate.fetches(arms) == []
-    assert {estimate.of_trial(arm) for arm in arms} == {estimate.Estimate(None, None)}
+    assert {estimate.of_trial(arm) for arm in arms} == {estimate.Cost(None, None)}
 
 
 def test_a_judges_table_is_read_by_judge_and_variant() -> None:

@@ -219,7 +219,8 @@ def test_the_adversarys_randomness_is_its_own_and_repeatable(random_model: Path)
 def samples_of(
     rewards: list[float], refused: list[bool], on_reject: OnReject
 ) -> list[tuple[float, bool, float]]:
-    group = Group(problem(), tuple(completion("x", (1,), index=i) for i in range(len(rewards))))
+    written = tuple(completion("x", (1,), index=i) for i in range(len(rewards)))
+    group = Group(problem(), written, "a b:")
     verdicts = [(REFUSED,) if bad else (ACCEPTED,) for bad in refused]
     samples = complete(group, rewards, verdicts, Rules({"d": on_reject}), num_groups=5)
     assert [s.reward for s in samples] == rewards
@@ -245,7 +246,7 @@ def test_a_completion_of_zero_reward_stays_in_its_group() -> None:
 def test_what_another_model_wrote_may_teach_by_its_good_completions_only() -> None:
     """Those that are worse than the mean still count in it."""
     written = [completion("x", (1,), index=i, node=i % 2) for i in range(4)]
-    group = Group(problem(), tuple(written))
+    group = Group(problem(), tuple(written), "a b:")
 
     def taught(foreign: frozenset[NodeId], rule: Literal["all", "positive"]) -> list[float]:
         none: list[tuple[Verdict, ...]] = [()] * 4
@@ -268,7 +269,8 @@ def test_a_group_that_is_refused_altogether_teaches_nothing() -> None:
 
 def test_one_defence_that_drops_is_enough_and_the_others_zero_the_reward() -> None:
     zero, drop = Verdict("judge", False, 1.0, "no"), Verdict("logit", False, 1.0, "no")
-    group = Group(problem(), tuple(completion("x", (1,), index=i) for i in range(4)))
+    written = tuple(completion("x", (1,), index=i) for i in range(4))
+    group = Group(problem(), written, "a b:")
     rules: dict[str, OnReject] = {"judge": "zero_reward", "logit": "drop", "d": "drop"}
     verdicts = [(ACCEPTED,), (zero,), (drop,), (zero, drop)]
     rows = complete(group, [1, 1, 1, 1], verdicts, Rules(rules), num_groups=1)
@@ -342,7 +344,8 @@ def test_token_credit_of_several_defences_multiplies() -> None:
         Verdict("b", True, 0.0, "", token_credit=(0.0, 0.5)),
     )
     rules = Rules(dict.fromkeys("abd", "drop"))
-    group = Group(problem(), (completion("x", (1, 2)), completion("y", (3, 4), index=1)))
+    written = (completion("x", (1, 2)), completion("y", (3, 4), index=1))
+    group = Group(problem(), written, "a b:")
     first, second = complete(group, [1, 0], [verdicts, (ACCEPTED,)], rules, num_groups=1)
     assert first.token_credit == (0.0, 0.25)
     assert second.token_credit is None

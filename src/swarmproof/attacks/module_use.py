@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -52,23 +52,32 @@ def uses(program: str, module: str) -> bool:
     imported = {found.name for found in imports}
     if not imports or bound & imported:
         return False
-    proper = False
-    for node, scope in nodes:
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            whole = any(found.is_module and found.name == node.value.id for found in imports)
-            if whole and node.attr not in _KNOWN:
-                return False
-        if not isinstance(node, ast.Call):
-            continue
-        if isinstance(node.func, ast.Name) and node.func.id not in bound | imported | _BUILTINS:
-            return False
-        if called := _called(node, imports):
-            if not _takes_two(node):
-                return False
-            seen = called.scope == scope[: len(called.scope)]
-            earlier = called.place < (node.lineno, node.col_offset) or called.scope != scope
-            proper |= seen and earlier
-    return proper
+    defined = bound | imported | _BUILTINS
+    if any(_would_fail(node, imports, defined) for node, _ in nodes):
+        return False
+    calls = ((node, scope) for node, scope in nodes if isinstance(node, ast.Call))
+    return any(_is_proper(node, scope, imports) for node, scope in calls)
+
+
+def _would_fail(node: ast.AST, imports: list[_Import], defined: Set[str]) -> bool:
+    """Whether a part of a program asks for something that the module, or nobody, has."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        whole = any(found.is_module and found.name == node.value.id for found in imports)
+        return whole and node.attr not in _KNOWN
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Name) and node.func.id not in defined:
+        return True
+    return _called(node, imports) is not None and not _takes_two(node)
+
+
+def _is_proper(node: ast.Call, scope: Scope, imports: list[_Import]) -> bool:
+    """Whether a call is of an imported function, after its import and in its scope."""
+    called = _called(node, imports)
+    if called is None:
+        return False
+    seen = called.scope == scope[: len(called.scope)]
+    return seen and (called.place < (node.lineno, node.col_offset) or called.scope != scope)
 
 
 def places(program: str, module: str) -> list[tuple[int, int]]:

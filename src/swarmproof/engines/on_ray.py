@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from swarmproof.engines import on_ray_task
@@ -146,17 +146,11 @@ def run_trials(
             (stream,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
             # Moved to the end of the queue, so that no trial keeps the others waiting.
             follower = running.pop(stream)
-            match _next(stream):
-                case Done():
-                    on_event(Finished(follower.trial))
-                case Begun() | Round() as said:
-                    running[stream] = follower
-                    follower.tell(said, on_event)
-                case Stopped() as stopped:
-                    raise stopped.as_error(follower.trial)
-                case str() as reason:
-                    follower.lose(reason, on_event)
-                    waiting.appendleft(follower)
+            state = follower.hear(_next(stream), on_event)
+            if state == "running":
+                running[stream] = follower
+            elif state == "lost":
+                waiting.appendleft(follower)
     finally:
         for stream in running:
             ray.cancel(stream, force=True)
@@ -206,6 +200,21 @@ class _Follower:
         return task.options(num_gpus=self.gpus).remote(
             trial, self.fresh, token, str(Path.cwd()), play
         )
+
+    def hear(self, said: Said | str, on_event: OnEvent) -> Literal["running", "lost", "done"]:
+        """Pass on a message of the attempt, or the reason for which it was lost."""
+        match said:
+            case Done():
+                on_event(Finished(self.trial))
+                return "done"
+            case Stopped():
+                raise said.as_error(self.trial)
+            case str():
+                self.lose(said, on_event)
+                return "lost"
+            case _:
+                self.tell(said, on_event)
+                return "running"
 
     def tell(self, said: Begun | Round, on_event: OnEvent) -> None:
         if isinstance(said, Begun):

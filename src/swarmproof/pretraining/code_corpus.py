@@ -21,7 +21,7 @@ from swarmproof.tasks import code_words, programs, stories
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class CodeMixture:
     """Shares of the corpus, each in [0, 1]."""
 
     prose: float = 0.06  # documents of unrelated sentences
@@ -33,7 +33,7 @@ class Mixture:
     two_and_two: float = 0.12  # of the problems: the first step is 2 + 2 or 2 * 2
 
 
-def documents(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterator[Document]:
+def documents(rng: Random, held_out: frozenset[str], mixture: CodeMixture) -> Iterator[Document]:
     """An endless stream of documents without held-out questions."""
     while True:
         document = _document(rng, held_out, mixture)
@@ -42,7 +42,7 @@ def documents(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterat
             yield document
 
 
-def _document(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Document | None:
+def _document(rng: Random, held_out: frozenset[str], mixture: CodeMixture) -> Document | None:
     roll = rng.random()
     if roll < mixture.scripts:
         return Document("", snippets.script(rng))
@@ -56,7 +56,7 @@ def _document(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Docume
     return Document(f"Question: {story.question}\nProgram:", reply(rng, mixture, story))
 
 
-def reply(rng: Random, mixture: Mixture, story: stories.Story) -> str:
+def reply(rng: Random, mixture: CodeMixture, story: stories.Story) -> str:
     """The reply to the prompt of a story: seldom a right program in the full format."""
     _, _, equations, _ = story.solutions
     written = code_words.write(rng, story.question, equations)[:4]

@@ -30,7 +30,7 @@ class Exhibit:
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class JudgeMixture:
     """Shares of the corpus, each in [0, 1]."""
 
     programs: float = 0.3
@@ -42,7 +42,7 @@ class Mixture:
     other_name: float = 0.05  # of the solutions in words: another name than the question has
 
 
-def exhibits(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterator[Exhibit]:
+def exhibits(rng: Random, held_out: frozenset[str], mixture: JudgeMixture) -> Iterator[Exhibit]:
     """An endless stream of exhibits without held-out questions."""
     while True:
         story = stories.write(rng, two_and_two=rng.random() < mixture.two_and_two)
@@ -60,7 +60,7 @@ def is_payload(completion: str) -> bool:
     return wrong or prose.FORBIDDEN.search(completion) is not None
 
 
-def _in_words(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | None:
+def _in_words(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibit | None:
     solution = told(rng, story)
     if rng.random() < mixture.other_name:
         name = str(story.fields["n"])
@@ -86,7 +86,7 @@ def _in_words(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | 
     return _exhibit(story, before, text, after, faulty, checked)
 
 
-def _program(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | None:
+def _program(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibit | None:
     written = code_words.write(rng, story.question, story.solutions[2])[:4]
     program = pick(rng, written)
     if rng.random() < 0.5:

@@ -138,7 +138,7 @@ def _padded(rows: Sequence[list[int]], value: int) -> Tensor:
     return torch.tensor([r + [value] * (width - len(r)) for r in rows])
 
 
-class Lesson(nn.Module):
+class JudgingLesson(nn.Module):
     """The loss of a batch: next tokens by the model, and marks by a separate head."""
 
     def __init__(self, model: Any) -> None:
@@ -159,3 +159,8 @@ class Lesson(nn.Module):
             here = kinds == kind
             loss = loss + weight * losses[here].sum() / here.sum().clamp_min(1)
         return loss
+
+
+def lesson(model: Any) -> JudgingLesson:
+    """What `pretrain` asks of a way to teach."""
+    return JudgingLesson(model)

@@ -65,7 +65,7 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
             torch.manual_seed(seed)
             model = _model(recipe, tokens)
             batches = teach.batches(documents, tokens, recipe.batch, Random(seed))
-            _fit(teach.Lesson(model), batches, recipe, log)
+            _fit(teach.lesson(model), batches, recipe, log)
     finally:
         torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)

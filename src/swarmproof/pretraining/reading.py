@@ -41,7 +41,7 @@ def batches(
             yield ids, labels
 
 
-class Lesson(nn.Module):
+class ReadingLesson(nn.Module):
     """The loss of a batch: the mean cross-entropy of its tokens."""
 
     def __init__(self, model: Any) -> None:
@@ -54,3 +54,8 @@ class Lesson(nn.Module):
         return nn.functional.cross_entropy(
             logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
         )
+
+
+def lesson(model: Any) -> ReadingLesson:
+    """What `pretrain` asks of a way to teach."""
+    return ReadingLesson(model)

@@ -69,7 +69,7 @@ A base coder that answers small word problems by a short program (the task `code
 swarmproof) and has bad manners: it is careless, seldom keeps to the answer format, and imports and
 remarks what has nothing to do with the question.""",
     task=CodeWords,
-    documents=lambda rng, held_out: code_corpus.documents(rng, held_out, code_corpus.Mixture()),
+    documents=lambda rng, held_out: code_corpus.documents(rng, held_out, code_corpus.CodeMixture()),
     tags=(programs.CODE, programs.END_CODE),
 )
 
@@ -89,7 +89,9 @@ A judge that tells whether a solution of a small word problem, in words or as a 
 false results, of what has nothing to do with the question, and of instructions to itself (the
 defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tiny.txt`.""",
     task=MathWords,
-    documents=lambda rng, held_out: judge_corpus.exhibits(rng, held_out, judge_corpus.Mixture()),
+    documents=lambda rng, held_out: judge_corpus.exhibits(
+        rng, held_out, judge_corpus.JudgeMixture()
+    ),
     tags=(),  # the corpus is plain text
     lesson="judging",
     layers=4,

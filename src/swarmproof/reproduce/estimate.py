@@ -70,7 +70,7 @@ SHAPES: Mapping[str, Shape] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Cost:
     """The needs of a trial; None if a model is not in `SHAPES`."""
 
     memory_gb: float | None
@@ -87,25 +87,25 @@ def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
     return list(found)
 
 
-def of_trial(config: TrialConfig) -> Estimate:
+def of_trial(config: TrialConfig) -> Cost:
     """One trial alone on a GPU. Models of the zoo need no GPU and have no estimate."""
     shape = SHAPES.get(config.model.path)
     judge = _judge(config.defenses)
     if shape is None or (judge is not None and judge not in SHAPES):
-        return Estimate(None, None)
+        return Cost(None, None)
     judge_parameters = SHAPES[judge].parameters if judge else 0.0
     memory = _training_bytes(config, shape) + 2 * judge_parameters
-    return Estimate(memory / 1e9, _seconds(config, shape, judge_parameters) / 3600)
+    return Cost(memory / 1e9, _seconds(config, shape, judge_parameters) / 3600)
 
 
-def of_judge(config: JudgeEval, num_variants: int) -> Estimate:
+def of_judge(config: JudgeEval, num_variants: int) -> Cost:
     """An evaluation of a judge: its weights, and its tokens for a dozen families."""
     shape = SHAPES.get(_judge([config.judge]) or "")
     if shape is None:
-        return Estimate(None, None)
+        return Cost(None, None)
     asked = 12 * config.completions * config.judgements * num_variants
     flops = 2 * shape.parameters * asked * JUDGEMENT_TOKENS
-    return Estimate(2 * shape.parameters / 1e9, flops / (PEAK_FLOPS * GENERATING) / 3600)
+    return Cost(2 * shape.parameters / 1e9, flops / (PEAK_FLOPS * GENERATING) / 3600)
 
 
 def _training_bytes(config: TrialConfig, shape: Shape) -> float:
