@@ -1,24 +1,29 @@
 """The default sandbox: an interpreter of a subset of Python, written in Rust, in worker processes.
 
-It knows how to start a program in `pydantic-monty` and what its errors mean. Programs have nothing
-to escape to: there is no file system, network, process or foreign function in the language that the
-workers speak, and a worker that dies is replaced. Sleeps take no time, the clock stands still and
-`random` is seeded, so a program prints the same on every machine.
+It knows how to start a program in `pydantic-monty` and how to read its errors. Programs have nothing
+to escape to: the language of the workers has no file system, network, process or foreign function.
+A worker that dies is replaced. Sleep takes no time, the clock stands still and `random` is seeded,
+so a program prints the same on every machine, whatever Python the machine has.
 
-Time. The interpreter counts no instructions; its limit is wall time in which the program was
-executing. A program that is honest needs a thousandth of the default, so only a machine that stands
-still for a quarter of a second can fail it; and those that ran out of time get a second go, alone,
-the first `SECOND_GOES` of each call. More would let a peer who sends endless loops double the bill.
-A single operation that does not look at the clock is killed half a second after the limit, with its
-worker, and gets no second go. So a call costs at most three quarters of a second for each program,
-shared between the workers: what bounds the time that hostile programs can take from honest nodes.
+Time. The interpreter counts no instructions; its limit is the wall time during which the program
+executes. An honest program needs a thousandth of the default, so it can fail only on a machine that
+stalls for a quarter of a second. Therefore programs that ran out of time run again, one by one, but
+only the first `SECOND_GOES` of each call: a peer that sends endless loops must not double the cost.
+A single operation that does not check the clock is killed, with its worker, `GRACE` seconds after
+the limit. So a program costs at most `seconds + GRACE`, shared between the workers.
+
+Memory. `memory_mb` bounds a worker process. The interpreter counts the program's values and ends it
+at `memory_mb - WORKER_MB`; the rest is for the worker itself, its parser, and freed memory that it
+keeps.
 Source: https://github.com/pydantic/monty.
 """
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,13 +41,14 @@ if TYPE_CHECKING:
 SECOND_GOES = 2
 OUT_OF_TIME = "out of time"
 
-GRACE = 0.5  # seconds after the limit until a worker is killed
+GRACE = 0.025  # seconds after the limit until a worker is killed
+WORKER_MB = 64  # measured: at most 62 MiB above the interpreter's own limit
 _MAX_WORKERS = 4
-_SESSIONS_PER_WORKER = 1000  # then a fresh worker, so that nothing piles up in one
+_SESSIONS_PER_WORKER = 1000  # then a new worker, so that no state accumulates
 _MAX_SUSPENSIONS = 64  # imports and refused system calls
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 
-# Runs each module's source in a name space of its own and makes it an object with these names.
+# Run the text of each module in its own name space and make it an object with these names.
 _LOADER = """
 class _Module:
     pass
@@ -59,21 +65,47 @@ _modules = {name: _load(name, _sources[name]) for name in _sources}
 _modules
 """
 
+# Run a program as CPython would. The interpreter accepts `return` outside a function, which then
+# ends the program: a last statement, whose name the program cannot know, shows that it was reached.
+# A backslash at the end would join this statement, so the program is parsed without it first.
+_RUNNER = """
+def _leave(code=None):
+    if code is None or code == 0:
+        raise SystemExit
+    raise SystemExit(str(code))
+
+if _program.endswith(chr(92)):
+    try:
+        exec('raise SystemExit' + chr(10) + _program, {})
+    except SystemExit:
+        pass
+_names = {'__name__': '__main__', 'exit': _leave, 'quit': _leave}
+exec(_program + chr(10) * 2 + _end + ' = None', _names)
+if _end not in _names:
+    raise SyntaxError("'return' outside function")
+None
+"""
+
+# The interpreter builds exceptions from texts only; in `raise SystemExit(0)` nothing else is needed.
+_LEAVES_WELL = re.compile(r"\braise SystemExit\((?:0|None)\)")
+
 
 class Monty(Sandbox):
     """A subset of Python with math, re, json, itertools and a few others; no foreign modules."""
 
     name: Literal["monty"] = "monty"
     seconds: float = Field(default=0.25, gt=0, le=600, description="time that a program may take")
-    memory_mb: int = Field(default=64, ge=16, le=65_536, description="memory it may take, MiB")
+    memory_mb: int = Field(
+        default=128, ge=WORKER_MB + 16, le=65_536, description="memory of a worker process, MiB"
+    )
 
     def require(self) -> None:
-        """Nothing to check: the interpreter comes with the package."""
+        """Do nothing: the interpreter is a dependency of the package."""
 
     def _execute(self, programs: Sequence[str], modules: Mapping[str, str]) -> list[Result]:
         pool = _pool()
         results = list(pool.threads.map(lambda text: self._run(pool, text, modules), programs))
-        late = [i for i, result in enumerate(results) if result.failure == OUT_OF_TIME]
+        late = [i for i, result in enumerate(results) if result.failure.startswith(OUT_OF_TIME)]
         for i in late[:SECOND_GOES]:
             results[i] = self._run(pool, programs[i], modules)
         return results
@@ -81,25 +113,32 @@ class Monty(Sandbox):
     def _run(self, pool: _Pool, program: str, modules: Mapping[str, str]) -> Result:
         import pydantic_monty
 
+        # CPython reads every line end as a newline, also inside texts.
+        program = program.replace("\r\n", "\n").replace("\r", "\n")
+        program = _LEAVES_WELL.sub("raise SystemExit", program)
+        end = f"_end_{hashlib.sha256(program.encode()).hexdigest()}"
         output = _Output(self.output_chars)
         try:
             with pool.monty.checkout(
                 limits=self._limits(),
+                assert_message_annotations=False,
                 os_policy={"datetime": _CLOCK, "sleep": "zero", "random_start": {"seed": 0}},
             ) as session:
                 loaded = _load(session, {k: v for k, v in modules.items() if k in program})
-                # The value of a last expression would be converted for us; we do not want it.
-                state = session.feed_start(program + "\nNone", print_callback=output)
+                state = session.feed_start(
+                    _RUNNER, inputs={"_program": program, "_end": end}, print_callback=output
+                )
                 while not isinstance(state, pydantic_monty.MontyComplete):
                     state = _answer(state, loaded)
         except pydantic_monty.MontyError as error:
-            return Result(None, output.failure or _reason(error))
+            failure = output.failure or _reason(error)
+            return Result(None, failure) if failure else Result("".join(output.parts))
         return Result(None, output.failure) if output.failure else Result("".join(output.parts))
 
     def _limits(self) -> pydantic_monty.ResourceLimits:
         return {
             "max_feed_duration_secs": self.seconds,
-            "max_memory": self.memory_mb * 2**20,
+            "max_memory": (self.memory_mb - WORKER_MB) * 2**20,
             "max_recursion_depth": self.recursion,
             "max_suspensions": _MAX_SUSPENSIONS,
             "max_total_sleep_secs": 0.0,
@@ -107,7 +146,7 @@ class Monty(Sandbox):
 
 
 class _Output:
-    """Keeps what is printed, up to a limit."""
+    """Collects what a program prints, up to a limit."""
 
     def __init__(self, limit: int) -> None:
         self.parts: list[str] = []
@@ -135,7 +174,7 @@ def _load(session: pydantic_monty.MontySession, modules: Mapping[str, str]) -> d
 def _answer(
     state: pydantic_monty.SyncSnapshot, modules: Mapping[str, object]
 ) -> pydantic_monty.SyncSnapshot:
-    """Let a program that waits for us go on: with a module, or with the refusal it would get."""
+    """Resume a suspended program: with the module it imports, or with the default refusal."""
     import pydantic_monty
 
     if isinstance(state, pydantic_monty.FunctionSnapshot) and state.function_name == "import":
@@ -147,12 +186,16 @@ def _answer(
 
 
 def _reason(error: pydantic_monty.MontyError) -> str:
+    """Return the failure in one line; empty if the program ended itself with status 0."""
     import pydantic_monty
 
     if isinstance(error, pydantic_monty.MontyCrashedError) and error.timed_out:
-        return f"{OUT_OF_TIME}, and had to be killed"
-    if isinstance(error.exception(), TimeoutError):
+        return f"{OUT_OF_TIME}, and the worker was killed"
+    exception = error.exception()
+    if isinstance(exception, TimeoutError):
         return OUT_OF_TIME
+    if isinstance(exception, SystemExit) and not str(exception):
+        return ""
     return " ".join(str(error)[:200].split()) or "failed"
 
 
@@ -162,12 +205,12 @@ class _Pool:
     threads: ThreadPoolExecutor
 
 
-_pools: dict[int, _Pool] = {}  # by process, so that a forked child does not use its parent's
+_pools: dict[int, _Pool] = {}  # by process id: a forked child must not use its parent's pool
 _starting = threading.Lock()
 
 
 def _pool() -> _Pool:
-    """The workers of this process, started when first needed and kept until it ends."""
+    """Return the workers of this process, started at first use and kept until it ends."""
     with _starting:
         pool = _pools.get(os.getpid())
         if pool is None:
@@ -187,7 +230,7 @@ def _pool() -> _Pool:
 
 @atexit.register
 def close() -> None:
-    """End the workers of this process; the next program starts new ones."""
+    """Stop the workers of this process; the next program starts new ones."""
     with _starting:
         pool = _pools.pop(os.getpid(), None)
     if pool is not None:
