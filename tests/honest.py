@@ -5,6 +5,8 @@ or are not valid Python. `DIFFERENCES` are programs on which the default sandbox
 agree with CPython; docs/sandboxes.md has a row for each of them.
 """
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 HONEST = {

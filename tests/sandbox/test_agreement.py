@@ -86,7 +86,9 @@ def test_the_documented_differences_are_exactly_those_that_exist(name: str) -> N
 
 
 def test_the_document_has_a_row_for_every_difference() -> None:
-    rows = re.findall(r"^\| ([^|]+?) +\| (monty|cpython|both) +\|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([^|]+?) +\| (monty|cpython|both) +\|", DOCUMENT.read_text("utf-8"), re.MULTILINE
+    )
     assert rows == [(row, who) for row, (who, _) in DIFFERENCES.items()]
 
 

@@ -20,6 +20,7 @@ import importlib.util
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -27,7 +28,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -106,19 +107,24 @@ class CPython(Sandbox):
     def _watch(
         self, process: subprocess.Popen[bytes], ended: threading.Event, reasons: list[str]
     ) -> None:
-        """Kill the process when its time is used up; its whole name space dies with it."""
+        """Kill the program, and its name space with it, when its time is used up."""
         patience = WAIT_FACTOR * math.ceil(self.seconds)
         deadline = time.monotonic() + patience
         # A single thread cannot use more CPU time than wall time: no need to look earlier.
         pause = self.seconds
         while not ended.wait(pause):
             left = deadline - time.monotonic()
-            missing = self.seconds - _cpu_seconds(process.pid)
+            confined = _descendants(process.pid)
+            missing = self.seconds - sum(map(_cpu_seconds, confined))
             if missing <= 0:
                 reasons.append("out of time")
             elif left <= 0:
                 reasons.append(f"out of time after waiting for {patience} s")
             if reasons:
+                # The program first: it would run on until bubblewrap's processes have ended.
+                for pid in reversed(confined):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 process.kill()
                 return
             pause = min(max(missing, _POLL_SECONDS), left)
@@ -154,17 +160,24 @@ def _bubblewrap() -> str:
     return found
 
 
-def _cpu_seconds(pid: int) -> float:
-    """CPU time of a process and its descendants; 0 for what has ended or cannot be read."""
-    folder = Path(f"/proc/{pid}")
+def _descendants(pid: int) -> list[int]:
+    """The processes below this one, parents before their children; none if it has ended."""
     try:
-        # The name of the command, in brackets, may contain spaces; 12 fields follow to `utime`.
-        fields = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        children = (folder / f"task/{pid}/children").read_text(encoding="utf-8").split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+    return [below for child in map(int, children) for below in (child, *_descendants(child))]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process; 0 if it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return 0.0
-    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(_cpu_seconds(int(child)) for child in children)
+    # The name of the command, in brackets, may contain spaces; `utime` is the 12th field after it.
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @lru_cache(maxsize=8)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 SECOND_GOES = 2
 OUT_OF_TIME = "out of time"
 
-GRACE = 0.025  # seconds after the limit until a worker is killed
+GRACE = 0.01  # seconds after the limit until a worker is killed
 WORKER_MB = 64  # measured: at most 62 MiB above the interpreter's own limit
 _MAX_WORKERS = 4
 _SESSIONS_PER_WORKER = 1000  # then a new worker, so that no state accumulates
