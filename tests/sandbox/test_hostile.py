@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hostile import ANSWER, MARK, PROGRAMS
+from hostile import MARK, PROGRAMS
+from hostile_limits import ANSWER
 from swarmproof.sandbox import CPython, Monty, Sandbox, monty
 from swarmproof.sandbox.cpython import WAIT_FACTOR
 from swarmproof.sandbox.monty import close

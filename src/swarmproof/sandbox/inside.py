@@ -81,7 +81,7 @@ def main() -> None:
     sys.path += ["/modules", "/packages"]
     sys.argv = ["/program.py"]
     # The module `site`, which would define these, is not loaded.
-    builtins.exit = builtins.quit = sys.exit
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)
     set_kernel_limits(memory, cpu)
     keep_recursion_limit(recursion)
     refuse_ways_around()

@@ -1,9 +1,9 @@
 """The default sandbox: an interpreter of a subset of Python, written in Rust, in worker processes.
 
-It knows how to start a program in `pydantic-monty` and how to read its errors. Programs have nothing
-to escape to: the language of the workers has no file system, network, process or foreign function.
-A worker that dies is replaced. Sleep takes no time, the clock stands still and `random` is seeded,
-so a program prints the same on every machine, whatever Python the machine has.
+It knows how to start a program in `pydantic-monty` and how to read its errors. Programs have
+nothing to escape to: the language of the workers has no file system, network, process or foreign
+function. A worker that dies is replaced. Sleep takes no time, the clock stands still and `random`
+is seeded, so a program prints the same on every machine, whatever Python the machine has.
 
 Time. The interpreter counts no instructions; its limit is the wall time during which the program
 executes. An honest program needs a thousandth of the default, so it can fail only on a machine that
@@ -42,7 +42,7 @@ SECOND_GOES = 2
 OUT_OF_TIME = "out of time"
 
 GRACE = 0.01  # seconds after the limit until a worker is killed
-WORKER_MB = 64  # measured: at most 62 MiB above the interpreter's own limit
+WORKER_MB = 64  # of `memory_mb`, for the worker itself; measured: at most 62
 _MAX_WORKERS = 4
 _SESSIONS_PER_WORKER = 1000  # then a new worker, so that no state accumulates
 _MAX_SUSPENSIONS = 64  # imports and refused system calls
@@ -74,9 +74,10 @@ def _leave(code=None):
         raise SystemExit
     raise SystemExit(str(code))
 
-if _program.endswith(chr(92)):
+_text = _program.removesuffix(chr(10))
+if _text.endswith(chr(92)):
     try:
-        exec('raise SystemExit' + chr(10) + _program, {})
+        exec('raise SystemExit' + chr(10) + _text, {})
     except SystemExit:
         pass
 _names = {'__name__': '__main__', 'exit': _leave, 'quit': _leave}
@@ -86,7 +87,8 @@ if _end not in _names:
 None
 """
 
-# The interpreter builds exceptions from texts only; in `raise SystemExit(0)` nothing else is needed.
+# The interpreter builds exceptions from texts only, so it refuses `raise SystemExit(0)`, which
+# means the same as `raise SystemExit`.
 _LEAVES_WELL = re.compile(r"\braise SystemExit\((?:0|None)\)")
 
 
