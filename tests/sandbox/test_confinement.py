@@ -65,6 +65,7 @@ def attempt(what, path, do):
 for folder, folders, files in os.walk("/"):
     seen.append(folder)
     new = folder + "/new"
+    attempt("file", new, lambda: open(new, "x"))
     attempt("bytes", new, lambda: open(new, "wb").write(bytes(10**6)))
     attempt("folder", new, lambda: os.mkdir(new))
     attempt("link", new, lambda: os.symlink("/", new))
