@@ -160,6 +160,7 @@ INVALID = {
     "byte-order mark": "\ufeffprint(42)",
     "byte-order mark inside": "print(42)\n\ufeffprint(1)",
     "null byte": "print(42)\x00",
+    "null byte in a comment": "print(42)\n# \x00",
     "return outside a function": "print(42)\nreturn",
     "return of a value": "print(42)\nreturn 1",
     "return at the end of a branch": "print(42)\nif True:\n    return",

@@ -130,6 +130,9 @@ UNFAITHFUL = {
     "backslash alone": f"print({ANSWER})\n\\",
     "byte-order mark": f"\ufeffprint({ANSWER})",
     "return at the end": f"print({ANSWER})\nreturn",
+    "return of a deep list": f"print({ANSWER})\nx = []\nfor _ in range(10**5): x = [x]\nreturn x",
+    "return of a folded list": f"print({ANSWER})\nx = [1]\n"
+    "for _ in range(60): x = [x, x]\nreturn x",
     "break at the end": f"print({ANSWER})\nif True: break",
     "null byte at the end": f"print({ANSWER})\n#\x00",
     "assignment to a call": f"print({ANSWER})\nif 0: f() = 1",

@@ -22,7 +22,7 @@ PROBLEM = Problem("p", "?", ANSWER, (f"print({ANSWER})",))
 # An unusual limit identifies our processes among those of other tests, and of other test workers.
 MEMORY_MB = 509 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HONEST = wrap(f"from calc import addition\nprint(addition(7000, {int(ANSWER) - 7000}))")
-SECONDS = 0.4
+SECONDS = 0.3
 OVER = 1.1  # no limit may be exceeded by more
 TICK = 0.01  # in which the kernel tells CPU time
 
@@ -32,7 +32,8 @@ def task(name: str) -> CodeTask:
     return CodeWords(train=1, test=1, sandbox=Monty() if name == "monty" else confined)
 
 
-def test_there_are_enough() -> None:
+def test_there_are_enough_and_the_worker_of_the_slowest_dies_in_time() -> None:
+    assert Monty().seconds + monty.GRACE <= OVER * Monty().seconds
     assert len(set(PROGRAMS.values())) == len(PROGRAMS) >= 250
 
 

@@ -94,7 +94,9 @@ class Sandbox(BaseModel):
             return Result(None, f"longer than {self.program_chars} characters")
         if any("\ud800" <= char <= "\udfff" for char in program):
             return Result(None, "not valid Unicode")
-        # Interpreters disagree on it: a file may begin with it, a text to compile may not.
+        # CPython compiles neither of these; other interpreters run them.
+        if "\0" in program:
+            return Result(None, "contains a null character")
         if program.startswith("\ufeff"):
             return Result(None, "begins with a byte-order mark")
         return None

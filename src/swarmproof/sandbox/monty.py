@@ -21,12 +21,13 @@ Source: https://github.com/pydantic/monty.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 import re
+import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -65,28 +66,6 @@ _modules = {name: _load(name, _sources[name]) for name in _sources}
 _modules
 """
 
-# Run a program as CPython would. The interpreter accepts `return` outside a function, which then
-# ends the program: a last statement, whose name the program cannot know, shows that it was reached.
-# A backslash at the end would join this statement, so the program is parsed without it first.
-_RUNNER = """
-def _leave(code=None):
-    if code is None or code == 0:
-        raise SystemExit
-    raise SystemExit(str(code))
-
-_text = _program.removesuffix(chr(10))
-if _text.endswith(chr(92)):
-    try:
-        exec('raise SystemExit' + chr(10) + _text, {})
-    except SystemExit:
-        pass
-_names = {'__name__': '__main__', 'exit': _leave, 'quit': _leave}
-exec(_program + chr(10) * 2 + _end + ' = None', _names)
-if _end not in _names:
-    raise SyntaxError("'return' outside function")
-None
-"""
-
 # The interpreter builds exceptions from texts only, so it refuses `raise SystemExit(0)`, which
 # means the same as `raise SystemExit`.
 _LEAVES_WELL = re.compile(r"\braise SystemExit\((?:0|None)\)")
@@ -118,7 +97,9 @@ class Monty(Sandbox):
         # CPython reads every line end as a newline, also inside texts.
         program = program.replace("\r\n", "\n").replace("\r", "\n")
         program = _LEAVES_WELL.sub("raise SystemExit", program)
-        end = f"_end_{hashlib.sha256(program.encode()).hexdigest()}"
+        # The interpreter accepts `return` outside a function, and converts the value of a last
+        # expression for us. A last expression of our own, unknown to the program, settles both.
+        end = secrets.token_hex(16)
         output = _Output(self.output_chars)
         try:
             with pool.monty.checkout(
@@ -126,16 +107,19 @@ class Monty(Sandbox):
                 assert_message_annotations=False,
                 os_policy={"datetime": _CLOCK, "sleep": "zero", "random_start": {"seed": 0}},
             ) as session:
+                _require_last_line(session, program.removesuffix("\n"))
                 loaded = _load(session, {k: v for k, v in modules.items() if k in program})
-                state = session.feed_start(
-                    _RUNNER, inputs={"_program": program, "_end": end}, print_callback=output
-                )
+                state = session.feed_start(f"{program}\n\n'{end}'", print_callback=output)
                 while not isinstance(state, pydantic_monty.MontyComplete):
                     state = _answer(state, loaded)
+                reached = state.output == end
         except pydantic_monty.MontyError as error:
             failure = output.failure or _reason(error)
-            return Result(None, failure) if failure else Result("".join(output.parts))
-        return Result(None, output.failure) if output.failure else Result("".join(output.parts))
+        else:
+            failure = output.failure or (
+                "" if reached else "SyntaxError: 'return' outside function"
+            )
+        return Result(None, failure) if failure else Result("".join(output.parts))
 
     def _limits(self) -> pydantic_monty.ResourceLimits:
         return {
@@ -164,6 +148,16 @@ class _Output:
                 self.failure = f"printed more than {self._limit} characters"
 
 
+def _require_last_line(session: pydantic_monty.MontySession, program: str) -> None:
+    """Raise MontySyntaxError if a backslash would join the last line to the line that we append."""
+    import pydantic_monty
+
+    if program.endswith("\\"):
+        # The exit comes first: the text is parsed, but not run.
+        with suppress(pydantic_monty.MontyRuntimeError):
+            session.feed_run(f"raise SystemExit\n{program}", print_callback=_Output(0))
+
+
 def _load(session: pydantic_monty.MontySession, modules: Mapping[str, str]) -> dict[str, object]:
     if not modules:
         return {}
@@ -176,13 +170,16 @@ def _load(session: pydantic_monty.MontySession, modules: Mapping[str, str]) -> d
 def _answer(
     state: pydantic_monty.SyncSnapshot, modules: Mapping[str, object]
 ) -> pydantic_monty.SyncSnapshot:
-    """Resume a suspended program: with the module it imports, or with the default refusal."""
+    """Resume a suspended program: with its module, its exit, or the default refusal."""
     import pydantic_monty
 
-    if isinstance(state, pydantic_monty.FunctionSnapshot) and state.function_name == "import":
-        name = state.args[0] if state.args else None
-        if isinstance(name, str) and name in modules:
-            return state.resume({"return_value": modules[name]})
+    if isinstance(state, pydantic_monty.FunctionSnapshot):
+        first = state.args[0] if state.args else None
+        if state.function_name == "import" and isinstance(first, str) and first in modules:
+            return state.resume({"return_value": modules[first]})
+        if state.function_name in ("exit", "quit"):
+            leaves_well = first is None or first == 0
+            return state.resume({"exception": SystemExit() if leaves_well else SystemExit("1")})
     assert not isinstance(state, pydantic_monty.MontyComplete)
     return state.resume_auto()
 
