@@ -55,8 +55,9 @@ def test_all_earn_nothing_keep_their_limits_and_leave_nothing(
             if built.rewards(PROBLEM, [wrap(program)]) != [0.0]:
                 earned.append(label)
             walls[label] = time.monotonic() - started
+            usage.sample()
     assert not earned
-    assert len(usage.cpu) > 0.5 * len(PROGRAMS)  # what ends at once may fall between two samples
+    assert len(usage.cpu) > 50  # the measurement works; what ends at once may fall between samples
     assert exceeding(usage.cpu, OVER * sandbox.seconds + TICK) == {}
     assert exceeding(usage.memory, OVER * sandbox.memory_mb) == {}
     # A busy machine may take a while to start and end a process; endless would be endless.
