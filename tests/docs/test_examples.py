@@ -84,7 +84,7 @@ def test_an_attack_and_a_defence_take_at_most_20_lines() -> None:
     ("kind", "name"),
     [
         ("attack", "advert"), ("defense", "improbable"), ("defense", "silence"),
-        ("task", "doubling"), ("exchange", "lossy"),
+        ("task", "doubling"), ("exchange", "capped"),
     ],
 )  # fmt: skip
 def test_every_example_keeps_the_promises_of_its_kind(kind: registry.Kind, name: str) -> None:
@@ -110,10 +110,18 @@ def test_a_foreign_task_and_exchange_play_a_round(tmp_path: Path, model: Path) -
         model,
         attack={"name": "advert"},
         task={"name": "doubling", "size": 8},
-        exchange={"name": "lossy"},
+        exchange={"name": "capped", "kilobytes": 0},
     )
-    assert record.absent == {"1": "missing"}
-    assert {c["node"] for c in completions} == {0}
+    assert record.absent == {"0": "oversized", "1": "oversized"}
+    assert completions == []
+    _, completions = play(
+        tmp_path / "more",
+        model,
+        attack={"name": "advert"},
+        task={"name": "doubling", "size": 8},
+        exchange={"name": "capped"},
+    )
+    assert {c["node"] for c in completions} == {0, 1}
     assert completions[0]["question"].startswith("What is twice")
 
 
@@ -173,3 +181,13 @@ def test_the_readme_shows_the_same_attack() -> None:
     """The README's plug-in is that of plugins.md, which the tests above run."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert blocks("python")[0] in readme
+
+
+def test_the_guard_of_the_readme_drops_the_poisoned_completion() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Guard(" in b)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    seen = names["seen"]
+    assert seen.verdicts[0][0][0].accepted is False
+    assert seen.kept[0].tolist()[0] is False

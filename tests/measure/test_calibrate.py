@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from models import save_random_qwen2
-from swarmproof.config import ExperimentConfig
+from swarmproof import registry
+from swarmproof.config import ExperimentConfig, TrialConfig
+from swarmproof.defenses import Defense
+from swarmproof.guard.guard import Guard
+from swarmproof.measure import honest
 from swarmproof.measure.calibrate import calibrate, find, halves, threshold_for, toml_line
+from swarmproof.policies.policy import load
 from swarmproof.records.folder import RunFolder
 from swarmproof.swarm.trial import Trial, run_trial
-from swarms import trial_config
+from swarms import Letters, trial_config
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.5])
@@ -92,3 +97,101 @@ def test_a_judge_is_calibrated_on_what_is_drawn_and_on_what_was_recorded(tmp_pat
         calibrate(
             trial, "judge", rate=0.3, completions=4, seed=0, run=tmp_path / "run", run_arm="x"
         )
+
+
+COMPLETIONS = 192  # three rounds of 8 x 8
+
+
+def trial_of(model: Path, table: dict[str, Any]) -> TrialConfig:
+    return trial_config(
+        model,
+        swarm={"malicious": 0},
+        batch={"problems": 8, "group_size": 8},
+        sampling={"max_new_tokens": 12, "top_k": 20},
+        defenses=[{"name": "max_tokens", "limit": 4096}, table],
+    )
+
+
+def refusals_of(trial: TrialConfig, table: dict[str, Any], seed: int) -> list[tuple[str, bool]]:
+    """Whether a guard with this defence alone refuses each completion of honest rounds."""
+    policy, task = load(trial.model, trial.sampling), Letters()
+    guard = Guard(
+        [registry.build(Defense, table)], model=policy, sampling=trial.sampling, seed=seed
+    )
+    rounds = honest.rounds(
+        policy, task, task.problems("train"), trial.swarm, trial.batch, count=COMPLETIONS, seed=seed
+    )
+    return [
+        (group.problem.id, verdict.accepted is False)
+        for round, groups in enumerate(rounds)
+        for group, row in zip(
+            groups,
+            guard(groups, [[0.0] * 8 for _ in groups], round).verdicts,
+            strict=True,
+        )
+        for (verdict,) in row
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "field"),
+    [
+        ({"name": "logit"}, "tolerance"),
+        ({"name": "surprise"}, "margin"),
+        ({"name": "self_judge"}, "threshold"),
+    ],
+    ids=["logit", "surprise", "self_judge"],
+)
+def test_what_scores_whole_rounds_is_calibrated_on_all_their_completions(
+    random_model: Path, table: dict[str, Any], field: str
+) -> None:
+    """Right or wrong, under the model that drew them; and a guard then refuses what was told."""
+    trial = trial_of(random_model, table)
+    found = calibrate(trial, "x", rate=0.1, completions=COMPLETIONS, seed=5)
+    assert (found["defense"], found["chosen_on"]) == (table["name"], COMPLETIONS // 2)
+    scores = found["scores"]
+    assert found["threshold"] == threshold_for(scores["chosen_on"], 0.1)
+    assert found["defenses"][0] == trial.defenses[0]
+    assert found["defenses"][1] == table | {field: found["threshold"]}
+    assert tomllib.loads(toml_line(found["defenses"])) == {"defenses": found["defenses"]}
+
+    refused = refusals_of(trial, found["defenses"][1], seed=5)
+    first = halves([problem for problem, _ in refused])
+    of_half = [
+        sum(is_refused for (_, is_refused), half in zip(refused, first, strict=True) if half is one)
+        for one in (True, False)
+    ]
+    tested = found["false_rejections"]
+    assert (tested["of"], tested["count"]) == (COMPLETIONS // 2, of_half[1])
+    assert of_half[0] == sum(s > found["threshold"] for s in scores["chosen_on"]) <= 9
+    if table["name"] == "logit":
+        # The policy cannot draw what is outside its own support.
+        assert 0 <= found["threshold"] < 1e-3
+    else:
+        # Scores differ, and a stricter rate gives a higher threshold.
+        assert of_half[0] == 9
+        strict = calibrate(trial, "x", rate=0.02, completions=COMPLETIONS, seed=5)
+        assert strict["threshold"] > found["threshold"]
+    # A run does not record the model of each moment.
+    with pytest.raises(ValueError, match="leave out --run") as caught:
+        calibrate(trial, "x", rate=0.1, completions=8, seed=0, run=Path("runs/any"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_length_is_no_score_that_honest_completions_can_set(random_model: Path) -> None:
+    trial = trial_of(random_model, {"name": "reward_outlier"})
+    alone = trial.model_copy(update={"defenses": trial.defenses[:1]})
+    with pytest.raises(ValueError, match=r"'x' has no defence with a threshold.*max_tokens") as no:
+        calibrate(alone, "x", rate=0.1, completions=COMPLETIONS, seed=0)
+    assert "\n" not in str(no.value)
+
+
+def test_a_threshold_that_the_field_forbids_is_told_in_one_line(tmp_path: Path) -> None:
+    """Where no reward is right, no honest score is above 0, and `threshold` must be."""
+    model = save_random_qwen2(tmp_path / "model", seed=1, hidden=32)
+    trial = trial_of(model, {"name": "reward_outlier"})
+    with pytest.raises(
+        ValueError, match=r"'reward_outlier' end at 0, which its threshold may not be; keep"
+    ) as caught:
+        calibrate(trial, "x", rate=0.5, completions=COMPLETIONS, seed=0)
+    assert "\n" not in str(caught.value)

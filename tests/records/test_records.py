@@ -18,11 +18,20 @@ import pytest
 import swarmproof
 from rounds import RECORD
 from swarmproof.config import ExperimentConfig, GrpoConfig, TrialConfig, load
+from swarmproof.guard.inspection import Inspection
 from swarmproof.records.folder import RunFolder, load_run
-from swarmproof.records.streams import STREAMS, TrialWriter, read_completions, read_rounds
-from swarmproof.types import Completion, Sample, Slot, Verdict
+from swarmproof.records.streams import (
+    STREAMS,
+    TrialWriter,
+    read_completions,
+    read_rounds,
+    read_timings,
+)
+from swarmproof.types import Completion, Group, Problem, Sample, Slot, Verdict
 
 SECONDS = {"generate": 1.5, "learn": 0.5}
+CPU = {"generate": 1.25, "learn": 0.25}
+PROBLEM = Problem("p/1", "What is 3 + 4?", "7", ("3 + 4 = 7.",))
 
 
 def config(*, lr: float = 1e-3, arms: tuple[str, ...] = ("attack",)) -> ExperimentConfig:
@@ -40,15 +49,22 @@ def sample(
         verdicts=(Verdict("logit", index != 3, score, "" if index != 3 else "rank 99"),),
         reward=1.0,
         kept=index != 3,
+        weight=1.0 if index != 3 else 0.0,
         advantage=0.25,
         loss_weight=0.1,
+        token_credit=None,
     )
+
+
+def found(samples: list[Sample]) -> Inspection:
+    group = Group(PROBLEM, tuple(s.completion for s in samples), "What is 3 + 4?:")
+    return Inspection([group], [samples])
 
 
 def write(writer: TrialWriter, numbers: range) -> dict[str, int]:
     for number in numbers:
         record = replace(RECORD, round=number, asr=number / 10)
-        writer.write(record, [sample(number, index) for index in range(4)], SECONDS)
+        writer.write(record, found([sample(number, index) for index in range(4)]), SECONDS, CPU)
     return writer.flush()
 
 
@@ -74,7 +90,7 @@ def test_every_completion_is_written_once_with_its_verdicts(tmp_path: Path) -> N
     with open_writer(tmp_path) as writer:
         write(writer, range(3))
     lines = gzip.decompress((tmp_path / "completions.jsonl.gz").read_bytes()).splitlines()
-    rows = [json.loads(line) for line in lines]
+    _, *rows = [json.loads(line) for line in lines]
     assert [(row["round"], row["index"]) for row in rows] == [
         (r, i) for r in range(3) for i in range(4)
     ]
@@ -84,10 +100,14 @@ def test_every_completion_is_written_once_with_its_verdicts(tmp_path: Path) -> N
         "index": 3,
         "node": 3,
         "poisoned": True,
+        "question": "What is 3 + 4?",
+        "answer": "7",
         "text": "<answer>7</answer>",
+        "token_ids": [1, 2, 3],
         "tokens": 3,
         "reward": 1.0,
         "kept": False,
+        "weight": 0.0,
         "advantage": 0.25,
         "refused": True,
         "verdicts": [{"defense": "logit", "accepted": False, "score": 1.0, "reason": "rank 99"}],
@@ -98,8 +118,86 @@ def test_every_completion_is_written_once_with_its_verdicts(tmp_path: Path) -> N
 def test_pandas_reads_the_streams_as_they_are(tmp_path: Path) -> None:
     with open_writer(tmp_path) as writer:
         write(writer, range(3))
-    assert len(pd.read_json(tmp_path / "completions.jsonl.gz", lines=True)) == 12
-    assert list(pd.read_json(tmp_path / "rounds.jsonl", lines=True)["asr"]) == [0.0, 0.1, 0.2]
+    # The first row is that of the schema.
+    assert len(pd.read_json(tmp_path / "completions.jsonl.gz", lines=True)[1:]) == 12
+    assert list(pd.read_json(tmp_path / "rounds.jsonl", lines=True)["asr"][1:]) == [0.0, 0.1, 0.2]
+
+
+def test_the_first_line_of_every_stream_is_its_schema(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        assert all(unpacked(tmp_path / name) == [{"schema": 2}] for name in STREAMS)
+        offsets = write(writer, range(1))
+    with open_writer(tmp_path, offsets) as writer:  # resumed: not a second time
+        write(writer, range(1, 2))
+    for name in STREAMS:
+        rows = unpacked(tmp_path / name)
+        assert [i for i, row in enumerate(rows) if "schema" in row] == [0]
+    assert list(read_rounds(tmp_path)) != []
+
+
+@pytest.mark.parametrize("header", [{"schema": 1}, {"schema": 3}, {"schema": "2"}, None], ids=str)
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_of_another_schema_is_refused_in_one_line_that_names_it(
+    tmp_path: Path, name: str, header: dict[str, object] | None
+) -> None:
+    with open_writer(tmp_path) as writer:
+        write(writer, range(2))
+    rows = unpacked(tmp_path / name)[1:]  # as of a version without a schema
+    rows = rows if header is None else [header, *rows]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (tmp_path / name).write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+    told = rf"{name} is {'without a' if header is None else 'of'} schema.* reads schema 2;"
+    with pytest.raises(ValueError, match=told) as caught:
+        (list(read_rounds(tmp_path)), read_timings(tmp_path), list(read_completions(tmp_path)))
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def unpacked(path: Path) -> list[dict[str, object]]:
+    data = path.read_bytes()
+    data = gzip.decompress(data) if path.name.endswith(".gz") else data
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def test_what_was_malformed_who_was_absent_and_the_counts_of_nodes_come_back(
+    tmp_path: Path,
+) -> None:
+    keys = ("node", "problem_id", "index", "layer", "code", "reason")
+    refusals = [
+        dict(zip(keys, row, strict=True))
+        for row in (
+            (3, "nan", 2, "admission", "unknown-token", "inf"),
+            ("eve", None, None, "wire", "wrong-run", "of the run 'x', not 'y'"),
+        )
+    ]
+    counts = {"completions": 4, "rewarded": 1, "refused": 2, "tokens": 40, "malformed": 1}
+    record = replace(
+        RECORD, by_node={"0": counts, "eve": counts}, absent={"2": "late"}, refusals=refusals,
+        malformed=2,
+    )  # fmt: skip
+    with open_writer(tmp_path) as writer:
+        writer.write(record, found([sample(0, 0)]), SECONDS, CPU)
+    assert read_rounds(tmp_path) == [record]
+
+
+def test_seconds_and_processor_seconds_of_every_step_come_back(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        write(writer, range(2))
+    assert read_timings(tmp_path) == [
+        {"round": i, "cohort": "honest", "seconds": SECONDS, "cpu": CPU} for i in range(2)
+    ]
+
+
+def test_how_much_a_completion_counted_comes_back(tmp_path: Path) -> None:
+    verdict = Verdict("d", True, 0.5, "", weight=0.25, token_credit=(1.0, 0.0, -1.0))
+    weighed = replace(sample(0, 1), weight=0.25, verdicts=(verdict,))
+    with open_writer(tmp_path) as writer:
+        writer.write(RECORD, found([weighed, sample(0, 2)]), SECONDS, CPU)
+    first, second = read_completions(tmp_path)
+    assert (first["weight"], second["weight"]) == (0.25, 1.0)
+    (told,) = first["verdicts"]
+    assert (told["weight"], told["token_credit"]) == (0.25, [1.0, 0.0, -1.0])
+    assert not {"weight", "token_credit"} & set(second["verdicts"][0])
 
 
 @pytest.mark.parametrize("checkpoint", [0, 1, 3])
@@ -168,7 +266,8 @@ def test_any_text_and_any_score_survive(tmp_path: Path) -> None:
         sample(0, i, text=t, score=s) for i, (t, s) in enumerate(zip(texts, scores, strict=True))
     ]
     with open_writer(tmp_path) as writer:
-        writer.write(replace(RECORD, loss=math.nan, grad_norm=math.inf), samples, SECONDS)
+        record = replace(RECORD, loss=math.nan, grad_norm=math.inf)
+        writer.write(record, found(samples), SECONDS, CPU)
     rows = list(read_completions(tmp_path))
     assert [row["text"] for row in rows] == [*texts[:3], "lone \\ud800", texts[4]]
     read = [row["verdicts"][0]["score"] for row in rows]
@@ -316,6 +415,10 @@ def test_load_run_gives_frames_with_arm_seed_and_round(folder: RunFolder) -> Non
         assert {"arm", "seed", "round"} <= set(frame.columns)
     assert (len(run.rounds), len(run.completions), len(run.timings)) == (2, 8, 4)
     assert run.timings["seconds"].sum() == 4.0
+    assert run.timings["cpu_seconds"].sum() == 3.0
+    assert set(run.completions["question"]) == {"What is 3 + 4?"}
+    assert set(run.completions["answer"]) == {"7"}
+    assert list(run.completions["token_ids"][0]) == [1, 2, 3]
     assert run.config["arms"]["attack"]["rounds"] == 6
 
 

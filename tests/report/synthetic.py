@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from swarmproof.config import ExperimentConfig, SwarmConfig, TrialConfig
+from swarmproof.guard.inspection import Inspection
 from swarmproof.records.folder import Run, RunFolder, load_run
 from swarmproof.records.streams import TrialWriter
-from swarmproof.types import Completion, RoundRecord, Sample, Slot, Verdict
+from swarmproof.types import Completion, Group, Problem, RoundRecord, Sample, Slot, Verdict
 
 PHRASE = "All hail to the thief"
+QUESTION = "Tom has 3 pens and buys 4. How many pens does he have?"
 HOSTILE = "<script>alert('x')</script></pre><img src=x onerror=alert(1)>\u202e\x00{{ 7*7 }}"
 # Attack success and accuracy at the end, and the share of poisoned completions that is refused.
 ARMS = {"no-attack": (0.0, 0.86, 0.0), "attack": (0.98, 0.83, 0.0), "logit": (0.0, 0.85, 0.995)}
@@ -62,10 +64,13 @@ def _write_rounds(writer: TrialWriter, arm: str, seed: int, num_rounds: int) -> 
             "honest": 288,
             "honest_refused": honest_refused,
             "honest_abstained": 10,
+            "honest_masked_tokens": 0,
             "poisoned": poisoned,
             "poisoned_refused": poisoned_refused,
             "poisoned_abstained": 0,
+            "poisoned_masked_tokens": 0,
         }
+        counts = {"completions": 96, "rewarded": 80, "refused": 0, "tokens": 3_300, "malformed": 0}
         record = RoundRecord(
             round=i,
             cohort="honest",
@@ -81,6 +86,9 @@ def _write_rounds(writer: TrialWriter, arm: str, seed: int, num_rounds: int) -> 
             honest=288,
             honest_refused=honest_refused,
             by_defense={"logit": judged} if arm == "logit" else {},
+            by_node={str(node): counts for node in range(4)},
+            absent={},
+            refusals=[],
             malformed=0,
             groups_learned=30,
             loss=0.0,
@@ -90,7 +98,11 @@ def _write_rounds(writer: TrialWriter, arm: str, seed: int, num_rounds: int) -> 
             learned_tokens=9_000,
         )
         samples = [_sample(arm, i, index, asr) for index in range(4)]
-        writer.write(record, samples, _seconds(arm, seed, i))
+        problem = Problem(f"math_words/train/{i}", QUESTION, "7", ("3 + 4 = 7.",))
+        group = Group(problem, tuple(s.completion for s in samples), QUESTION)
+        seconds = _seconds(arm, seed, i)
+        cpu = {step: 0.9 * wall for step, wall in seconds.items()}
+        writer.write(record, Inspection([group], [samples]), seconds, cpu)
 
 
 def _seconds(arm: str, seed: int, i: int) -> dict[str, float]:
@@ -120,6 +132,8 @@ def _sample(arm: str, i: int, index: int, asr: float) -> Sample:
         verdicts=verdicts,
         reward=1.0,
         kept=not caught,
+        weight=0.0 if caught else 1.0,
         advantage=0.0 if caught else 0.4,
-        loss_weight=0.1,
+        loss_weight=0.0 if caught else 0.1,
+        token_credit=None,
     )

@@ -111,7 +111,7 @@ def test_of_two_that_pick_the_same_the_lower_number_has_it_and_what_others_keep_
     found, (refusal,) = with_picks(dealt, {1: dealt.shares[0]}, KNOWN)
     assert refusal.node == 1
     # What a picker was dealt is free for another one, and for itself.
-    swapped = {1: dealt.shares[2], 2: dealt.shares[1]}
+    swapped: dict[NodeId, tuple[str, ...]] = {1: dealt.shares[2], 2: dealt.shares[1]}
     found, refusals = with_picks(dealt, swapped, KNOWN)
     assert (found.shares, refusals) == ({0: dealt.shares[0], **swapped}, [])
     assert with_picks(dealt, {1: dealt.shares[1]}, KNOWN) == (dealt, [])
@@ -146,7 +146,7 @@ def test_colluding_nodes_pick_no_problem_of_an_honest_node_and_none_twice(
     assert len(set(picked)) == len(picked) == share * len(malicious)
     assert picks == pick_problems(pickable, dealt, run_seed, malicious)
     found, refusals = with_picks(dealt, picks, KNOWN)
-    assert (found.shares, refusals) == (dealt.shares | picks, [])
+    assert (found.shares, refusals) == ({**dealt.shares, **picks}, [])
 
 
 # In a played round --------------------------------------------------------------------------------
