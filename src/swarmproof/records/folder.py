@@ -200,7 +200,11 @@ def load_run(path: str | Path, *, with_completions: bool = True) -> Run:
                 completions += [at | row for row in read_completions(folder)]
             for row in read_timings(folder):
                 start = at | {"round": row["round"], "cohort": row["cohort"]}
-                timings += [start | {"step": k, "seconds": s} for k, s in row["seconds"].items()]
+                cpu = row.get("cpu", {})
+                timings += [
+                    start | {"step": step, "seconds": seconds, "cpu_seconds": cpu.get(step)}
+                    for step, seconds in row["seconds"].items()
+                ]
     columns = ["arm", "seed", "round", "cohort"]
     return Run(
         found,
@@ -209,7 +213,7 @@ def load_run(path: str | Path, *, with_completions: bool = True) -> Run:
             rounds, columns=[*columns[:2], *(f.name for f in fields(RoundRecord)), "nodes"]
         ),
         completions=pd.DataFrame(completions, columns=[*columns[:2], *COMPLETION_KEYS]),
-        timings=pd.DataFrame(timings, columns=[*columns, "step", "seconds"]),
+        timings=pd.DataFrame(timings, columns=[*columns, "step", "seconds", "cpu_seconds"]),
     )
 
 
