@@ -72,6 +72,18 @@ def test_each_attack_is_compared_with_its_own_arms(matrix: Run) -> None:
     assert "length attack by 1 of 4 nodes" in told["length-attack"]
 
 
+def test_settings_of_defences_are_told_and_those_of_attacks_where_they_differ(run: Run) -> None:
+    config = deepcopy(run.config)
+    config["arms"]["logit"]["defenses"] = [{"name": "logit", "heterogeneous": "act", "top_p": 0.5}]
+    told = headline(run.summary, config, of_arms(run))
+    assert "nodes, defended by logit (heterogeneous = act, top_p = 0.5)." in told["logit"]
+    assert "The text attack by" in told["attack"]
+    config["arms"]["attack"]["attack"] |= {"where": "end"}
+    told = headline(run.summary, config, of_arms(run))
+    assert "The text attack (phrase = All hail to the thief, where = end) by" in told["attack"]
+    assert "The text attack (phrase = All hail to the thief) by" in told["logit"]
+
+
 def test_a_single_arm_is_compared_with_nothing(run: Run) -> None:
     summary = run.summary | {"arms": {"logit": run.summary["arms"]["logit"]}}
     config = run.config | {"arms": {"logit": run.config["arms"]["logit"]}}

@@ -13,7 +13,7 @@ from report.synthetic import synthetic_run
 from swarmproof.records.folder import Run
 from swarmproof.report import contents, terminal
 from swarmproof.report.contents import Contents
-from swarmproof.report.table import LEGEND, interval, model_rows, percent, rows
+from swarmproof.report.table import LEGEND, interval, legend, model_rows, percent, rows
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,18 @@ def test_the_meaning_of_every_column_stands_in_the_terminal(run: Run) -> None:
     for heading, meaning in LEGEND.items():
         assert f"{heading} {meaning}" in text
     assert "final: mean of the last 10 iterations; a to b: 95 % interval over seeds" in text
+
+
+def test_the_legend_explains_ratios_and_wide_success_only_where_there_are_some(run: Run) -> None:
+    def meaning(asr: dict[str, object], **more: object) -> str:
+        arm = run.summary["arms"]["attack"]
+        arms = {"attack": arm | {"asr": arm["asr"] | asr} | more}
+        return legend(run.summary | {"arms": arms})["attack success"]
+
+    assert "×" not in meaning({})
+    assert "wide" not in meaning({})
+    assert "×: their mean length" in meaning({"unit": "ratio"})
+    assert "wide: the attack's second" in meaning({}, asr_wide={})
 
 
 def test_an_unfinished_run_says_so_and_has_no_intervals(tmp_path: Path) -> None:

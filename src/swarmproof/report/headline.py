@@ -6,11 +6,14 @@ the same settings otherwise. Nothing is compared with an unfinished arm.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from swarmproof.report.pairs import quiet, undefended
 from swarmproof.report.table import percent, success
+
+_LONGEST = 40  # letters of a setting
 
 
 def headline(
@@ -35,7 +38,8 @@ def _paragraph(
     arm, trial, state = arms[name], trials[name], states[name]
     verb = "is at" if state else "ends at"
     accuracy = arm["accuracy"]
-    sentences = [f"{_setup(trial)}." if not state else f"{_setup(trial)}; {state}."]
+    setup = _setup(trial, trials)
+    sentences = [f"{setup}; {state}." if state else f"{setup}."]
     if arm["asr"]["final"] is None:
         sentences.append(f"The {_attack(trial)} measure applied to no completion.")
     else:
@@ -53,15 +57,28 @@ def _paragraph(
     return " ".join(sentences)
 
 
-def _setup(trial: Mapping[str, Any]) -> str:
-    swarm = trial["swarm"]
-    who = (
-        f"The {_attack(trial)} attack by {swarm['malicious']} of {swarm['nodes']} nodes"
-        if swarm["malicious"]
-        else "No malicious nodes"
+def _setup(trial: Mapping[str, Any], trials: Mapping[str, Any]) -> str:
+    swarm, attack = trial["swarm"], trial["attack"]
+    alike = [t["attack"] for t in trials.values() if t["attack"].get("name") == attack.get("name")]
+    # Its settings only where arms of the same attack differ in them.
+    words = f"The {_attack(trial)} attack"
+    words += _settings(attack) if any(other != attack for other in alike) else ""
+    who = f"{words} by {swarm['malicious']} of {swarm['nodes']} nodes"
+    names = " + ".join(f"{t.get('name', '?')}{_settings(t)}" for t in trial["defenses"])
+    return (who if swarm["malicious"] else "No malicious nodes") + (
+        f", defended by {names}" if names else ", no defence"
     )
-    names = " + ".join(table.get("name", "?") for table in trial["defenses"])
-    return f"{who}, defended by {names}" if names else f"{who}, no defence"
+
+
+def _settings(table: Mapping[str, Any]) -> str:
+    """The settings of a plug-in as the file has them: ` (limit = 48)`."""
+    told = [f"{key} = {_short(value)}" for key, value in table.items() if key != "name"]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 def _attack(trial: Mapping[str, Any]) -> str:

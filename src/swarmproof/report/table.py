@@ -18,10 +18,7 @@ from swarmproof.records.summary import FINAL_ITERATIONS
 
 # Column -> what it means; the legend in the terminal and on the page.
 LEGEND = {
-    "attack success": (
-        "the attack's own measure on the completions of honest nodes; × is their mean length over "
-        "that of the first iteration; wide is the attack's second, wider measure"
-    ),
+    "attack success": "the attack's own measure on the completions of honest nodes",
     "accuracy": "share of right answers of honest nodes: first iteration → final",
     "length, tokens": "mean length of the completions of honest nodes: first iteration → final",
     "poisoned refused": (
@@ -76,7 +73,13 @@ def interval_words(summary: Mapping[str, Any]) -> str:
 
 def legend(summary: Mapping[str, Any]) -> dict[str, str]:
     """Heading -> meaning, with a last entry for the values themselves."""
-    return {**LEGEND, "values": f"{final_words(summary)}; {interval_words(summary)}"}
+    arms = summary["arms"].values()
+    found = dict(LEGEND)
+    if any(arm["asr"].get("unit") == "ratio" for arm in arms):
+        found["attack success"] += "; ×: their mean length over that of the first iteration"
+    if any("asr_wide" in arm for arm in arms):
+        found["attack success"] += "; wide: the attack's second, wider measure"
+    return {**found, "values": f"{final_words(summary)}; {interval_words(summary)}"}
 
 
 def summary_tables(
