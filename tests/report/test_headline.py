@@ -101,8 +101,11 @@ def test_an_unfinished_arm_ends_nowhere_and_is_compared_with_nothing(tmp_path: P
         assert "against" not in told
 
 
-def test_a_finished_arm_is_not_compared_with_an_unfinished_one(run: Run) -> None:
+def test_neither_is_an_unfinished_arm_compared_with_a_finished_one_nor_the_other_way(
+    run: Run,
+) -> None:
     states = of_arms(run) | {"attack": "unfinished, iteration 5 of 60"}
+    assert "against" not in headline(run.summary, run.config, states)["attack"]
     told = headline(run.summary, run.config, states)["logit"]
     assert "without defences" not in told
     assert "without malicious nodes (no-attack)" in told

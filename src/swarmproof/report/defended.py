@@ -1,6 +1,6 @@
 """What each defence refused and what it cost: the text of a table.
 
-Counts are those of the summary; abstentions are told apart from acceptances. The cost is that of
+Counts are those of the summary; abstentions are not counted as acceptances. The cost is that of
 a whole arm, as its defences share forward passes.
 """
 
