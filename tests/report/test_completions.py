@@ -18,12 +18,17 @@ from swarmproof.report.marks import Marker
 MARKER = Marker({"attack": {"name": "text", "phrase": PHRASE}, "model": {}, "swarm": {}})
 
 
+def sample(run: Run, limit: int) -> dict[str, Any]:
+    markers = {arm: Marker(run.config["arms"][arm]) for arm in run.summary["arms"]}
+    return completions.sample(run, markers, limit)
+
+
 def kinds(iteration: dict[str, Any]) -> dict[tuple[str, bool], tuple[int, int]]:
     return {(of["kind"], of["refused"]): (of["of"], len(of["shown"])) for of in iteration["kinds"]}
 
 
 def test_each_kind_of_first_middle_and_last_round_by_slot(run: Run) -> None:
-    (attack,) = (a for a in completions.sample(run, 100)["arms"] if a["arm"] == "attack")
+    (attack,) = (a for a in sample(run, 100)["arms"] if a["arm"] == "attack")
     assert [seed["seed"] for seed in attack["seeds"]] == [0, 1, 2]
     for seed in attack["seeds"]:
         assert [found["iteration"] for found in seed["rounds"]] == [1, 30, 60]
@@ -42,7 +47,7 @@ def test_the_most_recent_round_in_which_an_honest_node_wrote_the_poison_is_there
     honest = ~rows["poisoned"].astype(bool)
     attack = honest & (rows["arm"] == "attack")
     rows.loc[honest & ~(attack & (rows["round"] == 43) & (rows["seed"] == 1)), "text"] = "7"
-    found = completions.sample(replace(run, completions=rows), 100)
+    found = sample(replace(run, completions=rows), 100)
     (attacked,) = (a for a in found["arms"] if a["arm"] == "attack")
     shown = {s["seed"]: [r["iteration"] for r in s["rounds"]] for s in attacked["seeds"]}
     assert shown == {0: [1, 30, 60], 1: [1, 30, 44, 60], 2: [1, 30, 60]}
@@ -56,18 +61,18 @@ def test_without_such_a_round_it_opens_on_a_malicious_node_and_else_on_the_first
 ) -> None:
     rows = run.completions.copy()
     rows.loc[~rows["poisoned"].astype(bool), "text"] = "7"
-    opened = completions.sample(replace(run, completions=rows), 100)["open"]
+    opened = sample(replace(run, completions=rows), 100)["open"]
     assert opened == {"arm": "attack", "seed": 0, "iteration": 60, "kind": "malicious"}
     quiet = {name: run.summary["arms"][name] for name in ("no-attack",)}
     alone = replace(run, summary=run.summary | {"arms": quiet})
-    opened = completions.sample(alone, 100)["open"]
+    opened = sample(alone, 100)["open"]
     assert opened == {"arm": "no-attack", "seed": 0, "iteration": 60, "kind": None}
 
 
 def test_it_opens_on_an_arm_without_defences_first(tmp_path: Path) -> None:
     arms = {"logit": (0.98, 0.8, 0.0), "attack": (0.98, 0.8, 0.0)}
     run = synthetic_run(tmp_path / "run", seeds=(0,), arms=arms)
-    assert completions.sample(run, 100)["open"]["arm"] == "attack"
+    assert sample(run, 100)["open"]["arm"] == "attack"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_kinds(poisoned: bool, text: str, reward: float, name: str) -> None:
 
 
 def test_question_answer_and_sender_stand_beside_the_text(run: Run) -> None:
-    (attack,) = (a for a in completions.sample(run, 30)["arms"] if a["arm"] == "attack")
+    (attack,) = (a for a in sample(run, 30)["arms"] if a["arm"] == "attack")
     (malicious,) = (k for k in attack["seeds"][0]["rounds"][0]["kinds"] if k["kind"] == "malicious")
     (shown,) = malicious["shown"]
     assert shown["question"].startswith(QUESTION[:30])
@@ -96,7 +101,7 @@ def test_question_answer_and_sender_stand_beside_the_text(run: Run) -> None:
 
 def test_a_question_that_was_not_recorded_is_said_not_to_be(run: Run) -> None:
     rows = run.completions.drop(columns=["question"])
-    found = completions.sample(replace(run, completions=rows), 30)
+    found = sample(replace(run, completions=rows), 30)
     shown = found["arms"][0]["seeds"][0]["rounds"][0]["kinds"][0]["shown"][0]
     assert (shown["question"], shown["answer"]) == ("not recorded", ANSWER)
 

@@ -1,8 +1,9 @@
 """The completions that a report shows: a small sample of a run, as data for the page's browser.
 
-Of each arm and seed: the first, the middle and the last iteration, and the most recent one in which
-an honest node wrote the poison. Of each kind in an iteration, the first completions of the first
-problems; nothing else is chosen by content. Completions, reasons and names are hostile text.
+Of each arm and seed: the first, the middle and the last iteration, and in attacked arms the most
+recent one in which an honest node wrote the poison. Of each kind in an iteration: the first
+completions of the first problems. Nothing else is chosen by content. Completions, reasons and names
+are hostile text.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ MAX_BYTES = 2_000_000
 def as_json(run: Run) -> str:
     """The sample of all arms, for a `<script>` element: no character in it can end one."""
     found = ""
+    # They remember what they found, which takes most of the time in a big run.
+    markers = {arm: Marker(run.config["arms"][arm]) for arm in run.summary["arms"]}
     for limits in LIMITS:
-        found = json.dumps(sample(run, *limits), ensure_ascii=False, separators=(",", ":"))
+        found = json.dumps(sample(run, markers, *limits), ensure_ascii=False, separators=(",", ":"))
         for character in "<>&":
             found = found.replace(character, f"\\u{ord(character):04x}")
         if len(found.encode(errors="backslashreplace")) <= MAX_BYTES:
@@ -40,16 +43,20 @@ def as_json(run: Run) -> str:
     return found
 
 
-def sample(run: Run, limit: int, num_seeds: int | None = None) -> dict[str, Any]:
+def sample(
+    run: Run, markers: Mapping[str, Marker], limit: int, num_seeds: int | None = None
+) -> dict[str, Any]:
     """What the browser shows: `arms`, and in `open` where it starts (None where nothing is there).
 
     Args:
+        markers: by arm.
         limit: characters of a text.
         num_seeds: the first seeds of an arm; all of them if None.
     """
     arms = []
     for arm in run.summary["arms"]:
-        marker = Marker(run.config["arms"][arm])
+        marker = markers[arm]
+        attacked = bool(run.config["arms"][arm]["swarm"]["malicious"])
         seeds: list[dict[str, Any]] = []
         of_arm = run.completions[run.completions["arm"] == arm]
         for seed, rows in of_arm.groupby("seed", sort=False):
@@ -57,18 +64,20 @@ def sample(run: Run, limit: int, num_seeds: int | None = None) -> dict[str, Any]
                 break
             rounds = [
                 {"iteration": number + 1, "kinds": _kinds(of_round, marker, limit)}
-                for number, of_round in _rounds(rows, marker)
+                for number, of_round in _rounds(rows, marker, attacked=attacked)
             ]
             seeds.append({"seed": int(cast(int, seed)), "rounds": rounds})
         arms.append({"arm": arm, "seeds": seeds})
     return {"arms": arms, "open": _opening(arms, run.config["arms"])}
 
 
-def _rounds(rows: pd.DataFrame, marker: Marker) -> list[tuple[int, pd.DataFrame]]:
+def _rounds(
+    rows: pd.DataFrame, marker: Marker, *, attacked: bool
+) -> list[tuple[int, pd.DataFrame]]:
     numbers = sorted(int(number) for number in rows["round"].unique())
     chosen = {numbers[0], numbers[(len(numbers) - 1) // 2], numbers[-1]}
     by_round = dict(tuple(rows.groupby("round")))
-    for number in reversed(numbers):
+    for number in reversed(numbers if attacked else []):
         of_round = by_round[number]
         honest = of_round.loc[~of_round["poisoned"].astype(bool), "text"]
         if any(marker.poisons(text) for text in honest):

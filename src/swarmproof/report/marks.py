@@ -41,10 +41,13 @@ class Marker:
         with suppress(ValueError):  # the plug-in is not installed, or of another version
             self._attack = cast(Attack, registry.build("attack", trial["attack"]))
         self._tokenizer = _tokenizer(trial)
+        self._found: dict[str, list[tuple[int, int]]] = {}
 
     def poisons(self, text: str) -> list[tuple[int, int]]:
-        """Where the attack's poison is in a text."""
-        return list(self._attack.spans(text)) if self._attack else []
+        """Where the attack's poison is in a text; remembered, as texts come again and again."""
+        if text not in self._found:
+            self._found[text] = list(self._attack.spans(text)) if self._attack else []
+        return self._found[text]
 
     def marks(self, row: Mapping[str, Any]) -> list[Marked]:
         """The marks in a row of `Run.completions`."""
