@@ -32,7 +32,7 @@ def test_other_settings_are_shown_with_the_shipped_ones_and_leave_it_out() -> No
         "Settings that differ from the shipped text-horizontal: rounds = 4 (shipped: 80); "
         'attack.where = "end" (shipped: not set).'
     )
-    assert left_out == "The file's expectation is not shown: this run has other settings."
+    assert left_out == "The file's expectation is not shown: this run has other settings or arms."
 
 
 def test_a_setting_of_one_arm_names_it_and_missing_arms_are_named() -> None:

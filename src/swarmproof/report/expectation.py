@@ -48,7 +48,9 @@ def notes(config: Mapping[str, Any], states: Mapping[str, str]) -> list[str]:
         if any(states.values()):
             lines.append("The file's expectation is not shown: the run is unfinished.")
         elif changed:
-            lines.append("The file's expectation is not shown: this run has other settings.")
+            lines.append(
+                "The file's expectation is not shown: this run has other settings or arms."
+            )
         elif changed is None:
             lines.append(
                 f"Expectation in the experiment file, written before the run and not compared "
