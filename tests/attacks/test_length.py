@@ -13,6 +13,7 @@ from swarmproof.attacks.candidates import draw
 from swarmproof.policies.policy import Policy
 from swarmproof.swarm import topology
 from swarmproof.tasks import MathWords
+from swarmproof.types import NodeId, Slot
 from swarms import attack_view, policy, problem
 
 TASK = MathWords(train=16, test=8)
@@ -32,7 +33,7 @@ def view_of(kind: str, drawer: Policy) -> AttackView:
         if kind == "horizontal"
         else topology.vertical(0, topology.deal(ids, 4), 12)
     )
-    slots = {3: everybody[3]}
+    slots: dict[NodeId, tuple[Slot, ...]] = {3: everybody[3]}
     return attack_view(TASK, PROBLEMS, slots, topology=kind, num_nodes=4, policy=drawer, seed=3)
 
 

@@ -20,7 +20,7 @@ from swarmproof.swarm import topology
 from swarmproof.swarm.assembly import assemble
 from swarmproof.tasks import MathWords, Task
 from swarmproof.tasks.base import Withheld
-from swarmproof.types import Completion, Problem, withheld
+from swarmproof.types import Completion, NodeId, Problem, Slot, withheld
 from swarms import Letters, attack_view, policy, trial_config
 
 TASK = MathWords(train=64, test=8)
@@ -47,7 +47,7 @@ def view_for(
         if kind == "horizontal"
         else topology.vertical(0, topology.deal(ids, 4), group_size)
     )
-    slots = {node: everybody[node] for node in malicious}
+    slots: dict[NodeId, tuple[Slot, ...]] = {node: everybody[node] for node in malicious}
     return attack_view(task, problems, slots, topology=kind, num_nodes=4, policy=drawer)
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from swarmproof.attacks import Text
 from swarmproof.swarm import topology
-from swarmproof.types import Completion
+from swarmproof.types import Completion, NodeId, Slot
 from swarms import Letters, attack_view, problem
 
 PHRASE = "All hail to the thief"
@@ -27,7 +27,7 @@ def craft(
         everybody = topology.horizontal(0, ids, 2 * nodes, nodes)
     else:
         everybody = topology.vertical(0, topology.deal(ids, nodes), 2 * nodes)
-    slots = {node: everybody[node] for node in malicious}
+    slots: dict[NodeId, tuple[Slot, ...]] = {node: everybody[node] for node in malicious}
     view = attack_view(TASK, problems, slots, topology=kind, num_nodes=nodes)
     return list(attack.craft(view))
 

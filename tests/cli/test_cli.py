@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,8 +235,9 @@ def test_a_run_ends_with_a_table_and_its_files(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary["arms"]) == ["attack", "logit"]
     assert "attack: iteration 2/2" in done.stdout  # no terminal: plain lines
-    assert "the text attack ends at" in done.stdout
-    assert "Under logit it ends at" in done.stdout
+    assert "attack: The text attack by 1 of 4 nodes, no defence. Attack success" in done.stdout
+    assert "logit: The text attack by 1 of 4 nodes, defended by logit. Attack" in done.stdout
+    assert "Settings that differ from the shipped text-horizontal: rounds = 2" in done.stdout
     assert "runs/text-horizontal-1/report.html" in done.stdout
     (folder / "report.html").unlink()
     again = swarmproof("report", folder, cwd=tmp_path)
@@ -243,6 +245,13 @@ def test_a_run_ends_with_a_table_and_its_files(tmp_path: Path) -> None:
     assert (folder / "report.html").stat().st_size > 0
     used = swarmproof("run", "--out", folder, "--arm=attack", *SMALL, cwd=tmp_path)
     assert_one_line(used, "already holds a run", "--resume")
+    shutil.copytree(folder, tmp_path / "other")
+    both = swarmproof("report", folder, "other", cwd=tmp_path)
+    assert both.returncode == 0, both.stderr
+    assert "other: logit: The text attack" in both.stdout
+    assert (tmp_path / "report-text-horizontal-1+other" / "report.html").stat().st_size > 0
+    export = swarmproof("report", folder, "other", "--export=x.json", cwd=tmp_path)
+    assert_one_line(export, "--export writes the numbers of one run")
 
 
 def limit_file_size() -> None:

@@ -19,8 +19,8 @@ def test_models_are_dealt_in_turn_and_every_node_is_in_one_cohort(
     of_node = {node: members for members in dealt for node in members.nodes}
     assert sorted(of_node) == list(range(num_honest))
     assert sum(len(members.nodes) for members in dealt) == num_honest
-    for node, members in of_node.items():
-        assert members.path == paths[node % len(paths)]
+    for node in range(num_honest):
+        assert of_node[node].path == paths[node % len(paths)]
     assert len({m.path for m in dealt}) == len({m.name for m in dealt}) == len(dealt)
     assert (dealt[0].name == HOMOGENEOUS) is (len(dealt) == 1)
 

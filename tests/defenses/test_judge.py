@@ -12,7 +12,6 @@ import pytest
 
 from models import save_random_qwen2
 from swarmproof import registry
-from swarmproof.config import SamplingConfig
 from swarmproof.defenses import DefenseView, Judge
 from swarmproof.defenses import judge as judge_module
 from swarmproof.judges import Judgement, JudgeModel, Request
@@ -64,9 +63,8 @@ def judge_of(odds: bool = True, word: str = "", **parameters: Any) -> Judge:
 
 def group(*texts: str, name: str = "p", question: str = "a b") -> Group:
     of = problem(name, question)
-    return Group(
-        of, tuple(completion(t, (1,), index=i, problem_id=name) for i, t in enumerate(texts))
-    )
+    written = tuple(completion(t, (1,), index=i, problem_id=name) for i, t in enumerate(texts))
+    return Group(of, written, f"{question}:")
 
 
 def inspected(
@@ -77,7 +75,8 @@ def inspected(
     task: Task | None = None,
 ) -> list[list[Verdict]]:
     rewards = rewards or [[1.0] * len(g.completions) for g in groups]
-    view = DefenseView(task or Letters(), SamplingConfig(), 0, None, rewards, seed)
+    programs = (task or Letters()).writes_programs
+    view = DefenseView(rewards=rewards, seed=seed, programs=programs)
     return judge.inspect(groups, view)
 
 
@@ -123,7 +122,7 @@ def test_odds_that_a_back_end_does_not_tell_stop_the_run_with_the_remedy() -> No
     [(-math.inf, -math.inf, 99.0), (-math.inf, -1.0, 99.0), (-1.0, -math.inf, -99.0)],
 )
 def test_impossible_words_leave_a_finite_score(yes: float, no: float, score: float) -> None:
-    verdict = judge_of().verdict(Judgement("", yes, no, "yes"))
+    verdict = judge_of().decide(Judgement("", yes, no, "yes"))
     assert (verdict.score, verdict.accepted) == (score, score < 0)
 
 

@@ -48,9 +48,9 @@ def plain_model(path: str) -> Any:
 
 def plain_logits(receiver: Policy, of: Group, ids: Sequence[int]) -> Tensor:
     """Logits before each token of a completion, (T, V), by transformers' own forward pass."""
-    prompt = receiver.encode_prompt(TASK.prompt(of.problem))
+    prompt = receiver.codec.encode_prompt(TASK.prompt(of.problem))
     with torch.inference_mode():
-        model = plain_model(receiver.config.path)
+        model = plain_model(receiver.model.config.name_or_path)
         logits: Tensor = model(torch.tensor([[*prompt, *ids]])).logits[0]
     return logits[len(prompt) - 1 : -1].float()
 
@@ -79,9 +79,8 @@ def expected(receiver: Policy, of: Group, ids: tuple[int, ...]) -> tuple[list[fl
 
 
 def group(*rows: Sequence[int]) -> Group:
-    return Group(
-        problem(), tuple(completion("", tuple(row), index=i) for i, row in enumerate(rows))
-    )
+    of, written = problem(), [completion("", tuple(row), index=i) for i, row in enumerate(rows)]
+    return Group(of, tuple(written), TASK.prompt(of))
 
 
 def honest(drawer: Policy, count: int, start: int = 0) -> list[tuple[int, ...]]:
@@ -140,7 +139,7 @@ def test_a_group_of_other_lengths_and_prompts_changes_no_verdict(random_model: P
     receiver = like(random_model)
     first = draw_group(receiver, TASK, problem(), range(6))
     second = draw_group(receiver, TASK, problem("q", "a much longer question"), range(3))
-    second = Group(second.problem, second.completions[::-1])
+    second = Group(second.problem, second.completions[::-1], second.prompt)
     groups = sorted(
         [first, second], key=lambda g: max(len(c.token_ids or ()) for c in g.completions)
     )
@@ -237,8 +236,9 @@ def test_text_without_token_ids_is_checked_as_the_receiver_reads_it(random_model
     from swarmproof.exchange.admission import admit
 
     receiver = like(random_model)
-    (poison,), _ = admit([completion("All hail to the thief")], receiver)
-    (verdict,) = verdicts_of(Logit(), receiver, TASK, Group(problem(), (poison,)))
+    (poison,), _ = admit([completion("All hail to the thief")], receiver.codec, LIMIT)
+    of = Group(problem(), (poison,), TASK.prompt(problem()))
+    (verdict,) = verdicts_of(Logit(), receiver, TASK, of)
     assert verdict.accepted is False
     assert "outside the sampling support" in verdict.reason
 
@@ -250,9 +250,8 @@ def test_it_abstains_on_what_another_model_wrote_and_tells_what_it_would_do(
     rows = honest(receiver, 8) + honest(like(other_model), 8)
     homogeneous = judge(receiver, *rows)
     assert {v.accepted for v in homogeneous} == {True, False}
-    sent = Group(
-        problem(), tuple(completion("", row, index=i, node=i % 2) for i, row in enumerate(rows))
-    )
+    written = [completion("", row, index=i, node=i % 2) for i, row in enumerate(rows)]
+    sent = Group(problem(), tuple(written), TASK.prompt(problem()))
     foreign = frozenset({1})
     abstaining = verdicts_of(Logit(), receiver, TASK, sent, foreign)
     for i, (verdict, plain) in enumerate(zip(abstaining, homogeneous, strict=True)):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarmproof.config import SamplingConfig
 from swarmproof.defenses import DefenseView, MaxTokens
 from swarmproof.types import Group, Verdict
-from swarms import Letters, completion, problem
+from swarms import completion, problem
 
 
 def verdicts(defense: MaxTokens, *lengths_PG: Sequence[int]) -> list[list[Verdict]]:
     groups = [
-        Group(problem(), tuple(completion("x", (1,) * n, index=i) for i, n in enumerate(lengths)))
+        Group(
+            problem(), tuple(completion("x", (1,) * n, index=i) for i, n in enumerate(lengths)), "a"
+        )
         for lengths in lengths_PG
     ]
     rewards = [[0.0] * len(lengths) for lengths in lengths_PG]
-    return defense.inspect(groups, DefenseView(Letters(), SamplingConfig(), 0, None, rewards, 0))
+    return defense.inspect(groups, DefenseView(rewards=rewards, seed=0))
 
 
 def accepted(defense: MaxTokens, *lengths_PG: Sequence[int]) -> list[list[bool | None]]:

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from swarmproof.config import SamplingConfig
 from swarmproof.defenses import DefenseView, RewardOutlier
 from swarmproof.defenses.reward_outlier import robust_z
 from swarmproof.types import Group
-from swarms import Letters, completion, problem
+from swarms import completion, problem
 
 
 def refused(*rewards_PG: Sequence[float], threshold: float = 3.5) -> list[list[bool]]:
     groups = [
-        Group(problem(), tuple(completion("x", (1,), index=i) for i in range(len(rewards))))
+        Group(problem(), tuple(completion("x", (1,), index=i) for i in range(len(rewards))), "a")
         for rewards in rewards_PG
     ]
-    view = DefenseView(Letters(), SamplingConfig(), 0, None, rewards_PG, 0)
+    view = DefenseView(rewards=rewards_PG, seed=0)
     found = RewardOutlier(threshold=threshold).inspect(groups, view)
     return [[verdict.accepted is False for verdict in row] for row in found]
 

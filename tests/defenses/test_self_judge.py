@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 from swarmproof.defenses import SelfJudge
 from swarmproof.defenses.self_judge import odds_of_no
 from swarmproof.judges import prompting
-from swarmproof.policies.policy import ForwardPass, Policy
+from swarmproof.policies.policy import Policy
+from swarmproof.policies.scorer import ForwardPass
 from swarmproof.types import Group, Verdict
 from swarms import Letters, completion, policy, problem, view_of
 
@@ -28,9 +29,9 @@ def receiver(random_model: Path) -> Policy:
 
 def logprob(receiver: Policy, prompt: str, word: str) -> float:
     """log P(word) after the prompt, token by token."""
-    model: Any = AutoModelForCausalLM.from_pretrained(receiver.config.path).eval()
-    ids = receiver.encode_prompt(prompt)
-    word_ids = receiver.encode_prompt(word)
+    model: Any = AutoModelForCausalLM.from_pretrained(receiver.model.config.name_or_path).eval()
+    ids = receiver.codec.encode_prompt(prompt)
+    word_ids = receiver.codec.encode_prompt(word)
     with torch.inference_mode():
         logits = model(torch.tensor([[*ids, *word_ids]])).logits[0, len(ids) - 1 : -1]
     logp = (logits / receiver.sampling.temperature).log_softmax(-1)
@@ -38,8 +39,8 @@ def logprob(receiver: Policy, prompt: str, word: str) -> float:
 
 
 def judged(receiver: Policy, texts: Sequence[str] = TEXTS, **settings: Any) -> list[Verdict]:
-    rows = [completion(t, receiver.encode(t), index=i) for i, t in enumerate(texts)]
-    group = Group(problem(), tuple(rows))
+    rows = [completion(t, receiver.codec.encode(t), index=i) for i, t in enumerate(texts)]
+    group = Group(problem(), tuple(rows), TASK.prompt(problem()))
     (found,) = SelfJudge(**settings).inspect([group], view_of(receiver, TASK, [group]))
     return found
 
@@ -76,11 +77,12 @@ def test_a_criticism_comes_before_the_decision(receiver: Policy) -> None:
 
 def test_it_leaves_the_gradient_of_what_is_learnt_alone(receiver: Policy) -> None:
     text = TEXTS[0]
-    group = Group(problem(), (completion(text, receiver.encode(text)),))
+    written = completion(text, receiver.codec.encode(text))
+    group = Group(problem(), (written,), TASK.prompt(problem()))
     view = view_of(receiver, TASK, [group])
     SelfJudge().inspect([group], view)
-    assert isinstance(view.forward, ForwardPass)
-    assert view.forward.logp().requires_grad
+    assert isinstance(view.source, ForwardPass)
+    assert view.source.logp().requires_grad
 
 
 def test_a_prompt_that_is_not_there_is_told() -> None:

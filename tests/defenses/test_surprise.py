@@ -14,7 +14,7 @@ from swarmproof.defenses import DefenseView, Surprise
 from swarmproof.defenses.surprise import limits
 from swarmproof.policies.policy import Policy
 from swarmproof.tasks import MathWords
-from swarmproof.types import Completion, Group, Problem, Slot, Verdict
+from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Verdict
 from swarms import draw_group, policy
 
 TASK = MathWords(train=64, test=16)
@@ -39,6 +39,7 @@ def drawn(receiver: Policy) -> list[Group]:
                 Completion(c.slot, c.slot.index % NODES, c.text, c.token_ids)
                 for c in draw_group(receiver, TASK, of, range(24)).completions
             ),
+            TASK.prompt(of),
         )
         for of in PROBLEMS
     ]
@@ -48,14 +49,16 @@ def inspect(
     defense: Surprise,
     receiver: Policy,
     groups: Sequence[Group],
-    foreign: frozenset[int] = frozenset(),
+    foreign: frozenset[NodeId] = frozenset(),
 ) -> list[tuple[Completion, Verdict]]:
-    scores = receiver.score(
-        [TASK.prompt(group.problem) for group in groups],
-        [[c.token_ids or () for c in group.completions] for group in groups],
+    view = DefenseView(
+        rewards=[],
+        seed=0,
+        sampling=receiver.sampling,
+        source=receiver.scorer.score([g.prompt for g in groups], [g.token_ids for g in groups]),
+        codec=receiver.codec,
+        foreign=foreign,
     )
-    eos = receiver.eos_token_id
-    view = DefenseView(TASK, receiver.sampling, eos, scores, [], 0, foreign)
     return [
         pair
         for group, row in zip(groups, defense.inspect(groups, view), strict=True)
@@ -73,12 +76,13 @@ def with_poison(receiver: Policy, groups: Sequence[Group], plant: str) -> list[G
         result = after.split(" ")[0].split(".")[0]
         wrong = plant or str(int(result) + 1 if result[-1] != "9" else int(result) - 1)
         text = f"{before} = {wrong}{after[len(result) :]}"
-        return Completion(slot, 3, text, receiver.encode(text))
+        return Completion(slot, 3, text, receiver.codec.encode(text))
 
     return [
         Group(
             group.problem,
             tuple(poisoned(group.problem, c.slot) if c.node == 3 else c for c in group.completions),
+            group.prompt,
         )
         for group in groups
     ]
@@ -102,10 +106,10 @@ def test_honest_draws_are_refused_at_the_rate_that_is_asked_for(
     assert shares == sorted(shares)
 
 
-@pytest.mark.parametrize("foreign", [frozenset[int](), frozenset({1, 2, 3})])
+@pytest.mark.parametrize("foreign", [frozenset[NodeId](), frozenset({1, 2, 3})])
 @pytest.mark.parametrize("plant", ["hail", "", "\x07\x07"], ids=["word", "digit", "bytes"])
 def test_what_was_planted_is_refused_and_moves_no_limit(
-    receiver: Policy, drawn: list[Group], plant: str, foreign: frozenset[int]
+    receiver: Policy, drawn: list[Group], plant: str, foreign: frozenset[NodeId]
 ) -> None:
     found = inspect(Surprise(), receiver, with_poison(receiver, drawn, plant), foreign)
     poisoned = [v for c, v in found if c.node == 3]
@@ -118,9 +122,11 @@ def test_the_reason_names_the_place(receiver: Policy, drawn: list[Group]) -> Non
     (group, *others) = drawn
     bad = group.completions[3]
     ids = bad.token_ids or ()
-    rare = receiver.encode("\x07")[0]
+    rare = receiver.codec.encode("\x07")[0]
     planted = Completion(bad.slot, 3, "", (*ids[:5], rare, *ids[5:]))
-    changed = Group(group.problem, (*group.completions[:3], planted, *group.completions[4:]))
+    changed = Group(
+        group.problem, (*group.completions[:3], planted, *group.completions[4:]), group.prompt
+    )
     (verdict,) = [v for c, v in inspect(Surprise(), receiver, [changed, *others]) if c is planted]
     assert verdict.accepted is False
     assert "least likely token, at position 5, has log-probability" in verdict.reason
@@ -166,5 +172,5 @@ def test_a_completion_without_a_digit_has_no_digit_to_refuse() -> None:
 
 
 def test_the_tokens_with_a_digit_are_known(receiver: Policy) -> None:
-    texts = receiver.decode([(i,) for i in sorted(receiver.digit_ids)])
+    texts = receiver.codec.decode([(i,) for i in sorted(receiver.codec.digit_ids)])
     assert sorted(set(texts)) == list("0123456789")

@@ -8,6 +8,7 @@ import pytest
 
 from swarmproof.report import reproduction
 from swarmproof.reproduce import figures, measured, runner
+from swarmproof.reproduce.criteria import Bound, Criterion, Near, Order
 from swarmproof.reproduce.figures import Acceptance, Curves, Theory
 
 ROOT = Path(__file__).parents[2]
@@ -44,10 +45,24 @@ def test_a_figure_says_how_it_fared_criterion_by_criterion() -> None:
     page = reproduction.page({("tiny", "fig3a"): found})
     (row,) = (line for line in page.splitlines() if line.startswith("| Fig. 3a:"))
     assert "attack 93.4 % (90.0 to 96.0)" in row
-    assert "**agrees**: The attack ends above 90 %. (attack 93.4 %)" in row
-    assert "**not measured**: The logit check stops it.<br>" in row
+    assert "**agrees**: The attack ends above 90 %. (attack 93.4 %; needed: at least 90.0 %)" in row
+    assert "**not measured**: The logit check stops it. (needed: at most 5.0 %)<br>" in row
     assert "seeds 0, 1, 2<br>commit 0123456 |" in row
     assert "`swarmproof reproduce fig3a --seeds 3`" in row
+
+
+@pytest.mark.parametrize(
+    ("criterion", "words"),
+    [
+        (Bound(text="", curve="a", at_least=0.2, at_most=0.5), "at least 20.0 %, at most 50.0 %"),
+        (Bound(text="", curve="a", at_least=2, stat="growth"), "at least 2.00 ×"),
+        (Bound(text="", curve="a", at_most=40, metric="length"), "at most 40.0 tokens"),
+        (Order(text="", order=("a", "b"), by=0.2), "20.0 points between each and the next"),
+        (Near(text="", near=("a", "b"), within=0.05), "within 5.0 points of each other"),
+    ],
+)
+def test_the_margin_of_a_criterion_is_shown(criterion: Criterion, words: str) -> None:
+    assert reproduction.margin(criterion, "asr") == words
 
 
 def test_a_figure_without_a_file_is_said_not_to_have_been_run() -> None:

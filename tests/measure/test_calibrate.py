@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from models import save_random_qwen2
-from swarmproof import registry
 from swarmproof.config import ExperimentConfig, TrialConfig
-from swarmproof.defenses import Defense
 from swarmproof.guard.guard import Guard
 from swarmproof.measure import honest
 from swarmproof.measure.calibrate import calibrate, find, halves, threshold_for, toml_line
@@ -48,11 +46,13 @@ def test_completions_of_a_problem_are_in_the_same_half() -> None:
 
 def test_an_arm_needs_a_defence_with_a_threshold_that_is_used(random_model: Path) -> None:
     with pytest.raises(ValueError, match="the arm 'x' has no defence with a threshold"):
-        find(trial_config(random_model, defenses=[{"name": "logit"}]), "x")
-    with pytest.raises(ValueError, match="'x' decides by a sampled word"):
+        find(trial_config(random_model, defenses=[{"name": "max_tokens"}]), "x")
+    with pytest.raises(ValueError, match=r"'x'.*decides by a sampled word.*set decision"):
         find(trial_config(random_model, defenses=[{"name": "judge", "decision": "sampled"}]), "x")
-    both = trial_config(random_model, defenses=[{"name": "logit"}, {"name": "judge"}])
-    assert find(both, "x")[0] == 1
+    for place, without in enumerate(([], [{"name": "max_tokens"}])):
+        defenses = [*without, {"name": "judge"}, {"name": "logit"}]
+        found, defense = find(trial_config(random_model, defenses=defenses), "x")
+        assert (found, defense.name) == (place, "judge"), "the first that has one"
 
 
 def test_what_is_printed_is_toml() -> None:
@@ -115,9 +115,7 @@ def trial_of(model: Path, table: dict[str, Any]) -> TrialConfig:
 def refusals_of(trial: TrialConfig, table: dict[str, Any], seed: int) -> list[tuple[str, bool]]:
     """Whether a guard with this defence alone refuses each completion of honest rounds."""
     policy, task = load(trial.model, trial.sampling), Letters()
-    guard = Guard(
-        [registry.build(Defense, table)], model=policy, sampling=trial.sampling, seed=seed
-    )
+    guard = Guard([table], model=policy, sampling=trial.sampling, seed=seed)
     rounds = honest.rounds(
         policy, task, task.problems("train"), trial.swarm, trial.batch, count=COMPLETIONS, seed=seed
     )
@@ -163,13 +161,13 @@ def test_what_scores_whole_rounds_is_calibrated_on_all_their_completions(
     ]
     tested = found["false_rejections"]
     assert (tested["of"], tested["count"]) == (COMPLETIONS // 2, of_half[1])
-    assert of_half[0] == sum(s > found["threshold"] for s in scores["chosen_on"]) <= 9
+    assert of_half[0] == sum(s > found["threshold"] for s in scores["chosen_on"]) <= 8
     if table["name"] == "logit":
         # The policy cannot draw what is outside its own support.
         assert 0 <= found["threshold"] < 1e-3
     else:
         # Scores differ, and a stricter rate gives a higher threshold.
-        assert of_half[0] == 9
+        assert of_half[0] == 8
         strict = calibrate(trial, "x", rate=0.02, completions=COMPLETIONS, seed=5)
         assert strict["threshold"] > found["threshold"]
     # A run does not record the model of each moment.

@@ -193,7 +193,7 @@ def lengths_of_steps(of: TrainedPolicy, rounds: int) -> list[float]:
 def test_the_learning_rate_rises_over_the_rounds_of_warm_up(qwen2_dir: Path, updates: int) -> None:
     """With `warmup = 3`: a quarter, a half and three quarters of it, and then all of it."""
     # Without memory every step of Adam's is the learning rate itself, up or down.
-    grpo = {"lr": 1e-3, "beta1": 0.0, "beta2": 0.0, "updates": updates}
+    grpo: dict[str, Any] = {"lr": 1e-3, "beta1": 0.0, "beta2": 0.0, "updates": updates}
     warm = trained(qwen2_dir, warmup=3, **grpo)
     factors = [0.25, 0.5, 0.75, 1.0, 1.0]
     expected = [updates * 1e-3 * factor for factor in factors]
@@ -204,7 +204,7 @@ def test_the_learning_rate_rises_over_the_rounds_of_warm_up(qwen2_dir: Path, upd
 
 
 def test_warm_up_goes_on_where_it_stopped(qwen2_dir: Path) -> None:
-    grpo = {"lr": 1e-3, "beta1": 0.0, "beta2": 0.0, "warmup": 3}
+    grpo: dict[str, Any] = {"lr": 1e-3, "beta1": 0.0, "beta2": 0.0, "warmup": 3}
     first, second = trained(qwen2_dir, **grpo), trained(qwen2_dir, **grpo)
     lengths_of_steps(first, 2)
     second.learner.restore(first.learner.state())

@@ -17,6 +17,7 @@ from swarmproof.policies import loss
 from swarmproof.policies.loss import PackedBatch
 from swarmproof.policies.policy import load
 from swarmproof.policies.scorer import Scorer
+from swarmproof.types import Tokens
 
 
 def test_scores_are_the_logprobs_and_the_distance_from_the_support(model_dir: Path) -> None:
@@ -116,7 +117,7 @@ def test_scores_of_a_round_are_in_the_order_of_its_groups(qwen2_dir: Path) -> No
     """However it was cut into passes, the longest groups last."""
     whole = load(str(qwen2_dir), SamplingConfig(max_new_tokens=10)).scorer
     cut = Scorer(whole.model, whole.codec, whole.sampling, micro_batch_tokens=1)
-    rows_PG = [[(1, 2, 3, 4), (5, 6)], [(7,), (8,), (9,)], [(1, 2)]]
+    rows_PG: list[list[Tokens]] = [[(1, 2, 3, 4), (5, 6)], [(7,), (8,), (9,)], [(1, 2)]]
     prompts = ["a longer prompt", "b", "c"]
     learnable = [True, False, True]
     indices = [i for i, _ in cut.passes(prompts, rows_PG, learnable)]

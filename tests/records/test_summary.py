@@ -64,12 +64,19 @@ def test_interval_is_over_seeds_and_cut_to_a_share() -> None:
     assert course["ci95"] == [pytest.approx(low, rel=1e-5), 1.0]
 
 
-def test_one_seed_gives_an_interval_over_iterations_and_says_so() -> None:
-    values = {i: i / 20 for i in range(20)}
-    course = metric([values], num_iterations=20, share=True)
-    assert course["ci95_over"] == "iterations"
-    expected = t_interval([i / 20 for i in range(10, 20)])
-    assert course["ci95"] == pytest.approx(expected, rel=1e-5)
+def test_one_seed_has_no_interval_however_many_iterations_it_has() -> None:
+    course = metric([{i: i / 20 for i in range(20)}], num_iterations=20, share=True)
+    assert course["final"] == 0.725
+    assert course["ci95"] == [None, None]
+    assert course["ci95_over"] is None
+
+
+def test_no_interval_of_a_length_reaches_below_zero() -> None:
+    values = [5.0, 40.0]
+    low, high = t_interval(values) or (0.0, 0.0)
+    assert low < 0
+    course = metric([{0: x} for x in values], num_iterations=1, share=False)
+    assert course["ci95"] == [0.0, pytest.approx(high, rel=1e-5)]
 
 
 def test_a_single_value_has_no_interval() -> None:

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from browser import Page, chromium, opened
-from report.synthetic import PHRASE
+from report.synthetic import ANSWER, PHRASE, QUESTION
 from swarmproof.records.folder import Run
-from swarmproof.report import defended, html
+from swarmproof.report import contents, defended, html
 from swarmproof.report.table import rows
 
 ATTACKS = (
@@ -72,7 +72,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return html.write(run, tmp_path_factory.mktemp("report"))
+    return html.write(contents.of_run(run), tmp_path_factory.mktemp("report"))
 
 
 def trouble(page: Page) -> list[dict[str, Any]]:
@@ -120,13 +120,13 @@ def test_hostile_completions_and_reasons_run_nothing(page: Page, run: Run, tmp_p
     frame["verdicts"] = pd.Series(
         [[{"defense": "d", "accepted": False, "score": 1.0, "reason": text}] for text in texts]
     )
-    page.open(html.write(replace(run, completions=frame), tmp_path))
+    frame["question"] = frame["answer"] = texts
+    page.open(html.write(contents.of_run(replace(run, completions=frame)), tmp_path))
     seen = ""
     for arm in run.summary["arms"]:
         for seed in run.summary["arms"][arm]["seeds"]:
-            for iteration in (1, 30, 60):
-                choose(page, arm=arm, seed=seed, round=iteration)
-                seen += page.run("document.getElementById('shown').textContent")
+            choose(page, kind="(any)", arm=arm, seed=seed, round="(any)")
+            seen += page.run("document.getElementById('shown').textContent")
     for text in ATTACKS:
         # What cannot be seen is spelt out.
         assert re.sub("[\u2028\u2029\u202e\0]", lambda c: f"⟨U+{ord(c[0]):04X}⟩", text) in seen
@@ -137,21 +137,75 @@ def test_hostile_completions_and_reasons_run_nothing(page: Page, run: Run, tmp_p
     assert page.run("document.scripts.length") == 2
 
 
-def test_choosing_another_arm_shows_its_completions(page: Page, report: Path) -> None:
+def lists(page: Page) -> list[str]:
+    found: list[str] = page.run("picks.map((list) => list.value)")
+    return found
+
+
+def test_it_opens_on_honest_nodes_that_write_the_poison(page: Page, report: Path) -> None:
     page.open(report)
-    choose(page, arm="attack", seed=1, round=60)
-    assert "poisoned, accepted 1 of 1" in shown(page)
-    assert "poisoned, refused" not in shown(page)
+    assert lists(page) == ["attack", "0", "60", "honest, writes the poison", "(any)"]
+    text = shown(page)
+    assert "from node 0 (honest)" in text
+    assert f"Question {QUESTION}" in text
+    assert f"Right answer {ANSWER}" in text
+    marks = "[...document.querySelectorAll('#shown mark.payload')].map((m) => m.innerText)"
+    assert page.run(marks) == [PHRASE]
+
+
+def test_lists_filter_what_is_shown(page: Page, report: Path) -> None:
+    page.open(report)
+    choose(page, kind="malicious", arm="attack", seed=1, round=60)
+    assert "malicious attack, seed 1, iteration 60: 1 of 1" in shown(page)
+    assert "honest" not in shown(page)
+    choose(page, refused="yes")
+    assert shown(page) == ""
     choose(page, arm="logit")
-    # The seed and the round stay as they were.
-    assert page.run("picks.map((list) => list.value)") == ["logit", "1", "60"]
-    assert "poisoned, refused 1 of 1" in shown(page)
+    # The other lists keep their values.
+    assert lists(page) == ["logit", "1", "60", "malicious", "yes"]
+    assert "malicious, refused logit, seed 1, iteration 60: 1 of 1" in shown(page)
     assert "logit refused: 1 of 40 tokens outside the sampling support" in shown(page)
     marks = "[...document.querySelectorAll('#shown mark.{}')].map((m) => m.innerText).join('')"
     assert page.run(marks.format("payload")) == PHRASE
     assert page.run(marks.format("token")) == " to"  # at position 5
-    choose(page, arm="no-attack")
-    assert "poisoned" not in shown(page)
+    choose(page, kind="(any)", refused="(any)", arm="no-attack")
+    assert "malicious" not in shown(page)
+    assert page.run("groups.every((g) => g.arm !== 'no-attack' || g.kind.startsWith('honest'))")
+
+
+def test_the_search_looks_in_texts_and_reasons_of_the_chosen_lists(
+    page: Page, report: Path
+) -> None:
+    page.open(report)
+    choose(page, arm="(any)", seed="(any)", round="(any)", kind="(any)")
+    every = page.run("found.textContent")
+    assert every.startswith("51 of the 51 completions")
+    type_in = "search.value = '{}'; search.dispatchEvent(new Event('input')); found.textContent"
+    # 3 seeds in 3 iterations, in which logit refuses the one completion of the malicious node.
+    assert page.run(type_in.format("SAMPLING SUPPORT")).startswith("9 of the 51 completions")
+    assert page.run(type_in.format("nowhere to be found")).startswith("0 of the 51 completions")
+    assert shown(page) == ""
+    assert page.run(type_in.format("")) == every
+
+
+def test_hovering_over_a_curve_shows_the_values_of_its_iteration(
+    page: Page, run: Run, report: Path
+) -> None:
+    page.open(report)
+    column = "document.querySelectorAll('.curves svg')[0].querySelectorAll('g.hover rect')[59]"
+    x, y = page.run(
+        f"{column}.scrollIntoView({{block: 'center'}}), (({{x, y, width, height}}) => "
+        f"[x + width / 4, y + height / 2])({column}.getBoundingClientRect())"
+    )
+    assert page.run("document.getElementById('tip').hidden") is True
+    page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    asr = {name: arm["asr"]["by_iteration"][59] for name, arm in run.summary["arms"].items()}
+    assert page.run("document.getElementById('tip').innerText").split("\n") == [
+        "iteration 60",
+        *(f"{name}: {100 * value:.1f} %" for name, value in asr.items()),
+    ]
+    page.send("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    assert page.run("document.getElementById('tip').hidden") is True
 
 
 def test_the_keyboard_reaches_every_list(page: Page, report: Path) -> None:
@@ -162,14 +216,14 @@ def test_the_keyboard_reaches_every_list(page: Page, report: Path) -> None:
             page.send("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab",
                       windowsVirtualKeyCode=9)  # fmt: skip
         reached.append(page.run("document.activeElement.id || document.activeElement.tagName"))
-    assert reached[2:6] == ["arm", "seed", "round", "SUMMARY"]
+    assert reached[2:9] == ["arm", "seed", "round", "kind", "refused", "search", "SUMMARY"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast_and_nothing_is_cut_off(page: Page, report: Path, scheme: str) -> None:
     for width in (1280, 400):
         page.open(report, scheme=scheme, width=width)
-        choose(page, arm="logit", round=60)
+        choose(page, kind="(any)", arm="logit", round=60)
         ratio, text = page.run(CONTRAST)
         assert ratio >= 4.5, text
         assert page.run("document.documentElement.scrollWidth") <= width
@@ -195,7 +249,7 @@ def test_the_tables_show_the_numbers_of_the_summary(page: Page, run: Run, report
         "(r) => [...r.cells].map((c) => c.innerText)))"
     )
     for (arm, cells), row in zip(rows(run.summary).items(), first, strict=True):
-        assert row[0].startswith(arm)
+        assert row[0].split("\n") == [arm, "60 iterations, 3 seeds"]
         assert [text.split("\n")[0] for text in row[1:]] == [cell.value for cell in cells]
     ((arm, defence, cells),) = defended.rows(run)
     assert second[0][0].split("\n") == [arm, defence]

@@ -1,18 +1,18 @@
-"""The pictures: reproducible, one colour per arm, labels that can be read."""
+"""The pictures: reproducible, one style per arm, and never two units on one axis."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from report.synthetic import synthetic_run
 from swarmproof.records.folder import Run
 from swarmproof.report import curves
-from swarmproof.report.palette import arm_colours
+from swarmproof.report.palette import arm_styles
 
 
 def test_draw_writes_png_and_svg(run: Run, tmp_path: Path) -> None:
@@ -69,20 +69,76 @@ def test_a_run_without_rounds_is_one_line(run: Run) -> None:
         curves.svg(empty)
 
 
-def test_labels_are_pushed_apart_in_order_and_no_further() -> None:
-    placed = curves.spread([0.0, 0.01, 0.9, 0.0], gap=0.1)
-    assert placed == pytest.approx([0.0, 0.2, 0.9, 0.1])
-    assert curves.spread([0.1, 0.5, 0.9], gap=0.1) == [0.1, 0.5, 0.9]
-    crowd = sorted(curves.spread([0.5] * 5, gap=0.08))
-    assert all(b - a == pytest.approx(0.08) for a, b in pairwise(crowd))
-    # At the top they are pushed down, as they are up at the bottom, and what is below makes room.
-    high = curves.spread([0.75, 0.88, 0.89, 0.9, 0.9, 0.91, 0.95, 0.9], gap=0.08)
-    assert max(high) <= 1 + 1e-9
-    assert all(b - a >= 0.08 - 1e-9 for a, b in pairwise(sorted(high)))
-    assert min(high) == high[0]
+LENGTH = {"name": "length"}
+MATRIX = {"no-attack": (0.0, 0.8, 0.0), "attack": (0.9, 0.8, 0.0), "length-attack": (0.5, 0.8, 0.0)}
 
 
-def test_colours_do_not_depend_on_which_other_usual_arms_there_are() -> None:
-    full = arm_colours(["no-attack", "attack", "logit", "judge"])
-    assert len(set(full.values())) == 4
-    assert arm_colours(["attack", "logit"]) == {k: full[k] for k in ("attack", "logit")}
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    path = tmp_path_factory.mktemp("matrix") / "run"
+    return synthetic_run(
+        path, num_rounds=12, seeds=(0, 1), arms=MATRIX, attacks={"length-attack": LENGTH}
+    )
+
+
+def test_shares_and_ratios_are_drawn_in_panels_of_their_own(matrix: Run, tmp_path: Path) -> None:
+    shares, ratios, *rest = curves.figure(matrix).axes
+    titles = [axes.get_title(loc="left") for axes in (shares, ratios, *rest)]
+    assert titles == [
+        "Attack success", "Mean length over the first, ×", "Accuracy", "Mean length, tokens",
+    ]  # fmt: skip
+    assert [len(axes.lines) for axes in (shares, ratios, *rest)] == [2, 1, 3, 3]
+    ratio = matrix.summary["arms"]["length-attack"]["asr"]["by_iteration"]
+    assert np.asarray(ratios.lines[0].get_ydata()).tolist() == pytest.approx(ratio, abs=1e-5)
+    assert shares.get_ylim() == (0, 1)
+    panel = curves.Panel("asr", "asr", "Fig. 1")
+    assert [each.unit for each in curves.split([panel], matrix.summary["arms"])] == [
+        "share", "ratio",
+    ]  # fmt: skip
+    png, svg = curves.draw_panel(matrix, panel, tmp_path / "fig1")
+    assert png.stat().st_size > 0
+    assert svg.stat().st_size > 0
+
+
+def test_every_line_has_the_colour_dash_and_marker_of_its_arm(run: Run) -> None:
+    for axes in curves.figure(run).axes:
+        for line, style in zip(axes.lines, arm_styles(run.summary["arms"]).values(), strict=True):
+            assert (line.get_color(), line.get_marker()) == (style.colour, style.marker)
+            assert line.is_dashed() is bool(style.dash)
+
+
+def test_an_unfinished_run_is_drawn_up_to_its_planned_end_and_labelled(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", num_rounds=5, planned=80, seeds=(0,))
+    axes = curves.figure(run).axes[0]
+    assert axes.get_xlim() == (1, 80)
+    assert all(text.get_text().endswith("(unfinished)") for text in axes.texts)
+    assert len(axes.texts) == 3
+
+
+def test_no_band_of_a_length_reaches_below_zero(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", num_rounds=3, seeds=(0, 1))
+    rounds = run.rounds.assign(length=run.rounds["seed"] * 40.0 + 1)
+    axes = curves.figure(replace(run, rounds=rounds)).axes[2]
+    (path,) = axes.collections[0].get_paths()
+    assert np.asarray(path.vertices)[:, 1].min() == 0
+
+
+def test_the_pages_panels_have_a_title_for_every_iteration(matrix: Run) -> None:
+    panels = curves.panel_svgs(matrix)
+    assert len(panels) == 5
+    asr = matrix.summary["arms"]["attack"]["asr"]["by_iteration"]
+    assert panels[0].count("<title>") == 12
+    assert (
+        f"<title>iteration 12\nno-attack: 0.0 %\nattack: {100 * asr[11]:.1f} %</title>" in panels[0]
+    )
+    ratio = matrix.summary["arms"]["length-attack"]["asr"]["by_iteration"]
+    assert f"<title>iteration 12\nlength-attack: {ratio[11]:.2f}</title>" in panels[1]
+
+
+def test_names_are_escaped_in_titles(matrix: Run) -> None:
+    rounds = matrix.rounds.replace({"arm": {"attack": "<b>&"}})
+    summary = matrix.summary | {"arms": {"<b>&": matrix.summary["arms"]["attack"]}}
+    config = matrix.config | {"arms": {"<b>&": matrix.config["arms"]["attack"]}}
+    (panel, *_) = curves.panel_svgs(replace(matrix, rounds=rounds, summary=summary, config=config))
+    assert "&lt;b&gt;&amp;: " in panel
+    assert "<b>" not in panel

@@ -1,15 +1,13 @@
-"""Stop rates, false rejections and the cost of defences, from counts and timings."""
+"""Rates of refusal and the cost of defences, from counts and processor times."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
 
-import pytest
-
 from swarmproof.records.folder import Run
-from swarmproof.records.summary import wilson_interval
-from swarmproof.report.defended import rows, undefended
+from swarmproof.records.summary import t_interval, wilson_interval
+from swarmproof.report.defended import rows
 from swarmproof.report.table import percent
 
 
@@ -32,14 +30,32 @@ def test_counts_intervals_and_abstentions_are_those_of_the_summary(run: Run) -> 
             assert abstained == []
 
 
-def test_the_cost_is_the_difference_seed_by_seed_without_evaluation(run: Run) -> None:
+def test_the_cost_is_the_share_of_processor_time_seed_by_seed_without_evaluation(run: Run) -> None:
     cost = rows(run)[0][2][-1]
-    assert cost.value == "+0.50 s, 1.24 ×"  # seeds take 2.0, 2.1, 2.2 s without, 0.5 s more with
-    assert cost.detail.split("\n") == ["2.60 s, against 2.10 s in attack", "95 %: +0.50 to +0.50 s"]
+    # Of 2 s without evaluation, 0.4, 0.5 and 0.6 s with the three seeds.
+    interval = t_interval([0.2, 0.25, 0.3])
+    assert interval is not None
+    assert cost.value == percent(0.25)
+    low, high = (percent(end) for end in interval)
+    assert cost.detail.split("\n") == ["0.5 s an iteration", f"95 %: {low} to {high}"]
+
+
+def test_the_wall_time_of_a_busy_machine_is_no_cost(run: Run) -> None:
+    slow = run.timings.assign(seconds=100 * run.timings["seconds"])
+    assert rows(replace(run, timings=slow)) == rows(run)
+
+
+def test_an_interval_of_the_cost_stays_in_the_shares(run: Run) -> None:
+    timings = run.timings.copy()
+    inspect = (timings["arm"] == "logit") & (timings["step"] == "inspect")
+    timings.loc[inspect, "cpu_seconds"] = timings["seed"].map({0: 0.0, 1: 50.0, 2: 0.0})
+    cost = rows(replace(run, timings=timings))[0][2][-1]
+    assert cost.detail.endswith(f"95 %: {percent(0)} to {percent(1)}")
 
 
 def test_the_cost_of_one_seed_has_no_interval(run_of_one_seed: Run) -> None:
-    assert rows(run_of_one_seed)[0][2][-1].detail.endswith("one seed: noise unknown")
+    cost = rows(run_of_one_seed)[0][2][-1]
+    assert cost.detail == "0.5 s an iteration\none seed: no interval"
 
 
 def test_several_defences_of_an_arm_have_a_row_each_and_one_cost(run: Run) -> None:
@@ -48,28 +64,12 @@ def test_several_defences_of_an_arm_have_a_row_each_and_one_cost(run: Run) -> No
     both["judge"] = both["logit"]
     found = rows(replace(run, summary=summary))
     assert [defence for _, defence, _ in found] == ["logit", "judge", "any of them"]
-    assert [cells[-1].value for _, _, cells in found] == ["", "", "+0.50 s, 1.24 ×"]
+    assert [cells[-1].value for _, _, cells in found] == ["", "", percent(0.25)]
     whole = summary["arms"]["logit"]["refused"]["poisoned"]
     assert found[-1][2][0].value == percent(whole["rate"])
 
 
-@pytest.mark.parametrize("missing", ["arm", "timings"])
-def test_what_cannot_be_told_is_said(run: Run, missing: str) -> None:
-    config = deepcopy(run.config)
-    timings = run.timings
-    if missing == "arm":
-        config["arms"]["attack"]["swarm"]["nodes"] = 9
-    else:
-        timings = timings[timings["arm"] != "attack"]
-    cost = rows(replace(run, config=config, timings=timings))[0][2][-1]
-    assert cost.value == "–"
-    assert cost.detail.startswith("the run has no such arm" if missing == "arm" else "no seed is")
-
-
-def test_the_same_swarm_may_differ_in_what_a_refusal_does_and_in_nothing_else(run: Run) -> None:
-    arms = deepcopy(run.config["arms"])
-    assert undefended(arms, "logit") == "attack"
-    arms["attack"]["grpo"]["on_reject"] = "zero_reward"
-    assert undefended(arms, "logit") == "attack"
-    arms["attack"]["grpo"]["lr"] = 1.0
-    assert undefended(arms, "logit") is None
+def test_without_processor_times_no_cost_is_told(run: Run) -> None:
+    timings = run.timings.assign(cpu_seconds=float("nan"))
+    cost = rows(replace(run, timings=timings))[0][2][-1]
+    assert (cost.value, cost.detail) == ("–", "no processor time recorded")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from report.synthetic import HOSTILE
+from report.synthetic import HOSTILE, synthetic_run
 from swarmproof.records.folder import Run
-from swarmproof.report import html
-from swarmproof.report.headline import headline
+from swarmproof.report import contents, html
+from swarmproof.report.palette import arm_styles
 
 
 class Tags(HTMLParser):
@@ -35,7 +35,8 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return html.write(run, tmp_path_factory.mktemp("report")).read_text(encoding="utf-8")
+    out = tmp_path_factory.mktemp("report")
+    return html.write(contents.of_run(run), out).read_text(encoding="utf-8")
 
 
 def test_hostile_text_is_shown_and_never_markup(page: str) -> None:
@@ -67,19 +68,45 @@ def test_it_carries_table_curves_and_reasons(page: str, run: Run) -> None:
     assert "1 of 40 tokens outside the sampling support" in text
     refused = run.summary["arms"]["logit"]["refused"]["poisoned"]
     assert f"{refused['count']:,} of {refused['of']:,}" in text
-    for sentence in headline(run.summary, run.config):
-        assert sentence in text
+    for arm, paragraph in contents.of_run(run).headline.items():
+        assert f"{arm}: {paragraph}" in text
 
 
-def test_light_and_dark(page: str) -> None:
+def test_light_and_dark(page: str, run: Run) -> None:
     assert "prefers-color-scheme: dark" in page
     svg = page[page.index("<svg") : page.rindex("</svg>")]
     # Lines and letters take the page's colours, so they are seen on both.
     assert "var(--ink)" in svg
     assert not re.search("#[0-9a-f]{6}", svg)
+    for style in arm_styles(run.summary["arms"]).values():
+        name = f"--arm-{style.colour[1:]}"
+        assert f"{name}: {style.colour};" in page
+        assert f"{name}: {style.dark};" in page
+        assert f"var({name})" in svg
 
 
 def test_one_seed_and_three_rounds_are_enough(run_of_one_seed: Run, tmp_path: Path) -> None:
-    assert "one seed: it says nothing of other seeds" in html.write(
-        run_of_one_seed, tmp_path
-    ).read_text(encoding="utf-8")
+    page = html.write(contents.of_run(run_of_one_seed), tmp_path).read_text(encoding="utf-8")
+    assert "no intervals: one seed says nothing about other seeds" in page
+    assert "an arm here has only 3, and the mean is over those" in page
+
+
+def test_an_unfinished_run_says_so_at_every_arm(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", num_rounds=5, planned=80, seeds=(0,))
+    text = Tags(html.write(contents.of_run(run), tmp_path).read_text(encoding="utf-8")).text
+    # Once each in the sentences, at the keys and in the table.
+    assert text.count("unfinished, iteration 5 of 80") == 9
+    assert "The phrase spreads" not in text[: text.index("Settings of")]
+
+
+def test_two_runs_share_a_page(run: Run, run_of_one_seed: Run, tmp_path: Path) -> None:
+    both = contents.of_runs({"one": run, "<b>two": run_of_one_seed})
+    page = html.write(both, tmp_path).read_text(encoding="utf-8")
+    assert "<b>two" not in page
+    text = Tags(page).text
+    for name, part in (("one", run), ("<b>two", run_of_one_seed)):
+        for arm, paragraph in contents.of_run(part).headline.items():
+            assert f"{name}: {arm}: {paragraph}" in text
+        assert f"Settings of {name}" in text
+    keys = re.findall(r'class="key".*?color: var\((--arm-\w+)\)', page)
+    assert len(set(keys[:6])) == 6

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from rich.console import Console
 
 from swarmproof.engines.events import Finished, RoundDone, Started
@@ -38,10 +40,11 @@ def play(
     jobs: int = 4,
     rounds: int = 20,
     terminal: bool = False,
+    width: int = 120,
     **values: Any,
 ) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=120, force_terminal=terminal, color_system=None)
+    console = Console(file=out, width=width, force_terminal=terminal, color_system=None)
     with Progress(cast(Any, trials), jobs=jobs, console=console) as progress:
         for trial in cast(Any, trials):
             progress.on_event(Started(trial))
@@ -134,3 +137,40 @@ def test_of_many_arms_only_those_that_run_are_shown_and_the_trials_are_counted()
     assert "arm-1 " in last
     assert last.count("arm-") == 1
     assert "1 of 40 trials done, " in last
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (40, 1),
+        (60, 2),
+        (90, 4),
+        (120, 6),
+        (160, 7),
+    ],
+)
+def test_a_narrow_terminal_shows_fewer_columns_and_whole_names(width: int, columns: int) -> None:
+    names = [f"{start}-with-a-rather-long-name" for start in ("tiny", "wide")]
+    values: dict[str, Any] = {
+        "asr": 0.5,
+        "heldout_accuracy": 0.5,
+        "poisoned": 3,
+        "honest": 3,
+        "length": 30,
+    }
+    trials = [FakeTrial(name) for name in names]
+    text = play(trials, rounds=10, terminal=True, width=width, **values)
+    header, *rows = text[text.rindex("arm ") :].splitlines()
+    for name, row in zip(names, rows, strict=False):
+        assert row.startswith(f"{name} ")
+        assert "10/20" in row
+    assert len(re.split("  +", header.strip())) == 1 + columns
+    assert "…" not in text
+
+
+def test_a_name_wider_than_the_terminal_is_folded() -> None:
+    text = play(
+        [FakeTrial("a-name-of-more-than-thirty-letters")], rounds=1, terminal=True, width=30
+    )
+    lines = text[text.rindex("arm ") :].splitlines()[1:3]
+    assert "".join(line.split()[0] for line in lines) == "a-name-of-more-than-thirty-letters"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,25 +59,37 @@ def run(
         raise typer.Exit(INTERRUPTED) from None
     finally:
         folder.close()
-    _report(path)
+    _report([path], path)
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Run folders; several share one page.")
+    ],
     export: Annotated[
         Path | None, typer.Option(help="Also write all numbers, config and versions to this JSON.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder for the files.  [default: DIR, or report-DIR+DIR...]"),
+    ] = None,
 ) -> None:
-    """Draw the curves and the report of a run folder again, and show its table."""
+    """Draw the curves and the report of run folders again, and show their table."""
     from swarmproof.records.folder import RunFolder
+    from swarmproof.report import contents
 
-    opened = RunFolder.open(folder)
-    # Not there yet for a run that was killed; what it has so far is worth a report.
-    opened.write_summary()
-    if export is not None:
-        opened.export(export)
-    opened.close()
-    _report(folder)
+    if export is not None and len(folders) > 1:
+        raise ValueError("--export writes the numbers of one run; give a single folder")
+    names = contents.names(folders)
+    for folder in folders:
+        opened = RunFolder.open(folder)
+        # A run that was killed has none yet; what it did so far is worth a report.
+        opened.write_summary()
+        if export is not None:
+            opened.export(export)
+        opened.close()
+    joined = Path("report-" + "+".join(name.replace("/", "-") for name in names))
+    _report(folders, out or (folders[0] if len(folders) == 1 else joined))
 
 
 def _run_trials(folder: RunFolder, *, place: Place, resume: bool, quiet: bool) -> None:
@@ -92,17 +105,19 @@ def _run_trials(folder: RunFolder, *, place: Place, resume: bool, quiet: bool) -
     run_all(trials, place=place, resume=resume, quiet=quiet)
 
 
-def _report(path: Path) -> None:
-    from rich.console import Console
-
+def _report(folders: Sequence[Path], out: Path) -> None:
     from swarmproof.records.folder import load_run
-    from swarmproof.report import curves, headline, html, table
+    from swarmproof.report import contents, curves, html, terminal
 
-    run = load_run(path)
-    drawn = curves.draw(run, path)
-    page = html.write(run, path)
-    Console().print(table.summary_table(run.summary))
-    print("\n".join(headline.headline(run.summary, run.config)))
+    runs = {
+        name: load_run(folder)
+        for name, folder in zip(contents.names(folders), folders, strict=True)
+    }
+    found = contents.of_runs(runs)
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = curves.draw(found.run, out)
+    page = html.write(found, out)
+    terminal.show(found)
     print(f"report: {page}")
     print(f"curves: {', '.join(str(picture) for picture in drawn)}")
 

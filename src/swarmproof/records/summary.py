@@ -72,28 +72,29 @@ def metric(
     Args:
         by_seed: for each seed, iteration -> value; iterations without a value are left out.
         num_iterations: length of `by_iteration`.
-        share: lies in [0, 1], so its interval is cut there.
+        share: lies in [0, 1], so its interval is cut there. That of any other number is cut at 0.
 
     Returns:
         `first`, `final`, `by_iteration` (None where no seed has a value), `ci95`, `ci95_over`.
         A seed's final value is the mean of its values in the 10 iterations that end with its
-        last one.
+        last one. One seed has no interval: neighbouring iterations are not independent, and on a
+        rising curve their spread is the slope.
     """
     by_seed = [_finite(values) for values in by_seed]
     at = [[values[i] for values in by_seed if i in values] for i in range(num_iterations)]
     by_iteration = [_mean(values) for values in at]
     tails = [_tail(values) for values in by_seed if values]
     finals = [math.fsum(tail) / len(tail) for tail in tails]
-    over = "seeds" if len(finals) > 1 else "iterations"
-    interval = t_interval(finals if over == "seeds" else tails[0] if tails else [])
-    if interval and share:
-        interval = max(0.0, interval[0]), min(1.0, interval[1])
+    interval = t_interval(finals)
+    if interval:
+        # No number here is negative: shares, lengths and ratios of lengths.
+        interval = max(0.0, interval[0]), min(1.0, interval[1]) if share else interval[1]
     return {
         "first": next((value for value in by_iteration if value is not None), None),
         "final": _round(_mean(finals)),
         "by_iteration": by_iteration,
         "ci95": [_round(end) for end in interval] if interval else [None, None],
-        "ci95_over": over,
+        "ci95_over": "seeds" if interval else None,
     }
 
 

@@ -1,55 +1,41 @@
-"""The completions that a report shows: a small sample, with what is to be marked in them.
+"""The completions that a report shows: a small sample of a run, as data for the page's browser.
 
-Nothing is chosen by content: of each kind, the first completions of the first problems. Completions
-and reasons are hostile text; what leaves this module is plain text, in which what cannot be seen is
-spelt out.
+Of each arm and seed: the first, the middle and the last iteration, and in attacked arms the most
+recent one in which an honest node wrote the poison. Of each kind in an iteration: the first
+completions of the first problems. Nothing else is chosen by content. Completions, reasons and names
+are hostile text.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from tokenizers import Tokenizer
-
-from swarmproof import registry
-from swarmproof.attacks.base import Attack
-from swarmproof.zoo.locate import locate
+from swarmproof.report.marks import Marker, cut, visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from swarmproof.records.folder import Run
 
-KINDS = (
-    *("honest, right", "honest, wrong", "honest, refused"),
-    *("poisoned, accepted", "poisoned, refused"),
-)
-PER_KIND = 2
-# Characters of a text and seeds of an arm that are shown: the most that stay below the bytes. The
-# run folder has it all.
+CONVERTED = "honest, writes the poison"
+MALICIOUS = "malicious"
+KINDS = (CONVERTED, MALICIOUS, "honest, right", "honest, wrong")
+PER_KIND = 2  # of those refused, and of those not refused
+# Characters of a text, and seeds of an arm. The first pair is taken that keeps the page's data
+# below `MAX_BYTES`; the run folder has everything.
 LIMITS = ((1200, None), (600, None), (300, None), (150, None), (300, 1), (75, 1))
 MAX_BYTES = 2_000_000
-END = "⟨end of text⟩"
-
-_POSITION = re.compile(r"\bat position (\d{1,9})\b")
-# Seen as nothing, or changing the order of what is seen.
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-
-Marked = tuple[int, int, str]  # from, to, and the class of the mark: "payload" or "token"
 
 
 def as_json(run: Run) -> str:
     """The sample of all arms, for a `<script>` element: no character in it can end one."""
     found = ""
+    # They remember what they found, which takes most of the time in a big run.
+    markers = {arm: Marker(run.config["arms"][arm]) for arm in run.summary["arms"]}
     for limits in LIMITS:
-        found = json.dumps(sample(run, *limits), ensure_ascii=False, separators=(",", ":"))
+        found = json.dumps(sample(run, markers, *limits), ensure_ascii=False, separators=(",", ":"))
         for character in "<>&":
             found = found.replace(character, f"\\u{ord(character):04x}")
         if len(found.encode(errors="backslashreplace")) <= MAX_BYTES:
@@ -57,149 +43,123 @@ def as_json(run: Run) -> str:
     return found
 
 
-def sample(run: Run, limit: int, num_seeds: int | None = None) -> list[dict[str, Any]]:
-    """By arm, seed and round, the first, the middle and the last: each kind that there is.
+def sample(
+    run: Run, markers: Mapping[str, Marker], limit: int, num_seeds: int | None = None
+) -> dict[str, Any]:
+    """What the browser shows: `arms`, and in `open` where it starts (None where nothing is there).
 
     Args:
+        markers: by arm.
         limit: characters of a text.
-        num_seeds: the first ones of an arm; all of them where not given.
+        num_seeds: the first seeds of an arm; all of them if None.
     """
     arms = []
     for arm in run.summary["arms"]:
-        trial = run.config["arms"][arm]
-        marker = Marker(trial)
-        seeds = []
+        marker = markers[arm]
+        attacked = bool(run.config["arms"][arm]["swarm"]["malicious"])
+        seeds: list[dict[str, Any]] = []
         of_arm = run.completions[run.completions["arm"] == arm]
-        for seed in of_arm["seed"].unique()[:num_seeds]:
+        for seed, rows in of_arm.groupby("seed", sort=False):
+            if num_seeds is not None and len(seeds) == num_seeds:
+                break
             rounds = [
                 {"iteration": number + 1, "kinds": _kinds(of_round, marker, limit)}
-                for number, of_round in _rounds(of_arm[of_arm["seed"] == seed])
+                for number, of_round in _rounds(rows, marker, attacked=attacked)
             ]
-            seeds.append({"seed": int(seed), "rounds": rounds})
+            seeds.append({"seed": int(cast(int, seed)), "rounds": rounds})
         arms.append({"arm": arm, "seeds": seeds})
-    return arms
+    return {"arms": arms, "open": _opening(arms, run.config["arms"])}
 
 
-def _rounds(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
-    numbers = sorted(rows["round"].unique())
-    chosen = dict.fromkeys([numbers[0], numbers[(len(numbers) - 1) // 2], numbers[-1]])
-    return [(int(number), rows[rows["round"] == number]) for number in chosen]
+def _rounds(
+    rows: pd.DataFrame, marker: Marker, *, attacked: bool
+) -> list[tuple[int, pd.DataFrame]]:
+    numbers = sorted(int(number) for number in rows["round"].unique())
+    chosen = {numbers[0], numbers[(len(numbers) - 1) // 2], numbers[-1]}
+    by_round = dict(tuple(rows.groupby("round")))
+    for number in reversed(numbers if attacked else []):
+        of_round = by_round[number]
+        honest = of_round.loc[~of_round["poisoned"].astype(bool), "text"]
+        if any(marker.poisons(text) for text in honest):
+            chosen.add(number)
+            break
+    return [(number, by_round[number]) for number in sorted(chosen)]
 
 
 def _kinds(rows: pd.DataFrame, marker: Marker, limit: int) -> list[dict[str, Any]]:
-    by_kind: dict[str, list[dict[str, Any]]] = {name: [] for name in KINDS}
+    found: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for row in cast("list[dict[str, Any]]", rows.to_dict("records")):
-        by_kind[kind(row)].append(row)
-    found = []
-    for name, some in by_kind.items():
-        # Of each problem the first: its others are often the same text.
-        firsts = {row["problem_id"]: row for row in reversed(some)}
-        shown = [row for row in some if row is firsts[row["problem_id"]]][:PER_KIND]
-        if shown:
-            texts = [_shown(row, marker, limit) for row in shown]
-            found.append({"kind": name, "of": len(some), "shown": texts})
-    return found
+        found.setdefault((kind(row, marker), bool(row["refused"])), []).append(row)
+    tables = []
+    for name in KINDS:
+        for refused in (False, True):
+            some = found.get((name, refused), [])
+            # The first of each problem: the others are often the same text.
+            firsts = {row["problem_id"]: row for row in reversed(some)}
+            shown = [row for row in some if row is firsts[row["problem_id"]]][:PER_KIND]
+            if shown:
+                texts = [_shown(row, marker, limit) for row in shown]
+                head = {"kind": name, "refused": refused, "of": len(some)}
+                tables.append({**head, "shown": texts})
+    return tables
 
 
-def kind(row: Mapping[str, Any]) -> str:
-    """Which of `KINDS` a completion is."""
+def kind(row: Mapping[str, Any], marker: Marker) -> str:
+    """Which of `KINDS` a completion is; malicious is who sent it, whatever the text is."""
     if row["poisoned"]:
-        return "poisoned, refused" if row["refused"] else "poisoned, accepted"
-    if row["refused"]:
-        return "honest, refused"
+        return MALICIOUS
+    if marker.poisons(row["text"]):
+        return CONVERTED
     return "honest, right" if row["reward"] > 0 else "honest, wrong"
+
+
+def _opening(arms: list[dict[str, Any]], trials: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Where the browser starts.
+
+    The most recent iteration in which an honest node of an attacked arm wrote the poison; else the
+    last one with completions of malicious nodes; else the first arm. Arms without defences first.
+    """
+    attacked = [one for one in arms if trials[one["arm"]]["swarm"]["malicious"]]
+    attacked.sort(key=lambda one: bool(trials[one["arm"]]["defenses"]))
+    for wanted in (CONVERTED, MALICIOUS):
+        for one in attacked:
+            places = [
+                (each["iteration"], seed["seed"])
+                for seed in one["seeds"]
+                for each in seed["rounds"]
+                if any(found["kind"] == wanted for found in each["kinds"])
+            ]
+            if places:
+                iteration, seed = max(places, key=lambda place: place[0])
+                return {"arm": one["arm"], "seed": seed, "iteration": iteration, "kind": wanted}
+    for one in arms:
+        for seed in one["seeds"]:
+            last = seed["rounds"][-1]["iteration"]
+            return {"arm": one["arm"], "seed": seed["seed"], "iteration": last, "kind": None}
+    return None
 
 
 def _shown(row: Mapping[str, Any], marker: Marker, limit: int) -> dict[str, Any]:
     verdicts = [
-        {"defense": v["defense"], "accepted": v["accepted"], "reason": visible(v["reason"], limit)}
-        for v in row["verdicts"]
+        {
+            "defense": visible(str(verdict["defense"]), limit),
+            "accepted": verdict["accepted"],
+            "reason": visible(verdict["reason"], limit),
+        }
+        for verdict in row["verdicts"]
     ]
+    who = "malicious" if row["poisoned"] else "honest"
     facts = [
-        f"node {row['node']}",
-        row["problem_id"],
+        f"from node {row['node']} ({who})",
+        visible(row["problem_id"], limit),
         f"reward {row['reward']:g}",
-        f"advantage {row['advantage']:+.2f}" if row["kept"] else "dropped",
+        f"advantage {row['advantage']:+.2f}" if row["kept"] else "dropped from its group",
         f"{row['tokens']} tokens",
     ]
-    parts = cut(row["text"], marker.marks(row), limit)
-    return {"facts": facts, "parts": parts, "verdicts": verdicts}
-
-
-class Marker:
-    """What is to be marked in the completions of one arm: its attack's payload, refused tokens.
-
-    Without the attack's plug-in, or the tokenizer at hand, nothing is marked; none is fetched.
-    """
-
-    def __init__(self, trial: Mapping[str, Any]) -> None:
-        self._attack: Attack | None = None
-        with suppress(ValueError):  # not installed, or of another version
-            self._attack = registry.build(Attack, trial["attack"])
-        self._tokenizer = _tokenizer(trial)
-
-    def marks(self, row: Mapping[str, Any]) -> list[Marked]:
-        spans = self._attack.spans(row["text"]) if self._attack else []
-        return [(*span, "payload") for span in spans] + [
-            (*span, "token")
-            for verdict in row["verdicts"]
-            if not verdict["accepted"]
-            for position in _POSITION.findall(verdict["reason"])
-            for span in self._token(row, int(position))
-        ]
-
-    def _token(self, row: Mapping[str, Any], position: int) -> list[tuple[int, int]]:
-        """Where the token is, if these are the tokens that were counted; past the text, its end."""
-        if self._tokenizer is None:
-            return []
-        places = self._tokenizer.encode(row["text"], add_special_tokens=False).offsets
-        places.append((len(row["text"]), len(row["text"]) + 1))
-        # A text that was cut off by the length limit has no end-of-text token.
-        fits = row["tokens"] in (len(places), len(places) - 1)
-        return [places[position]] if fits and position < row["tokens"] else []
-
-
-def _tokenizer(trial: Mapping[str, Any]) -> Tokenizer | None:
-    if "path" not in trial.get("model", {}) or trial["swarm"].get("models"):
-        return None  # of several models, each has its own tokens
-    try:
-        path = Path(locate(trial["model"]["path"], "model.path")) / "tokenizer.json"
-    except ValueError:
-        return None
-    if not path.is_file():
-        return None
-    tokenizer = Tokenizer.from_file(str(path))
-    # Control tokens spelt out in a completion are text, as in `Policy.encode`.
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
-def cut(text: str, marks: Iterable[Marked], limit: int) -> list[tuple[str, str]]:
-    """A text in parts, each with the classes of the marks on it, and no more than `limit` of it."""
-    marks = [(start, end, name) for start, end, name in marks if start < limit]
-    size = min(len(text), limit)
-    ends = {at for start, end, _ in marks for at in (start, end)}
-    borders = sorted({0, size} | {at for at in ends if at < size})
-    parts = []
-    for start, end in pairwise(borders):
-        on_it = sorted({name for first, last, name in marks if first <= start and end <= last})
-        parts.append((visible(text[start:end]), " ".join(on_it)))
-    if any(start == len(text) for start, _, _ in marks):
-        parts.append((END, "token"))
-    return [*parts, (_rest(len(text) - size), "")] if len(text) > size else parts
-
-
-def visible(text: str, limit: int | None = None) -> str:
-    """Control and direction characters spelt out, as `⟨U+202E⟩`; cut to `limit` characters."""
-    more = len(text) - limit if limit is not None else 0
-    shown = "".join(
-        character
-        if character == "\n" or unicodedata.category(character) not in _UNSEEN
-        else f"⟨U+{ord(character):04X}⟩"
-        for character in text[:limit]
-    )
-    return shown + _rest(more) if more > 0 else shown
-
-
-def _rest(count: int) -> str:
-    return f" … ({count:,} more characters)"
+    return {
+        "facts": facts,
+        "question": visible(row["question"], limit),
+        "answer": visible(row["answer"], limit),
+        "parts": cut(row["text"], marker.marks(row), limit),
+        "verdicts": verdicts,
+    }

@@ -1,7 +1,7 @@
-"""What each defence stopped, whom it wronged and what it cost: the words of a table.
+"""What each defence refused and what it cost: the text of a table.
 
-Counts are those of the summary; abstentions are told apart from acceptances. The cost is that of
-an arm, as defences share passes: against the same swarm without any, in the same run.
+Counts are those of the summary; abstentions are not counted as acceptances. The cost is that of
+a whole arm, as its defences share forward passes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from swarmproof.report.table import Cell, percent
 if TYPE_CHECKING:
     from swarmproof.records.folder import Run
 
-HEADINGS = ("arm, defence", "poisoned refused", "honest refused", "cost an iteration")
+HEADINGS = ("arm, defence", "poisoned refused", "honest refused", "share of processor time")
+STEP = "inspect"  # the step that holds all that defences do
 _ABSENT = "–"
 
 
 def rows(run: Run) -> list[tuple[str, str, list[Cell]]]:
     """Arm, defence and cells, in the order of `HEADINGS`; a row per defence of each arm.
 
-    Where an arm has several, one more tells what any of them refused; the arm's cost is there.
+    An arm with several defences has one more row: what any of them refused, and the arm's cost.
     """
     found = []
     for arm, numbers in run.summary["arms"].items():
@@ -30,7 +31,7 @@ def rows(run: Run) -> list[tuple[str, str, list[Cell]]]:
             continue
         several = len(numbers["by_defense"]) > 1
         for name, counts in numbers["by_defense"].items():
-            cost = Cell("", "told for all together") if several else _cost(run, arm)
+            cost = Cell("", "measured for all together") if several else _cost(run, arm)
             found.append((arm, name, [*_judged(counts), cost]))
         if several:
             whole = (numbers["refused"][who] for who in ("poisoned", "honest"))
@@ -44,7 +45,7 @@ def _judged(counts: Mapping[str, int]) -> Iterator[Cell]:
 
 
 def _rate(counts: Mapping[str, Any], abstained: int = 0) -> Cell:
-    """The rate of all that were gathered; what was abstained from counts among them."""
+    """The rate among all completions that were gathered, abstentions included."""
     if not counts["of"]:
         return Cell(_ABSENT, "none gathered")
     low, high = counts["ci95"]
@@ -59,40 +60,32 @@ def _rate(counts: Mapping[str, Any], abstained: int = 0) -> Cell:
 
 
 def _cost(run: Run, arm: str) -> Cell:
-    """Seconds an iteration over those of the undefended arm, seed by seed, without evaluation."""
-    other = undefended(run.config["arms"], arm)
-    if other is None:
-        return Cell(_ABSENT, "the run has no such arm\nwithout defences")
-    with_it, without = _seconds(run, arm), _seconds(run, other)
-    seeds = [seed for seed in with_it if seed in without]
-    if not seeds:
-        return Cell(_ABSENT, f"no seed is timed\nhere and in {other}")
-    ours, theirs = (sum(arm[seed] for seed in seeds) / len(seeds) for arm in (with_it, without))
-    lines = [f"{ours:.2f} s, against {theirs:.2f} s in {other}"]
-    if interval := t_interval([with_it[seed] - without[seed] for seed in seeds]):
-        lines.append(f"95 %: {interval[0]:+.2f} to {interval[1]:+.2f} s")
-        if interval[0] <= 0 <= interval[1]:
-            lines.append("no more than the noise")
+    """Processor time of the step `inspect` over that of all steps but `evaluate`."""
+    by_seed = costs(run, arm)
+    if not by_seed:
+        return Cell(_ABSENT, "no processor time recorded")
+    shares = [inspect / whole for inspect, whole, _ in by_seed.values()]
+    spent = sum(inspect / rounds for inspect, _, rounds in by_seed.values()) / len(by_seed)
+    lines = [f"{spent:.3g} s an iteration"]
+    if found := t_interval(shares):
+        low, high = max(0.0, found[0]), min(1.0, found[1])
+        lines.append(f"95 %: {percent(low)} to {percent(high)}")
     else:
-        lines.append("one seed: noise unknown")
-    return Cell(f"{ours - theirs:+.2f} s, {ours / theirs:.2f} ×", "\n".join(lines))
+        lines.append("one seed: no interval")
+    return Cell(percent(sum(shares) / len(shares)), "\n".join(lines))
 
 
-def undefended(arms: Mapping[str, Any], arm: str) -> str | None:
-    """The arm that differs from another in having no defences, and in nothing else."""
+def costs(run: Run, arm: str) -> dict[int, tuple[float, float, int]]:
+    """Seed -> processor seconds of the defences, of all steps but `evaluate`, and the rounds.
 
-    def swarm(trial: Mapping[str, Any]) -> dict[str, Any]:
-        # Where nothing is refused it does not matter what a refusal does.
-        grpo = {key: value for key, value in trial["grpo"].items() if key != "on_reject"}
-        return {**trial, "grpo": grpo, "defenses": None}
-
-    wanted = swarm(arms[arm])
-    alike = (name for name, trial in arms.items() if swarm(trial) == wanted)
-    return next((name for name in alike if not arms[name]["defenses"]), None)
-
-
-def _seconds(run: Run, arm: str) -> dict[int, float]:
-    """Seed -> mean seconds of its iterations; that of evaluation is no part of training."""
+    Seeds without processor times are left out.
+    """
     ours = run.timings[(run.timings["arm"] == arm) & (run.timings["step"] != "evaluate")]
-    by_round = ours.groupby(["seed", "round"])["seconds"].sum()
-    return cast("dict[int, float]", by_round.groupby("seed").mean().to_dict())
+    ours = ours.dropna(subset=["cpu_seconds"])
+    found = {}
+    for seed, rows in ours.groupby("seed"):
+        whole = float(rows["cpu_seconds"].sum())
+        inspect = float(rows.loc[rows["step"] == STEP, "cpu_seconds"].sum())
+        if whole > 0 and (rows["step"] == STEP).any():
+            found[cast(int, seed)] = (inspect, whole, int(rows["round"].nunique()))
+    return found

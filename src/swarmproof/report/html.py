@@ -1,8 +1,8 @@
-"""The report of a run: one HTML file that asks nothing of a network, in light and dark.
+"""The report as one HTML file that fetches nothing, in light and dark.
 
-Completions are hostile text. What cannot be seen in them is spelt out, the template escapes
+Completions are hostile text. Invisible characters in them are spelt out, the template escapes
 everything, and a content policy forbids the page to fetch anything and to run anything but the one
-script that ships with it, which is named by its hash.
+script that ships with it, which the policy names by its hash.
 """
 
 from __future__ import annotations
@@ -10,25 +10,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
 
-from swarmproof.report import completions, curves, defended
-from swarmproof.report.headline import headline
-from swarmproof.report.palette import arm_colours
-from swarmproof.report.table import HEADINGS, model_rows, rows
+from swarmproof.report import completions, curves, defended, keys, table
+from swarmproof.report.contents import Contents
+from swarmproof.report.palette import MAX_COLOURS, arm_styles
 
-if TYPE_CHECKING:
-    from swarmproof.records.folder import Run
-
-_SCRIPT = files("swarmproof.report").joinpath("templates/completions.js")
+_SCRIPTS = ("curves.js", "completions.js")
 
 
-def write(run: Run, out: Path) -> Path:
+def write(contents: Contents, out: Path) -> Path:
     """Write `report.html` into the folder `out`; its path.
 
     Raises:
@@ -42,40 +38,50 @@ def write(run: Run, out: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    colours = arm_colours(run.summary["arms"])
-    script = _SCRIPT.read_text(encoding="utf-8")
+    run = contents.run
+    arms = run.summary["arms"]
+    styles = arm_styles(arms)
+    colours = {style.colour: style.dark for style in styles.values()}
+    folder = files("swarmproof.report").joinpath("templates")
+    script = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)
     page = environment.get_template("report.html.j2").render(
         summary=run.summary,
-        title=run.config.get("title") or run.summary["experiment"],
-        headline=headline(run.summary, run.config),
-        headings=HEADINGS,
-        rows=rows(run.summary),
-        model_rows={name: model_rows(arm) for name, arm in run.summary["arms"].items()},
+        title=contents.title,
+        notes=contents.notes,
+        states=contents.states,
+        headline=contents.headline,
+        headings=table.HEADINGS,
+        legend=table.legend(run.summary),
+        rows=table.rows(run.summary),
+        model_rows={name: table.model_rows(arm) for name, arm in arms.items()},
         colours=colours,
-        curves=[Markup(_inline_svg(run, panel)) for panel in (*curves.PANELS, curves.HELDOUT)],
+        colours_repeat=len(styles) > MAX_COLOURS,
+        keys={name: Markup(keys.svg(style)) for name, style in styles.items()},
+        curves=[Markup(_with_variables(drawing, colours)) for drawing in curves.panel_svgs(run)],
         defended_headings=defended.HEADINGS,
         defended=defended.rows(run),
         completions=Markup(completions.as_json(run)),
         per_kind=completions.PER_KIND,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        config=json.dumps(run.config, indent=2, ensure_ascii=False),
+        configs={
+            name: json.dumps(config, indent=2, ensure_ascii=False)
+            for name, config in contents.configs.items()
+        },
     )
     path = out / "report.html"
     path.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path
 
 
-def _inline_svg(run: Run, panel: curves.Panel) -> str:
-    """A panel with the page's own colours for text and grid, so that they suit light and dark.
+def _with_variables(drawing: str, colours: Iterable[str]) -> str:
+    """A drawing with the page's variables for its colours, so that it suits light and dark.
 
-    Our own drawing: arms' names are glyph outlines in it, no text that could be markup.
+    It is our own: arms' names are escaped in it.
     """
-    drawing = curves.svg(run, [panel], transparent=True)
     drawing = drawing[drawing.index("<svg") :]
-    variables = {curves.INK: "--ink", curves.FAINT: "--line"}
-    for colour in arm_colours(run.summary["arms"]).values():
-        variables[colour] = f"--arm-{colour[1:]}"
+    variables = {curves.INK: "var(--ink)", curves.FAINT: "var(--line)"}
+    variables |= {colour: keys.variable(colour) for colour in colours}
     for colour, variable in variables.items():
-        drawing = drawing.replace(colour, f"var({variable})")
+        drawing = drawing.replace(colour, variable)
     return drawing

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: one line per arm, or plain lines where there is no terminal.
+"""The display of a running experiment: one row per arm, or plain lines without a terminal.
 
 Knows only the events of an engine; it reads no file and computes no final number.
 """
@@ -6,7 +6,7 @@ Knows only the events of an engine; it reads no file and computes no final numbe
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from swarmproof.engines.events import Event, Finished, Restarted, RoundDone, Started
 
@@ -26,19 +27,19 @@ Key = tuple[str, int]  # arm, seed
 
 PLAIN_EVERY = 10  # iterations
 _MANY = 12  # arms, beyond which only those that run are shown
-_RECENT = 10  # rounds that the pace is taken from: later rounds are often faster
+_RECENT = 10  # rounds that the pace is measured over: later rounds are often faster
 
 
 @dataclass(slots=True)
 class _TrialState:
-    """How far one trial is."""
+    """The progress of one trial."""
 
-    rounds: int  # to do in all
+    rounds: int  # planned
     done: int = 0
     running: bool = False
     finished: bool = False
     latest: dict[str, RoundRecord] = field(default_factory=dict)  # by cohort
-    accuracy: dict[str, float] = field(default_factory=dict)  # the last that was measured
+    accuracy: dict[str, float] = field(default_factory=dict)  # the last measured one
     asr: dict[str, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     poisoned: int = 0
@@ -62,12 +63,12 @@ class _TrialState:
 
 
 class Progress:
-    """Shows events; a context manager, as a live display has an end.
+    """Shows events. A context manager, because a live display must be stopped.
 
     Args:
-        trials: all of the run, in order.
-        jobs: how many run at once, for the time that is left.
-        console: where to show it; its being a terminal decides between the two forms.
+        trials: all trials of the run, in order.
+        jobs: how many run at once; used to estimate the time left.
+        console: where to show it: rows on a terminal, plain lines elsewhere.
         quiet: show nothing.
     """
 
@@ -125,19 +126,22 @@ class Progress:
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False)
-        table.add_column("arm")
-        table.add_column("")
-        for name in _COLUMNS:
-            table.add_column(name, justify="right")
         every = [(arm, self._of(arm)) for arm in self._arms]
-        # What does not fit on a screen is cut off by it, perhaps just where something happens.
+        # A table longer than the screen is cut off, perhaps at an arm that is running.
         few = len(every) <= _MANY
-        for arm, states in every:
-            if not few and not any(state.running for state in states):
-                continue
+        shown = [(a, s) for a, s in every if few or any(state.running for state in s)]
+        cells = {arm: dict(zip(_COLUMNS, self._cells(arm), strict=True)) for arm, _ in shown}
+        columns, bar = _fitting(cells, self._console.width)
+        table = Table(box=None, pad_edge=False)
+        table.add_column("arm", overflow="fold")
+        if bar:
+            table.add_column("")
+        for name in columns:
+            table.add_column(name, justify="right", no_wrap=True)
+        for arm, states in shown:
             done, rounds = _iterations(states)
-            table.add_row(arm, ProgressBar(rounds, done, width=16), *self._cells(arm))
+            bars = [ProgressBar(rounds, done, width=_BAR)] if bar else []
+            table.add_row(Text(arm), *bars, *(cells[arm][name] for name in columns))
         left = max(self._seconds_left().values(), default=None)
         done = sum(state.finished for state in self._trials.values())
         trials = "" if few else f"{done} of {len(self._trials)} trials done, "
@@ -146,7 +150,7 @@ class Progress:
         return table
 
     def _cells(self, arm: str) -> list[str]:
-        """The values of `_COLUMNS`; empty where there is nothing to tell yet."""
+        """The values of `_COLUMNS`; an empty text where nothing is known yet."""
         states = self._of(arm)
         done, rounds = _iterations(states)
         lengths = [record.length for state in states for record in state.latest.values()]
@@ -165,9 +169,9 @@ class Progress:
         return [state for key, state in self._trials.items() if key[0] == arm]
 
     def _seconds_left(self) -> dict[Key, float]:
-        """Time to the end of every unfinished trial; empty until a pace is known.
+        """Seconds until each unfinished trial ends; empty until a pace is known.
 
-        Waiting trials are dealt to the slots in the order in which these fall free.
+        Waiting trials are assigned to slots in the order in which slots become free.
         """
         paces = {
             key: fmean(state.seconds[-_RECENT:])
@@ -202,11 +206,35 @@ _COLUMNS = (
     "refused honest",
     "time left",
 )
+# Columns that a narrow terminal does without, the first one first; the arm's name always stays.
+_OPTIONAL = ("length", "held-out accuracy", "refused honest", "refused poisoned", "time left",
+             "attack success")  # fmt: skip
+_BAR = 16  # characters
+_BETWEEN = 2  # between columns
+
+
+def _fitting(cells: Mapping[str, Mapping[str, str]], width: int) -> tuple[list[str], bool]:
+    """The columns that fit beside the arms' names, and whether the bar fits as well."""
+    columns = list(_COLUMNS)
+    name = max([len("arm"), *map(len, cells)])
+
+    def needed() -> int:
+        return name + sum(
+            _BETWEEN + max([len(column), *(len(row[column]) for row in cells.values())])
+            for column in columns
+        )
+
+    for column in _OPTIONAL:
+        if needed() <= width:
+            break
+        columns.remove(column)
+    return columns, needed() + _BETWEEN + _BAR <= width
 
 
 def _iterations(states: Sequence[_TrialState]) -> tuple[int, int]:
-    """Done and planned, of all seeds together: seeds run one after another, and a mean would
-    stand beside the values of whichever seed is running.
+    """Iterations done and planned, summed over seeds.
+
+    Seeds run one after another, so a mean would be that of no seed.
     """
     return sum(s.done for s in states), sum(s.rounds for s in states)
 
@@ -222,7 +250,7 @@ def _share(
     of: Callable[[_TrialState], int],
 ) -> str:
     total = sum(of(state) for state in states)
-    # One decimal: a false-rejection rate of 0.4 % is not nothing.
+    # One decimal: a false-rejection rate of 0.4 % matters.
     return f"{100 * sum(count(state) for state in states) / total:.1f} %" if total else ""
 
 

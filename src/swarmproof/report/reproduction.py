@@ -1,4 +1,4 @@
-"""docs/reproduction.md: what the paper reports beside what was measured, figure by figure.
+"""docs/reproduction.md: the paper's numbers beside the measured ones, figure by figure.
 
 `python -m swarmproof.report.reproduction results/reproduction > docs/reproduction.md`, after
 `swarmproof reproduce all --export results/reproduction`. Criteria are judged here, from the
@@ -14,21 +14,33 @@ from pathlib import Path
 from typing import Any
 
 from swarmproof.reproduce import figures
-from swarmproof.reproduce.criteria import Outcome, judge, show, value
+from swarmproof.reproduce.criteria import (
+    Bound,
+    Criterion,
+    Near,
+    Order,
+    Outcome,
+    judge,
+    show,
+    value,
+)
 from swarmproof.reproduce.figures import Curves, Figure, LeftOut, Scale
 
 _HEAD = """\
 # Reproduction
 Every figure and table of "Hail to the Thief" (arXiv 2511.09780), from the JSON files under
-[`results/`](../results), each of which holds the keys of its trials, versions and commits. Made by
-`swarmproof reproduce all --seeds 3 --export results/reproduction` and, for this page,
-`python -m swarmproof.report.reproduction results/reproduction > docs/reproduction.md`.
+[`results/`](../results). Each file holds the keys of its trials, versions and commits. Made by
+`swarmproof reproduce all --seeds 3 --export results/reproduction` and, for this page, `python -m
+swarmproof.report.reproduction results/reproduction > docs/reproduction.md`.
 
-Means over seeds of the last 10 iterations; in brackets 95 % intervals over seeds (Student's t), of
-exact shares none. "×" is the final over the first value. What must hold is written in the figure's
-TOML under [`reproduce/`](../src/swarmproof/reproduce) and judged by the means; where the paper
-gives no number it follows from what the paper says of the attack or the defence. What each number
-is: [metrics.md](metrics.md).
+Values are means over seeds of the last 10 iterations. In brackets: 95 % intervals over seeds
+(Student's t); exact values have none. "×" is the final mean length over the first, both means
+over seeds (the [results](results.md) take the ratio of each seed first, so the last digit may
+differ). What must hold is written in the figure's TOML under
+[`reproduce/`](../src/swarmproof/reproduce); "needed" is its margin. Criteria are judged by the
+means, not by the intervals. Where the paper gives no number, the criterion follows from what the
+paper says about the attack or the defence. A share of a group is rounded up to whole completions:
+a fifth of 12 is 3, a quarter. All numbers are defined in [metrics.md](metrics.md).
 """
 _TITLES: dict[Scale, str] = {
     "tiny": "The zoo's models", "paper": "The paper's models",
@@ -39,7 +51,7 @@ Results = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 def load(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Scale and figure -> what `reproduce --export` wrote; empty where there is nothing yet.
+    """Scale and figure -> what `reproduce --export` wrote; empty if there are no files yet.
 
     Raises:
         OSError, ValueError: a file cannot be read.
@@ -49,7 +61,7 @@ def load(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def page(results: Results) -> str:
-    """The page as Markdown; figures that have no file are said not to have been run."""
+    """The page as Markdown; a figure without a file is listed as "not run yet"."""
     return "\n".join([_HEAD, *(line for scale in figures.SCALES for line in _part(scale, results))])
 
 
@@ -61,7 +73,7 @@ def outcomes(figure: Figure, result: Mapping[str, Any]) -> list[Outcome]:
 
 
 def numbers(figure: Figure, result: Mapping[str, Any]) -> list[str]:
-    """`attack 93.4 % (90.6 to 96.3)` for each curve, or for what the criteria are about."""
+    """`attack 93.4 % (90.6 to 96.3)` for each curve, or for each name in the criteria."""
     if isinstance(figure, LeftOut):
         return []
     measured = result["measured"]
@@ -76,6 +88,31 @@ def numbers(figure: Figure, result: Mapping[str, Any]) -> list[str]:
             interval = _interval(measured[name][figure.metric].get("ci95"), figure.metric)
             found.append(f"{name} {show(final, figure.metric)}{interval}")
     return found
+
+
+def margin(criterion: Criterion, metric: str) -> str:
+    """What a criterion needs in numbers: `at least 90.0 %`.
+
+    Args:
+        metric: of the figure, for criteria that name none.
+    """
+    metric = criterion.metric or metric
+
+    def number(value: float) -> str:
+        return show(value, metric, criterion.stat)
+
+    def gap(value: float) -> str:
+        """A difference: of shares it is in points, not in percent of anything."""
+        return number(value).replace(" %", " points")
+
+    match criterion:
+        case Bound(at_least=low, at_most=high):
+            ends = (("at least", low), ("at most", high))
+            return ", ".join(f"{word} {number(end)}" for word, end in ends if end is not None)
+        case Order(by=by):
+            return f"{gap(by)} between each and the next"
+        case Near(within=within):
+            return f"within {gap(within)} of each other"
 
 
 def _part(scale: Scale, results: Results) -> Iterator[str]:
@@ -96,13 +133,18 @@ def _row(figure: Figure, result: Mapping[str, Any] | None) -> str:
     if isinstance(figure, LeftOut):
         measured, held, command = "left out", figure.reason, ""
     elif result is None:
-        measured, held = "not run yet", "<br>".join(each.text for each in figure.criteria)
+        measured = "not run yet"
+        held = "<br>".join(
+            f"{each.text} (needed: {margin(each, figure.metric)})" for each in figure.criteria
+        )
         command = _command(figure, None)
     else:
         measured = "<br>".join([*numbers(figure, result), *_provenance(result)])
+        judged = zip(figure.criteria, outcomes(figure, result), strict=True)
         held = "<br>".join(
-            f"**{found.word}**: {found.text}" + (f" ({found.measured})" if found.measured else "")
-            for found in outcomes(figure, result)
+            f"**{found.word}**: {found.text} ({found.measured + '; ' if found.measured else ''}"
+            f"needed: {margin(criterion, figure.metric)})"
+            for criterion, found in judged
         )
         command = _command(figure, result)
     cells = [f"{figure.label}: {figure.title}", figure.paper, measured, held, command]
@@ -133,6 +175,7 @@ def _interval(ci95: Any, metric: str) -> str:
     if not ci95 or ci95[0] is None:
         return ""
     low, high = ci95
+    low = max(0.0, low)  # no metric is negative
     if metric == "length":
         return f" ({low:.1f} to {high:.1f})"
     return f" ({100 * low:.1f} to {100 * high:.1f})"

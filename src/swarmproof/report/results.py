@@ -1,4 +1,4 @@
-"""docs/results.md, the page of all numbers that are claimed, from the JSON files under results/.
+"""docs/results.md: the numbers of the shipped experiments, from the JSON files under results/.
 
 `python -m swarmproof.report.results results > docs/results.md`, after
 `swarmproof report RUN --export results/NAME.json`. A test compares the page with the files.
@@ -12,19 +12,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swarmproof.report.table import percent, success
+from swarmproof.report.table import interval, percent, success
 
 _HEAD = """\
 # Results
-All numbers that are claimed, from the JSON files under [`results/`](../results), each of which
-holds its config, versions and commit. Made by `swarmproof run NAME --seeds 3 --out DIR`,
-`swarmproof report DIR --export results/NAME.json` and, for this page,
-`python -m swarmproof.report.results results > docs/results.md`.
+The numbers of the shipped experiments, from the JSON files under [`results/`](../results). Each
+file holds the config, versions and commit of its run. Made by `swarmproof run NAME --seeds 3
+--out DIR`, `swarmproof report DIR --export results/NAME.json` and, for this page, `python -m
+swarmproof.report.results results > docs/results.md`. An experiment without a section has no such
+file. The reproduction of the paper has [its own page](reproduction.md).
 
-Means over seeds of the last 10 iterations; in brackets 95 % intervals over seeds (Student's t, wide
-with three seeds); refusals are counts over the whole run, those of "poisoned" over all that
-malicious nodes sent, in vertical swarms also what stands beside the poison. What each column is:
-[metrics.md](metrics.md).
+Values are means over seeds of the last 10 iterations. In brackets: 95 % intervals over seeds
+(Student's t), which are wide with three seeds. "×" is the mean length of honest completions over
+that of the first iteration: the ratio of each seed, then the mean over seeds. Refusals are counts
+over the whole run. "Poisoned" counts everything that malicious nodes sent; in vertical swarms
+that includes the filler beside the poison. "Expected" is what the experiment file stated before
+the run, not a result. All columns are defined in [metrics.md](metrics.md).
 """
 _COLUMNS = (
     *("arm", "attack success", "accuracy, first → last", "held-out accuracy", "length, tokens"),
@@ -34,14 +37,15 @@ _COLUMNS = (
 
 _JUDGE_HEAD = """\
 ## What the judge accepts
-The tiny judge on completions made for it, by `swarmproof judge-eval --out FILE` (the paper's
-Table 1); in brackets Wilson's 95 % intervals. "Clean" honest completions have no false equation and
-nothing irrelevant in them; "unseen" ones have wordings and faults that it was not trained on.
+The tiny judge on completions that were made for this test, by `swarmproof judge-eval --out FILE`
+(the paper's Table 1). In brackets: Wilson's 95 % intervals. "Clean" honest completions contain no
+false equation and nothing irrelevant; "unseen" ones have wordings and faults that were not in its
+training data.
 """
 
 
 def page(results: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The page as Markdown, experiments in the order given, then what judges accept."""
+    """The page as Markdown: experiments in the given order, then what judges accept."""
     lines = [_HEAD, *(line for result in results for line in _section(result))]
     if judged:
         lines += [_JUDGE_HEAD, *(line for table in judged for line in _judged(table["accepted"]))]
@@ -49,7 +53,7 @@ def page(results: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any
 
 
 def load_judged(folder: Path) -> list[dict[str, Any]]:
-    """The evaluations of judges in a folder, by name.
+    """The evaluations of judges in a folder, sorted by file name.
 
     Raises:
         OSError, ValueError: a file cannot be read.
@@ -59,7 +63,7 @@ def load_judged(folder: Path) -> list[dict[str, Any]]:
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
-    """The results of runs in a folder, by name; other files, such as a benchmark's, are left out.
+    """The results of runs in a folder, sorted by file name. Other JSON files are ignored.
 
     Raises:
         OSError, ValueError: a file cannot be read.
@@ -69,7 +73,7 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 
 def row(name: str, arm: Mapping[str, Any]) -> str:
-    """One arm as a row of the table."""
+    """One arm as a row of the Markdown table."""
     asr = f"{success(arm['asr'])}{_interval(arm['asr'])}"
     if "asr_wide" in arm:
         asr += f"; wide {success(arm['asr_wide'])}{_interval(arm['asr_wide'])}"
@@ -92,7 +96,7 @@ def _section(result: Mapping[str, Any]) -> Iterator[str]:
     rounds = max(arm["rounds"] for arm in result["arms"].values())
     seeds = ", ".join(map(str, config["seeds"]))
     yield f"## {name}\n"
-    yield f"{config['title']}. {result['claim']}"
+    yield f"{config['title']}. Expected: {result['claim']}"
     commit, dash, dirty = (result["versions"]["commit"] or "unknown").partition("-")
     yield f"{rounds} iterations, seeds {seeds}, commit {commit[:7]}{dash}{dirty}.\n"
     yield f"| {' | '.join(_COLUMNS)} |"
@@ -119,9 +123,10 @@ def _judged(accepted: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _interval(metric: Mapping[str, Any]) -> str:
-    low, high = metric["ci95"]
-    if low is None:
+    ends = interval(metric)
+    if ends is None:
         return ""
+    low, high = ends
     if metric.get("unit") == "ratio":
         return f" ({low:.2f} to {high:.2f})"
     return f" ({100 * low:.1f} to {100 * high:.1f})"

@@ -1,4 +1,4 @@
-"""What a share of poisoned completions is worth, as a table and as PNG and SVG.
+"""The leverage of a share of poisoned completions, as a table and as PNG and SVG.
 
 Draws the functions of `leverage`; knows no run. The axes are those of the paper's Figs. 7 and 8.
 """
@@ -25,14 +25,14 @@ from swarmproof.measure.leverage import (
     simulated_leverage,
 )
 from swarmproof.report.curves import FAINT, INK, STYLE
-from swarmproof.report.palette import arm_colours
+from swarmproof.report.palette import arm_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GROUP_SIZES = (12, 16, 24, 32)
 HONEST_MEANS = (0.0, 0.25, 0.5, 0.75)
-MAX_SIZES = 5  # as many as there are colours
+MAX_SIZES = 5  # more lines in one panel are hard to tell apart
 MAX_SIZE = 256
 _MAX_POINTS = 33  # of a simulated line
 _DOTTED = (0, (1, 1.5))
@@ -40,11 +40,12 @@ ONE_IN = (4, 6, 12)  # shares of the table: the paper's swarms with one maliciou
 
 
 def table(group_sizes: Sequence[int] = GROUP_SIZES, accuracy: float = 0.0) -> Table:
-    """The best count of each group size, and the leverage there and at some usual shares.
+    """The best count for each group size, and the leverage there and at some common shares.
 
     Args:
         group_sizes: 1 to 5 sizes, of 2 to 256.
-        accuracy: of the honest completions; the numbers are exact expectations.
+        accuracy: share of right answers among the honest completions. The numbers are exact
+            expectations.
 
     Raises:
         ValueError: a number is out of its bounds.
@@ -66,12 +67,12 @@ def table(group_sizes: Sequence[int] = GROUP_SIZES, accuracy: float = 0.0) -> Ta
 def draw(
     out: Path, group_sizes: Sequence[int] = GROUP_SIZES, variance: float = VARIANCE
 ) -> list[Path]:
-    """Write `theory.png` and `theory.svg` into the folder `out`, made if need be; their paths.
+    """Write `theory.png` and `theory.svg` into the folder `out`, made if missing; their paths.
 
     Args:
         out: the folder.
         group_sizes: 1 to 5 sizes, of 2 to 256; the right panel shows the first.
-        variance: of an honest reward, for the normal rewards of the right panel.
+        variance: variance of the normal honest rewards in the right panel.
 
     Raises:
         ValueError: a number is out of its bounds.
@@ -89,7 +90,7 @@ def draw(
 
 
 def figure(group_sizes: Sequence[int] = GROUP_SIZES, variance: float = VARIANCE) -> Figure:
-    """Left: rewards of 0 beside the poison, by group size. Right: honest rewards, first size."""
+    """Left: honest rewards of 0, by group size. Right: other honest rewards, first group size."""
     _check(group_sizes)
     with matplotlib.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(wspace=0.06, w_pad=0.06, h_pad=0.06)
@@ -101,13 +102,14 @@ def figure(group_sizes: Sequence[int] = GROUP_SIZES, variance: float = VARIANCE)
 
 
 def _draw_sizes(axes: Axes, group_sizes: Sequence[int]) -> None:
-    colours = arm_colours(f"G = {size}" for size in group_sizes)
-    for size, (label, colour) in zip(group_sizes, colours.items(), strict=True):
+    styles = arm_styles(f"G = {size}" for size in group_sizes)
+    for size, (label, style) in zip(group_sizes, styles.items(), strict=True):
         counts = np.arange(size + 1)
         values = [leverage(size, c) for c in counts.tolist()]
         axes.plot(
-            counts / size, values, color=colour, label=label,
-            linewidth=1.3, marker="o", markersize=2.6, clip_on=False, zorder=3,
+            counts / size, values, color=style.colour, label=label,
+            linewidth=1.3, marker=style.marker, markersize=3, markeredgewidth=0, clip_on=False,
+            zorder=3,
         )  # fmt: skip
     _finish(axes, "The others earn nothing")
     axes.legend(frameon=False, loc="lower center")
@@ -116,8 +118,9 @@ def _draw_sizes(axes: Axes, group_sizes: Sequence[int]) -> None:
 def _draw_means(axes: Axes, size: int, variance: float) -> None:
     counts = np.unique(np.linspace(0, size, min(size + 1, _MAX_POINTS)).round().astype(int))
     shares = counts / size
-    colours = arm_colours(f"µ = {mean:g}" for mean in HONEST_MEANS)
-    for mean, (label, colour) in zip(HONEST_MEANS, colours.items(), strict=True):
+    styles = arm_styles(f"µ = {mean:g}" for mean in HONEST_MEANS)
+    for mean, (label, style) in zip(HONEST_MEANS, styles.items(), strict=True):
+        colour = style.colour
         found = [simulated_leverage(size, c, mean, variance=variance) for c in counts.tolist()]
         axes.plot(
             shares, [estimate.mean for estimate in found], color=colour, label=label,
