@@ -91,10 +91,17 @@ def test_the_rest_of_the_text_stays_readable() -> None:
     assert Redactor(KEY).text(f"a {split} b {KEY.upper()}") == f"a {MASK} b {MASK}"
 
 
-@pytest.mark.parametrize("layer", ["%25", "&amp;", "\\"])
-def test_nesting_without_end_takes_no_time(layer: str) -> None:
-    shown = Redactor(KEY).text(layer * 100_000 + quote(KEY).replace("-", "%2D"))
-    assert KEY[:8] not in read(shown)
+@pytest.mark.parametrize(
+    ("start", "layer", "end"),
+    [("%", "25", "2D"), ("&", "amp;", "#45;"), ("", "\\", "u002d")],
+    ids=["percent", "entity", "backslash"],
+)
+def test_encoding_without_end_hides_the_text_and_takes_no_time(
+    start: str, layer: str, end: str
+) -> None:
+    for depth in (1, 3, 10, 100_000):
+        shown = Redactor(KEY).text(KEY.replace("-", start + layer * depth + end))
+        assert set(shown) == set(MASK)
 
 
 def test_texts_of_every_depth_are_cleaned() -> None:

@@ -8,7 +8,6 @@ is removed from all text of them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import random
@@ -164,7 +163,7 @@ class Chat:
                     break
             wait = _asked_for(response.headers.get("retry-after", ""))
             choice = self._choice(bytes(body)) if response.status_code == 200 else None
-            text = "" if choice is not None else self._text(bytes(body))
+            text = "" if choice else _line(self._redact.text(body.decode(errors="replace")))
             return _Answer(response.status_code, wait, choice, text)
 
     def _choice(self, body: bytes) -> dict[str, Any] | None:
@@ -174,12 +173,6 @@ class Chat:
         # Not JSON or not UTF-8, nested too deeply, or of another shape.
         except (ValueError, RecursionError, LookupError, TypeError):
             return None
-
-    def _text(self, body: bytes) -> str:
-        text = body.decode(errors="replace")
-        with contextlib.suppress(ValueError, RecursionError):  # JSON can write the key with escapes
-            text = json.dumps(self._redact.json(json.loads(body)), ensure_ascii=False)
-        return _line(self._redact.text(text))
 
     def _fault(self, answer: _Answer) -> str:
         """What the server did, if another attempt may help.

@@ -19,9 +19,6 @@ _PART = 8  # a part of the key with this many characters is masked too
 _MAX_DECODINGS = 6  # text that is encoded more often than this is masked whole
 
 _PERCENT = re.compile(r"(?:%[0-9a-f]{2})+", re.IGNORECASE)  # a run: it is UTF-8
-# `%252D` is `%2D` encoded once more, `&amp;#45;` is `&#45;` encoded once more.
-_NESTED_PERCENT = re.compile(r"%(?:25)+(?=[0-9a-f]{2})", re.IGNORECASE)
-_NESTED_ENTITY = re.compile(r"&(?:amp;)+", re.IGNORECASE)
 # `\u002d` and `\x2d`; a backslash before anything else is dropped, as in `\/`.
 _BACKSLASH = re.compile(r"\\+(?:u([0-9a-f]{4})|x([0-9a-f]{2}))?", re.IGNORECASE)
 _MINUS = "−"  # the one dash that is in another category
@@ -124,10 +121,8 @@ def _folded(text: str) -> str:
 
 def _decoded(text: str) -> str:
     """Without one layer of percent-encoding, HTML entities and backslash escapes."""
-    text = _NESTED_PERCENT.sub("%", text)
     text = _PERCENT.sub(lambda run: unquote_to_bytes(run[0]).decode(errors="replace"), text)
-    text = html.unescape(_NESTED_ENTITY.sub("&", text))
-    return _BACKSLASH.sub(lambda found: _character(found[1] or found[2]), text)
+    return _BACKSLASH.sub(lambda found: _character(found[1] or found[2]), html.unescape(text))
 
 
 def _character(code: str | None) -> str:
