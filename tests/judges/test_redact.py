@@ -99,7 +99,7 @@ def test_the_rest_of_the_text_stays_readable() -> None:
 def test_encoding_without_end_hides_the_text_and_takes_no_time(
     start: str, layer: str, end: str
 ) -> None:
-    for depth in (1, 3, 10, 100_000):
+    for depth in (1, 3, 10, 20_000):
         shown = Redactor(KEY).text(KEY.replace("-", start + layer * depth + end))
         assert set(shown) == set(MASK)
 

@@ -22,7 +22,8 @@ import httpx2
 from swarmproof.judges.redact import SHORTEST_KEY, Redactor
 
 _MAX_BYTES = 1 << 20  # of an answer
-_MAX_SHOWN = 200  # characters of a server's text in an error message
+_MAX_READ = 1 << 14  # bytes of an answer that is only shown in an error message
+_MAX_SHOWN = 200  # characters of it that are shown
 _MAX_WAIT_SECONDS = 60.0  # between two attempts, even if the server asks for more
 _SECONDS_TO_GREET = 10.0
 _BUSY = (408, 429)
@@ -163,7 +164,8 @@ class Chat:
                     break
             wait = _asked_for(response.headers.get("retry-after", ""))
             choice = self._choice(bytes(body)) if response.status_code == 200 else None
-            text = "" if choice else _line(self._redact.text(body.decode(errors="replace")))
+            said = body[:_MAX_READ].decode(errors="replace")
+            text = "" if choice else _line(self._redact.text(said))
             return _Answer(response.status_code, wait, choice, text)
 
     def _choice(self, body: bytes) -> dict[str, Any] | None:

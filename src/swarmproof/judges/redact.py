@@ -102,10 +102,11 @@ class Redactor:
         folded = text.translate(_FOLD)
         places = [i for i, char in enumerate(text) if _FOLD[ord(char)]]
         spans: list[tuple[int, int]] = []
-        for width in {len(part) for part in self._parts}:
-            for start in range(len(folded) - width + 1):
-                if folded[start : start + width] in self._parts:
-                    spans.append((places[start], places[start + width - 1] + 1))
+        for part in self._parts:
+            start = folded.find(part)
+            while start >= 0:
+                spans.append((places[start], places[start + len(part) - 1] + 1))
+                start = folded.find(part, start + 1)
         shown, done = [], 0
         for start, end in sorted(spans):
             if start >= done:
