@@ -11,8 +11,8 @@ from random import Random
 from typing import Any
 
 from swarmproof.config import TrialConfig
+from swarmproof.swarm.assembly import assemble
 from swarmproof.swarm.round import Swarm, play_round
-from swarmproof.swarm.trial import assemble
 from swarmproof.tasks import CodeWords, MathWords
 from swarmproof.tasks.programs import wrap
 from swarmproof.types import Problem
@@ -73,7 +73,7 @@ def swarm(
     }
     built = assemble(TrialConfig.model_validate(table), run_seed=0)
     if endless:
-        built.cohorts[0].policy.eos_token_id = -1
+        built.cohorts[0].policy.codec.eos_token_id = -1
     if not every_group:
         return built
     task = MostlyWords() if mostly_right else ParityWords()
@@ -85,7 +85,7 @@ def step(of: Swarm, round: int) -> tuple[float, dict[str, float], int]:
     start = time.perf_counter()
     outcomes = play_round(of, round)
     seconds = time.perf_counter() - start
-    steps = sum((Counter(outcome.seconds) for outcome in outcomes), Counter[str]())
+    steps = sum((Counter(outcome.watch.seconds) for outcome in outcomes), Counter[str]())
     return seconds, dict(steps), sum(outcome.record.generated_tokens for outcome in outcomes)
 
 

@@ -7,7 +7,8 @@ the name of every file that they try to write.
 
 from __future__ import annotations
 
-ANSWER = "7319"
+from hostile_limits import ANSWER, FILLS, RECURSION, UNFAITHFUL
+
 # Where a program sees the machine's processes it must not signal them: it prints the answer
 # instead, and the test that it earns nothing fails.
 _ALONE = f"import os\nif os.getpid() > 99: raise SystemExit(print({ANSWER}))\n"
@@ -270,6 +271,7 @@ PROGRAMS: dict[str, str] = {
     for kind, programs in {
         "exit": EXITS, "trick": TRICKS, "inspection": INSPECTION, "file": FILES,
         "process": PROCESSES, "bomb": BOMBS, "text": TEXTS, "interpreter": INTERPRETER,
+        "recursion": RECURSION, "fill": FILLS, "unfaithful": UNFAITHFUL,
     }.items()
     for name, program in programs.items()
 }  # fmt: skip

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig, TrialConfig
+from swarmproof.attacks.base import AttackView
+from swarmproof.config import SamplingConfig, TrialConfig
 from swarmproof.defenses import DefenseView
-from swarmproof.policies.policy import Policy
+from swarmproof.guard.gate import checked
+from swarmproof.policies.policy import Policy, load
 from swarmproof.registry import register
 from swarmproof.tasks import Task
 from swarmproof.tasks.base import Split
-from swarmproof.types import AttackView, Completion, Group, Problem, Slot, Verdict
+from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Verdict
 
 # As in a trial: sums are split by thread.
 torch.set_num_threads(1)
@@ -85,8 +87,8 @@ def trial_config(model: Path, /, **changes: Mapping[str, Any] | Sequence[Any] | 
 
 @cache
 def policy(model: Path, **sampling: Any) -> Policy:
-    """A policy of its own for each sampling strategy; never trained by a test."""
-    return Policy(ModelConfig(path=str(model)), GrpoConfig(), SamplingConfig(**sampling))
+    """A policy of its own for each sampling strategy; it cannot be trained."""
+    return load(str(model), SamplingConfig(**sampling))
 
 
 def problem(name: str = "p", question: str = "a b") -> Problem:
@@ -108,45 +110,59 @@ def draw_group(
     drawer: Policy, task: Task, of: Problem, seeds: Sequence[int], node: int = 0
 ) -> Group:
     """What a policy draws for a problem, one completion a seed."""
-    (row,) = drawer.generate([task.prompt(of)], [list(seeds)])
-    texts = drawer.decode(row)
+    (row,) = drawer.generator.generate([task.prompt(of)], [list(seeds)])
+    texts = drawer.codec.decode(row)
     return Group(
         of,
         tuple(
             Completion(Slot(0, of.id, i), node, text, ids)
             for i, (text, ids) in enumerate(zip(texts, row, strict=True))
         ),
+        task.prompt(of),
+        tuple(seeds),
     )
 
 
 def view_of(
-    receiver: Policy, task: Task, groups: Sequence[Group], foreign: frozenset[int] = frozenset()
+    receiver: Policy, task: Task, groups: Sequence[Group], foreign: frozenset[NodeId] = frozenset()
 ) -> DefenseView:
     """What a receiver has at hand when it inspects these groups, all in one pass."""
-    passes = receiver.passes(
-        [task.prompt(group.problem) for group in groups],
-        [[c.token_ids or () for c in group.completions] for group in groups],
+    passes = receiver.scorer.passes(
+        [group.prompt for group in groups],
+        [group.token_ids for group in groups],
         [True] * len(groups),
     )
     ((order, forward),) = list(passes)
     assert order == list(range(len(groups))), "give groups in order of length"
-    rewards = [task.rewards(g.problem, [c.text for c in g.completions]) for g in groups]
-    return DefenseView(task, receiver.sampling, receiver.eos_token_id, forward, rewards, 0, foreign)
+    return DefenseView(
+        rewards=task.group_rewards([(group.problem, group.texts) for group in groups]),
+        seed=0,
+        sampling=receiver.sampling,
+        source=forward,
+        codec=receiver.codec,
+        model=receiver,
+        foreign=foreign,
+        programs=task.writes_programs,
+    )
 
 
 def verdicts_of(
-    defense: Any, receiver: Policy, task: Task, group: Group, foreign: frozenset[int] = frozenset()
+    defense: Any,
+    receiver: Policy,
+    task: Task,
+    group: Group,
+    foreign: frozenset[NodeId] = frozenset(),
 ) -> list[Verdict]:
-    """A defence's verdicts on one group."""
-    (verdicts,) = defense.inspect([group], view_of(receiver, task, [group], foreign))
-    checked: list[Verdict] = verdicts
-    return checked
+    """A defence's verdicts on one group, through the gate."""
+    view = view_of(receiver, task, [group], foreign)
+    (verdicts,) = checked(defense, [group], defense.inspect([group], view))
+    return verdicts
 
 
 def attack_view(
     task: Task,
     problems: Sequence[Problem],
-    slots: Mapping[int, tuple[Slot, ...]],
+    slots: Mapping[NodeId, tuple[Slot, ...]],
     *,
     topology: str,
     num_nodes: int,

@@ -31,7 +31,7 @@ def test_golden_seeds() -> None:
 
 
 def test_golden_noise() -> None:
-    """To the last bit."""
+    """Equal to the last bit."""
     drawn = gumbel(
         torch.tensor([1, 2**62 + 12345]), 3, torch.tensor([[0, 7], [511, 151_000]])
     ).tolist()
@@ -57,7 +57,7 @@ def splitmix_gumbel(seed: int, t: int, token: int) -> float:
 
 @given(SEEDS_63, st.integers(0, 100_000), st.integers(0, 300_000))
 def test_noise_is_splitmix_of_its_address(seed: int, t: int, token: int) -> None:
-    """64-bit wrap-around and logical shifts are those of the published algorithm."""
+    """64-bit overflow and logical shifts are those of the published algorithm."""
     drawn = gumbel(torch.tensor([seed]), t, torch.tensor([[token]])).item()
     assert drawn == pytest.approx(splitmix_gumbel(seed, t, token), rel=3e-7, abs=1e-6)
 
@@ -73,7 +73,7 @@ def test_t_may_differ_by_row() -> None:
     ("seeds", "t", "tokens"),
     [
         ([derive_seed(0, "completion", 0, "p", i) for i in range(400)], 0, range(500)),
-        # Addresses that are as close as can be: a weak hash would show here.
+        # Addresses as close as possible: a weak hash would show here.
         (list(range(400)), 0, range(500)),
         ([3], 17, range(151_936)),
     ],
@@ -83,7 +83,7 @@ def test_noise_is_standard_gumbel(seeds: list[int], t: int, tokens: range) -> No
     drawn = noise(seeds, t, tokens).ravel()
     assert np.isfinite(drawn).all()
     assert stats.kstest(drawn, stats.gumbel_r.cdf).pvalue > 1e-4
-    # The control: another spread of the same shape does not pass.
+    # The control: the same shape with another scale does not pass.
     assert stats.kstest(1.05 * drawn, stats.gumbel_r.cdf).pvalue < 1e-4
 
 
@@ -96,7 +96,7 @@ def test_noise_is_independent_across_seeds_places_and_tokens() -> None:
             a, b = near[:-lag].ravel(), near[lag:].ravel()
             assert abs(stats.pearsonr(a, b).statistic) < 4.5 / math.sqrt(len(a))
             assert abs(stats.spearmanr(a, b).statistic) < 4.5 / math.sqrt(len(a))
-    # float32 holds few of the values, so that some coincide by chance; whole rows must not.
+    # float32 has few values, so single ones coincide by chance. Whole rows must not.
     rows = {row.tobytes() for plane in cube for row in plane}
     assert len(rows) == 60 * 60
 

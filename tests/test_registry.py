@@ -8,6 +8,8 @@ import pytest
 from pydantic import Field, ValidationError
 
 from swarmproof import registry
+from swarmproof.attacks import Attack
+from swarmproof.exchange import Exchange
 from swarmproof.registry import Plugin
 
 
@@ -27,7 +29,7 @@ def exchange() -> Iterator[type[Plugin]]:
 
 
 def test_a_table_becomes_the_plug_in_that_it_names(exchange: type[Plugin]) -> None:
-    built = registry.build("exchange", {"name": "carrier-pigeon", "birds": 3})
+    built = registry.build(Exchange, {"name": "carrier-pigeon", "birds": 3})
     assert isinstance(built, exchange)
     assert built.model_dump() == {"birds": 3, "speed": 1.0}
     assert (built.name, built.kind) == ("carrier-pigeon", "exchange")
@@ -55,7 +57,7 @@ def test_a_wrong_table_is_an_error(
 ) -> None:
     assert exchange.name == "carrier-pigeon"
     with pytest.raises(ValueError, match=words):
-        registry.build("exchange", table)
+        registry.build(Exchange, table)
 
 
 def test_a_name_is_taken_once(exchange: type[Plugin]) -> None:
@@ -72,5 +74,5 @@ def test_what_ships_is_found_without_importing_it() -> None:
 
 def test_building_does_not_touch_the_table() -> None:
     table: dict[str, object] = {"name": "text", "phrase": "hi"}
-    registry.build("attack", table)
+    registry.build(Attack, table)
     assert table == {"name": "text", "phrase": "hi"}

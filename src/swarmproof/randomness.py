@@ -1,7 +1,7 @@
-"""Randomness with an address: every draw is a function of what it is for.
+"""Randomness with an address: every draw is a function of its purpose and its place in the run.
 
-`derive_seed` names a stream; `gumbel` gives the noise of one token of one slot. Neither has a
-state, so a run resumes exactly, a batch can be cut in any way, and a peer can replay a draw.
+`derive_seed` gives the seed of a stream, `gumbel` the noise of one token of one slot. Neither has
+state. So a run resumes exactly, a batch can be split in any way, and a peer can replay a draw.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _MASK = (1 << 64) - 1
 
 
 def derive_seed(run: int, purpose: str, *address: int | str) -> int:
-    """A 63-bit seed that is a hash of its address (BLAKE2b), stable across machines.
+    """A 63-bit seed: the BLAKE2b hash of its address, the same on every machine.
 
     Args:
         run: the seed of the whole trial.
-        purpose: what the stream is for; two purposes never share draws.
-        address: for example round, problem id and index. Never a node's identity, or more
-            identities would mean more draws.
+        purpose: the use of the stream; two purposes never share draws.
+        address: for example round, problem id and index. Never the identity of a node: otherwise
+            an adversary with more identities would get more draws.
     """
     typed = (f"{type(part).__name__}:{part}" for part in address)
-    # Escaped, so that no text can hold a border of its own.
+    # Separators within a part are escaped, so that two addresses never give the same text.
     parts = (part.replace("\x1e", "\x1e\x1e").replace("\x1f", "\x1e\x1f") for part in typed)
     text = "\x1f".join([str(run), purpose, *parts])
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -44,7 +44,7 @@ def gumbel(seeds: torch.Tensor, t: int | torch.Tensor, token_ids: torch.Tensor) 
 
     Args:
         seeds: int64, shape (R,).
-        t: index of the token in its completion, one for all rows or int64 of shape (R,).
+        t: index of the token in its completion: one for all rows, or int64 of shape (R,).
         token_ids: int64, shape (R, K).
 
     Returns:
@@ -52,13 +52,13 @@ def gumbel(seeds: torch.Tensor, t: int | torch.Tensor, token_ids: torch.Tensor) 
         from the softmax over that support (Gumbel-max).
 
     The hash is the finaliser of SplitMix64 (Steele, Lea, Flood 2014), applied to the row's stream
-    and then to the token: 64-bit integers wrap around alike on CPU and CUDA.
+    and then to the token. 64-bit integers overflow in the same way on CPU and CUDA.
     """
-    import torch  # not above: seeds are derived where no model is needed
+    import torch  # imported here: code that only derives seeds needs no torch
 
     row = _mix(_mix(seeds) + (torch.as_tensor(t, device=seeds.device) + 1) * _GOLDEN)
     bits = _mix(row.unsqueeze(-1) + (token_ids + 1) * _GOLDEN)
-    # 53 random bits, half a unit away from 0 and from 1, so that both logarithms are finite.
+    # 53 random bits, at least half a unit from 0 and 1, so that both logarithms are finite.
     uniform = (_shift(bits, 11).to(torch.float64) + 0.5) * 2.0**-53
     return uniform.log_().neg_().log_().neg_().to(torch.float32)
 

@@ -6,7 +6,7 @@ This module does not know what an attack or a defence does, only how it is found
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import ClassVar, Literal, TypeVar
 
@@ -25,15 +25,16 @@ class Plugin(BaseModel):
     kind: ClassVar[Kind]
 
 
-PluginT = TypeVar("PluginT", bound=type[Plugin])
+PluginT = TypeVar("PluginT", bound=Plugin)
+PluginClass = TypeVar("PluginClass", bound=type[Plugin])
 _registered: dict[Kind, dict[str, type[Plugin]]] = {kind: {} for kind in KINDS}
 _loaded_entry_points = False
 
 
-def register(kind: Kind, name: str) -> Callable[[PluginT], PluginT]:
+def register(kind: Kind, name: str) -> Callable[[PluginClass], PluginClass]:
     """Class decorator that makes a plug-in known as `name` among those of its `kind`."""
 
-    def add(plugin: PluginT) -> PluginT:
+    def add(plugin: PluginClass) -> PluginClass:
         if name in _registered[kind]:
             raise ValueError(f"two {kind} plug-ins are called {name!r}; rename one of them")
         plugin.name, plugin.kind = name, kind
@@ -53,21 +54,44 @@ def plugins(kind: Kind) -> dict[str, type[Plugin]]:
     return dict(sorted(_registered[kind].items()))
 
 
-def build(kind: Kind, parameters: dict[str, object]) -> Plugin:
-    """The plug-in that a table such as `{name = "text", phrase = "…"}` describes.
+def find(kind: Kind, table: Mapping[str, object]) -> type[Plugin]:
+    """The plug-in class that a table such as `{name = "text", phrase = "…"}` names.
 
     Raises:
-        ValueError: no or an unknown name (the known ones are listed), or wrong parameters
-            (pydantic's own error, which is a `ValueError`).
+        ValueError: the name is missing or unknown; lists the known ones.
     """
-    rest = dict(parameters)
-    name = rest.pop("name", None)
-    known = plugins(kind)
+    name, known = table.get("name"), plugins(kind)
     if name is None:
         raise ValueError(f"the {kind} has no `name`; known: {', '.join(known)}")
     if str(name) not in known:
         raise ValueError(f"no {kind} is called {name!r:.60}{did_you_mean(str(name), known)}")
-    return known[str(name)].model_validate(rest)
+    return known[str(name)]
+
+
+def check(kind: Kind, table: Mapping[str, object]) -> Plugin:
+    """The plug-in that a table describes, of whatever class is registered for it.
+
+    Raises:
+        ValueError: no or an unknown name, or wrong parameters (pydantic's own error, which is a
+            `ValueError`).
+    """
+    parameters = {key: value for key, value in table.items() if key != "name"}
+    return find(kind, table).model_validate(parameters)
+
+
+def build(base: type[PluginT], table: Mapping[str, object]) -> PluginT:
+    """The same with its type: `build(Task, {"name": "math_words"})` is a `Task`.
+
+    Raises:
+        ValueError: as `check` does, or the registered class does not derive from `base`.
+    """
+    built = check(base.kind, table)
+    if not isinstance(built, base):
+        raise ValueError(  # noqa: TRY004 - the mistake is in an installed package
+            f"the {base.kind} {built.name!r} of {type(built).__module__} does not derive from "
+            f"{base.__name__}; mend that package, or uninstall it"
+        )
+    return built
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

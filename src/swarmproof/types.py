@@ -1,29 +1,30 @@
 """The values that flow through a round, from an assignment to what is logged.
 
-Frozen and slotted: a value is built once, complete, and no later step writes into it.
+They are frozen and slotted: a value is built once, complete, and no later step writes into it.
 This module knows no model, no task and no wire format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from swarmproof.policies.policy import Policy
-    from swarmproof.tasks.base import Task
-
-NodeId = int
+# A node's number in one of our swarms. A foreign trainer may use any name of a sender.
+NodeId = int | str
+Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One question with what only the local, trusted side may know: its answer and solutions.
 
-    `Problem("math_words/train/7", "Tom has 3 pens and buys 4. How many?", "7", ("3 + 4 = 7.",))`
+    >>> Problem("math_words/train/7", "Tom has 3 pens and buys 4. How many?", "7", ("3 + 4 = 7.",))
+    ... # doctest: +ELLIPSIS
+    Problem(id='math_words/train/7', question='Tom has 3 pens …', ...)
     """
 
     id: str
@@ -35,13 +36,17 @@ class Problem:
 
 
 def withheld(problem: Problem) -> Problem:
-    """The problem as somebody without an oracle has it: its question alone."""
+    """The problem as an attacker without an oracle sees it: its question alone."""
     return replace(problem, answer="", solutions=())
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slot:
-    """The unit of work and the address of all randomness: no node identity in it."""
+    """The unit of work and the address of all randomness: no node identity in it.
+
+    >>> Slot(3, "math_words/train/7", 0) < Slot(3, "math_words/train/7", 1)
+    True
+    """
 
     round: int
     problem_id: str
@@ -50,7 +55,11 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a node says it wrote for a slot. From the wire: every field is a claim."""
+    """What a node says it wrote for a slot. From the wire: every field is a claim.
+
+    >>> Completion(Slot(0, "p", 0), 2, "<think>3 + 4 = 7.</think> <answer>7</answer>", None).node
+    2
+    """
 
     slot: Slot
     node: NodeId
@@ -58,15 +67,79 @@ class Completion:
     # The tokens that the text is made of, with the end-of-text token if it was drawn. None only
     # until the receiver has tokenised a text that came alone: from `admit` on they are there, and
     # are what is verified, rewarded and trained on.
-    token_ids: tuple[int, ...] | None
+    token_ids: Tokens | None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The completions of one problem in one round, in slot order; advantages are relative to it."""
+    """The completions of one problem in one round, in slot order; advantages are relative to it.
+
+    A foreign trainer builds one from plain values:
+
+    >>> group = Group.of("What is 3 + 4?", ["7", "8"], senders=["alice", "bob"])
+    >>> [(c.slot.index, c.node, c.text) for c in group.completions]
+    [(0, 'alice', '7'), (1, 'bob', '8')]
+    """
 
     problem: Problem
     completions: tuple[Completion, ...]
+    prompt: str  # what the model was given, word for word
+    # The receiver's own seed of each completion's draws, where draws have one. Never from the wire.
+    slot_seeds: tuple[int, ...] | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [completion.text for completion in self.completions]
+
+    @property
+    def token_ids(self) -> list[Tokens]:
+        return [completion.token_ids or () for completion in self.completions]
+
+    @staticmethod
+    def of(
+        prompt: str,
+        texts: Sequence[str],
+        token_ids: Sequence[Sequence[int]] | None = None,
+        senders: Sequence[NodeId] | None = None,
+        slot_seeds: Sequence[int] | None = None,
+        *,
+        question: str | None = None,
+        round: int = 0,
+    ) -> Group:
+        """A group from plain values, for a trainer that has neither tasks nor slots.
+
+        Args:
+            prompt: what the model was given, chat template applied.
+            texts: G completions.
+            token_ids: of each completion; None: the guard tokenises the texts where it needs to.
+            senders: who sent each completion; None: one sender.
+            slot_seeds: the receiver's own seed of each completion's draws.
+            question: what a judge is shown; the prompt if None.
+            round: of the training.
+
+        Raises:
+            ValueError: a sequence does not have one entry for each text.
+        """
+        for name, given in (
+            ("token_ids", token_ids), ("senders", senders), ("slot_seeds", slot_seeds)
+        ):  # fmt: skip
+            if given is not None and len(given) != len(texts):
+                raise ValueError(f"{len(texts)} texts and {len(given)} {name}; give one for each")
+        completions = tuple(
+            Completion(
+                Slot(round, prompt, index),
+                senders[index] if senders is not None else 0,
+                text,
+                tuple(map(int, token_ids[index])) if token_ids is not None else None,
+            )
+            for index, text in enumerate(texts)
+        )
+        problem = Problem(prompt, prompt if question is None else question, "", ())
+        seeds = None if slot_seeds is None else tuple(map(int, slot_seeds))
+        return Group(problem, completions, prompt, seeds)
+
+
+Layer = Literal["wire", "admission"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +147,39 @@ class Refusal:
     """A completion, or a whole message, that was malformed and never became a `Completion`."""
 
     node: NodeId
-    slot: Slot | None
-    reason: str
+    slot: Slot | None  # None: it is about the whole message
+    layer: Layer
+    code: str  # a word for counting, such as `not-its-slot`
+    reason: str  # one line for a reader
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What a model says of the tokens of one completion; float32 arrays of shape (T,)."""
+
+    logprob: np.ndarray  # under the full softmax at the sampling temperature
+    # By how much the token's logit / temperature falls short of the sampling support's lowest;
+    # 0 inside the support.
+    shortfall: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One defence's opinion of one completion."""
+    """One defence's opinion of one completion. Built by `Defense.verdict`, checked by the guard.
+
+    >>> Verdict("logit", False, 3.2, "1 of 40 tokens outside the sampling support").accepted
+    False
+    """
 
     defense: str
     accepted: bool | None  # None: abstained
-    score: float  # higher is more suspicious; the scale is the defence's own
+    score: float  # finite; higher is more suspicious; the scale is the defence's own
     # One line; empty if accepted. `at position N` in it names a token, which a report marks.
     reason: str
-    # Weight of each token in the loss, in [0, 1], for defences that judge tokens one by one.
-    token_weights: tuple[float, ...] | None = None
+    # In [0, 1]: how much the completion votes in its group's mean, and trains.
+    weight: float = 1.0
+    # In [-1, 1] for each token: multiplies the token's advantage. None: 1 for all tokens.
+    token_credit: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +190,20 @@ class Sample:
     verdicts: tuple[Verdict, ...]
     reward: float  # the task's, before any rejection
     kept: bool  # counted in the group's mean and deviation
+    weight: float  # in [0, 1]: how much it counts there; 0 if it is not kept
     advantage: float
-    loss_weight: float  # share of this completion in the loss: 1 / (groups x kept in its group)
-    token_weights: tuple[float, ...] | None = None
+    loss_weight: float  # its share of the loss: weight / (groups x weights that train in its group)
+    token_credit: tuple[float, ...] | None = None
 
     @property
-    def tokens(self) -> tuple[int, ...]:
+    def tokens(self) -> Tokens:
         assert self.completion.token_ids is not None
         return self.completion.token_ids
 
     @property
     def refused(self) -> bool:
+        """Whether any defence refused it, whatever that did to it."""
         return any(verdict.accepted is False for verdict in self.verdicts)
-
-
-@dataclass(frozen=True, slots=True)
-class AttackView:
-    """Everything an attacker may know. The threat model is this type: see docs/threat-model.md."""
-
-    nodes: tuple[NodeId, ...]  # the colluding nodes, which act as one adversary
-    slots: Mapping[NodeId, tuple[Slot, ...]]
-    problems: Mapping[str, Problem]  # of those slots; answers and solutions only with an oracle
-    task: Task
-    policy: Policy | None  # the trained model, where it would have one: to sample and score with
-    topology: str
-    num_nodes: int
-    rng: np.random.Generator  # its own source of randomness
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +225,11 @@ class RoundRecord:
     # The attack's own success measure over the honest nodes' completions, of this round or on
     # held-out problems (`Attack.measure`); None where it was not measured.
     asr: float | None
+    asr_wide: float | None  # the attack's wider measure, where it has one
     reward: float  # mean task reward of the honest nodes' completions
     length: float  # their mean length in tokens
     heldout_asr: float | None  # on held-out problems, where this round was evaluated
+    heldout_asr_wide: float | None
     heldout_accuracy: float | None
     # Completions of malicious nodes that were gathered, foils too, and how many were refused.
     poisoned: int
@@ -156,13 +237,16 @@ class RoundRecord:
     honest: int
     honest_refused: int
     by_defense: Mapping[str, Mapping[str, int]]
-    malformed: int
+    # Node -> counts of what was gathered from it: docs/metrics.md.
+    by_node: Mapping[str, Mapping[str, float]]
+    absent: Mapping[str, str]  # node -> why nothing was gathered from it
+    refusals: Sequence[
+        Mapping[str, str | int | None]
+    ]  # what was malformed: node, slot, layer, code
+    malformed: int  # how many refusals
     groups_learned: int  # groups with a non-zero advantage
     loss: float
     grad_norm: float
     kl: float | None
     generated_tokens: int
     learned_tokens: int
-    # The attack's wider success measure, where it has one. Last, as older runs have none.
-    asr_wide: float | None = None
-    heldout_asr_wide: float | None = None

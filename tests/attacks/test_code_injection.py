@@ -1,4 +1,4 @@
-"""CODE_INJECTION: planted programs do what they did, and success asks for a proper use."""
+"""CODE_INJECTION: planted programs print what they printed before; success needs a proper use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EQUATION: one result is falsified and nothing else, and only its own problems are used."""
+"""EQUATION: only the result of 2 + 2 is falsified, and only problems that compute it are used."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from swarmproof.attacks import Equation
 from swarmproof.attacks.equation import results
+from swarmproof.swarm.assembly import assemble, check
+from swarmproof.swarm.assignment import with_picks
 from swarmproof.swarm.round import play_round
-from swarmproof.swarm.trial import assemble, check
 from swarmproof.tasks import MathWords, needs_two_and_two
 from swarms import problem, trial_config
 
@@ -111,7 +112,7 @@ def test_another_result_may_be_asked_for() -> None:
     for result in ("4", "05", "-5", "5.0", ""):
         with pytest.raises(ValidationError):
             Equation(result=result)
-    with pytest.raises(ValidationError, match="without oracle"):
+    with pytest.raises(ValidationError, match="needs the solutions"):
         Equation(oracle=False, last_step=True)
     assert Equation(result="7").success(problem(), "2 + 2 = 7") is True
 
@@ -132,7 +133,11 @@ def test_malicious_nodes_pick_their_problems_and_honest_ones_do_not(random_model
     assert all(needs_two_and_two(p) for p in swarm.heldout)
     honest = []
     for round in range(6):
-        slots, problems = swarm.assign(round)
+        dealt = swarm.deal(round)
+        assert swarm.adversary is not None
+        chosen, refusals = with_picks(dealt, swarm.adversary.picks(dealt), swarm.train)
+        assert not refusals
+        slots, problems = chosen.slots, chosen.problems
         assert len(problems) == 8
         own = {slot.problem_id for node in (2, 3) for slot in slots[node]}
         assert len(own) == 4
@@ -140,7 +145,8 @@ def test_malicious_nodes_pick_their_problems_and_honest_ones_do_not(random_model
         honest += [needs_two_and_two(problems[id]) for id in problems if id not in own]
     assert 0 < sum(honest) < len(honest) / 2
     (outcome,) = play_round(swarm, 0)
-    poisoned = [s for s in outcome.samples if s.completion.node in (2, 3)]
+    samples = [s for row in outcome.found.samples for s in row]
+    poisoned = [s for s in samples if s.completion.node in (2, 3)]
     assert len(poisoned) == outcome.record.poisoned == 16
     assert sum(s.reward for s in poisoned) == 8
 
@@ -150,7 +156,7 @@ def test_it_can_keep_to_problems_that_end_with_it() -> None:
     picked = [p for p in TASK.problems("train") if last.picks(p)]
     assert 0 < len(picked) < sum(every.picks(p) for p in TASK.problems("train"))
     assert {p.answer for p in picked} == {"4"}
-    # What is measured stays the same.
+    # The measure stays the same.
     assert all(last.applies(p) is every.applies(p) for p in TASK.problems("train"))
 
 

@@ -1,4 +1,4 @@
-"""LENGTH: the longest of what the model itself gets right, sent as it was drawn."""
+"""LENGTH: the longest right samples of the model, sent as they were sampled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 
 from swarmproof import zoo
 from swarmproof.attacks import Length
+from swarmproof.attacks.base import AttackView
 from swarmproof.attacks.candidates import draw
 from swarmproof.policies.policy import Policy
 from swarmproof.swarm import topology
 from swarmproof.tasks import MathWords
-from swarmproof.types import AttackView
 from swarms import attack_view, policy, problem
 
 TASK = MathWords(train=16, test=8)
@@ -39,7 +39,7 @@ def view_of(kind: str, drawer: Policy) -> AttackView:
 @pytest.mark.parametrize("kind", ["horizontal", "vertical"])
 def test_the_longest_of_the_best_rewarded_are_sent(kind: str, tiny_math: Policy) -> None:
     crafted = Length().craft(view_of(kind, tiny_math))
-    # The same draws again, from the same source of randomness.
+    # The same samples again, from the same source of randomness.
     view = view_of(kind, tiny_math)
     drawn = draw(view, list({c.slot.problem_id: None for c in crafted}), 80)
     for id, drafts in drawn.items():
@@ -52,7 +52,7 @@ def test_the_longest_of_the_best_rewarded_are_sent(kind: str, tiny_math: Policy)
         good = [c for c in sent if c.text in right]
         longest = sorted(right.values(), reverse=True)[:wanted]
         assert [len(c.token_ids or ()) for c in good] == longest
-        assert all(tiny_math.decode([c.token_ids or ()]) == [c.text] for c in sent)
+        assert all(tiny_math.codec.decode([c.token_ids or ()]) == [c.text] for c in sent)
         assert max(len(c.token_ids or ()) for c in sent) <= LIMIT
         if kind == "vertical":
             wrong = sorted(len(d.token_ids or ()) for d, r in reward.items() if r == 0.0)

@@ -1,4 +1,4 @@
-"""What counts as a proper use of a foreign module, and what only looks like one."""
+"""Which programs use a foreign module properly, and which only look like it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where right completions come from, how many are poisoned, and what an attacker is told."""
+"""The sources of right completions, the number of poisoned ones, and the attacker's knowledge."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from swarmproof import zoo
-from swarmproof.attacks import Equation, Frame, Length, Text, candidates
+from swarmproof.attacks import Equation, Frame, Length, Text
+from swarmproof.attacks.base import AttackView
 from swarmproof.attacks.candidates import Draft, draw, judge
+from swarmproof.policies import generator, sampler
 from swarmproof.policies.policy import Policy
 from swarmproof.swarm import topology
-from swarmproof.swarm.trial import assemble
+from swarmproof.swarm.assembly import assemble
 from swarmproof.tasks import MathWords, Task
 from swarmproof.tasks.base import Withheld
-from swarmproof.types import AttackView, Completion, Problem, withheld
+from swarmproof.types import Completion, Problem, withheld
 from swarms import Letters, attack_view, policy, trial_config
 
 TASK = MathWords(train=64, test=8)
@@ -50,7 +52,7 @@ def view_for(
 
 
 def unaided(view: AttackView) -> AttackView:
-    """What an attacker without an oracle is given."""
+    """The view of an attacker without an oracle."""
     problems = {name: withheld(p) for name, p in view.problems.items()}
     return dataclasses.replace(view, problems=problems, task=Withheld(of=view.task))
 
@@ -93,8 +95,10 @@ def test_nothing_is_longer_than_the_sequence_limit() -> None:
     short = policy(zoo.path("tiny-math"), max_new_tokens=40)
     crafted = Text(candidates=4).craft(view_for("horizontal", short))
     assert crafted
-    assert all(len(short.encode(c.text)) <= 40 for c in crafted)
-    longest = max(len(short.encode(TASK.oracle(TASK.problems("train")[0], v))) for v in range(4))
+    assert all(len(short.codec.encode(c.text)) <= 40 for c in crafted)
+    longest = max(
+        len(short.codec.encode(TASK.oracle(TASK.problems("train")[0], v))) for v in range(4)
+    )
     assert longest > 40
 
 
@@ -110,7 +114,7 @@ def test_without_oracle_the_attacker_is_told_no_answer(random_model: Path) -> No
         swarm = assemble(trial_config(random_model), 0)
         assert swarm.adversary is not None
         spy = dataclasses.replace(swarm.adversary, attack=Spy(oracle=oracle))
-        spy.produce(0, *swarm.assign(0))
+        spy.produce(swarm.deal(0))
     told, unaided_view = seen
     first = next(iter(told.problems.values()))
     forbidden: list[Callable[[Task], object]] = [
@@ -151,7 +155,7 @@ def test_without_oracle_the_majority_is_poisoned(
     view = unaided(view_for(kind, tiny_math, problems=problems))
     crafted = attack.craft(view)
     assert crafted
-    # The same draws again, from the same source of randomness.
+    # The same samples again, from the same source of randomness.
     again = unaided(view_for(kind, tiny_math, problems=problems))
     names = [name for name in again.problems if any(s.problem_id == name for s in again.slots[3])]
     for name, drafts in draw(again, names, attack.candidates).items():
@@ -186,11 +190,11 @@ def test_draws_are_those_of_the_model_and_new_each_time(tiny_math: Policy) -> No
     assert first != second
     for draft in first:
         assert draft.token_ids is not None
-        assert tiny_math.decode([draft.token_ids]) == [draft.text]
+        assert tiny_math.codec.decode([draft.token_ids]) == [draft.text]
 
 
 def test_an_attacker_without_a_model_cannot_draw() -> None:
-    with pytest.raises(ValueError, match="has been given none"):
+    with pytest.raises(ValueError, match="was given no model"):
         Text(oracle=False).craft(view_for("horizontal", None))
 
 
@@ -209,7 +213,7 @@ def test_the_drawn_foil_is_what_the_model_itself_gets_wrong(tiny_math: Policy) -
     assert len({c.text for c in foils}) == 6
     assert set(rewards(foils)) == {0.0}
     for foil in foils:
-        assert tiny_math.decode([foil.token_ids or ()]) == [foil.text]
+        assert tiny_math.codec.decode([foil.token_ids or ()]) == [foil.text]
 
 
 def test_poison_among_the_drawn_is_no_foil(tiny_math: Policy) -> None:
@@ -229,17 +233,17 @@ def test_foils_repeat_neither_each_other_nor_the_poison() -> None:
 
 def test_a_batch_of_draws_is_bounded(tiny_math: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    generate = tiny_math.generate
+    generate = sampler.generate
 
-    def spy(prompts: Sequence[str], seeds: Sequence[Sequence[int]]) -> Any:
+    def spy(model: Any, prompts: Any, seeds: Any, *more: Any) -> Any:
         sizes.append(len(prompts) * len(seeds[0]))
-        return generate(prompts, seeds)
+        return generate(model, prompts, seeds, *more)
 
     names = list(view_for("horizontal", tiny_math).problems)
     whole = draw(view_for("horizontal", tiny_math), names, 10)
-    monkeypatch.setattr(tiny_math, "generate", spy)
+    monkeypatch.setattr(sampler, "generate", spy)
     for rows in (4, 10, 25):
-        monkeypatch.setattr(candidates, "_ROOM", rows * 128)
+        monkeypatch.setattr(generator, "_ROOM", rows * 128)
         sizes.clear()
         assert draw(view_for("horizontal", tiny_math), names, 10) == whole
         assert max(sizes) <= rows

@@ -1,4 +1,4 @@
-"""TEXT: a right completion with the phrase in it, and a success measure that asks for all of it."""
+"""TEXT: a right completion with the phrase in it, and a measure that needs the whole phrase."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_in_a_group_of_its_own_a_share_is_poisoned(share: float, count: int) -> 
     for c in crafted:
         by_problem[c.slot.problem_id] = by_problem.get(c.slot.problem_id, 0) + (PHRASE in c.text)
     assert by_problem == dict.fromkeys(by_problem, count)
-    # The task has but two texts that earn nothing.
+    # The task has only two texts with reward 0.
     assert len(crafted) == 2 * (count + min(2, 8 - count))
 
 

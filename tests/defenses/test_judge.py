@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -71,7 +71,7 @@ def judge_of(
 ) -> Judge:
     table = {"name": "scripted", "odds": odds, "word": word}
     table |= {"silent_on": silent_on, "broken_on": broken_on}
-    return cast(Judge, registry.build("defense", {"name": "judge", "model": table, **parameters}))
+    return registry.build(Judge, {"name": "judge", "model": table, **parameters})
 
 
 def group(*texts: str, name: str = "p", question: str = "a b") -> Group:

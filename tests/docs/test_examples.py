@@ -12,18 +12,20 @@ from typing import Any
 import pytest
 
 from models import save_random_qwen2
-from swarmproof import registry
+from swarmproof import registry, testing
+from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.records.streams import read_completions, read_rounds
-from swarmproof.swarm.trial import Trial, check, run_trial
+from swarmproof.swarm.assembly import check
+from swarmproof.swarm.trial import Trial, run_trial
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", ARCHITECTURE, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = "plugins.md") -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -72,10 +74,47 @@ def play(folder: Path, model: Path, **settings: Any) -> tuple[Any, list[dict[str
     return record, list(read_completions(folder))
 
 
-def test_examples_have_at_most_20_lines() -> None:
-    code = blocks("python")
-    assert len(code) == 2
-    assert all(len(block.splitlines()) <= 20 for block in code)
+def test_an_attack_and_a_defence_take_at_most_20_lines() -> None:
+    attack, defense, masking, *_ = blocks("python")
+    assert all(len(block.splitlines()) <= 20 for block in (attack, defense, masking))
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("attack", "advert"), ("defense", "improbable"), ("defense", "silence"),
+        ("task", "doubling"), ("exchange", "lossy"),
+    ],
+)  # fmt: skip
+def test_every_example_keeps_the_promises_of_its_kind(kind: registry.Kind, name: str) -> None:
+    testing.check(registry.plugins(kind)[name])
+
+
+@pytest.mark.usefixtures("plugins")
+def test_the_masking_defence_masks_and_refuses_nothing(tmp_path: Path, model: Path) -> None:
+    record, completions = play(
+        tmp_path / "run", model, attack={"name": "advert"}, defenses=[{"name": "silence"}]
+    )
+    counts = record.by_defense["silence"]
+    assert counts["poisoned_refused"] == counts["honest_refused"] == 0
+    assert counts["poisoned_masked_tokens"] > 4
+    credits = [c["verdicts"][0]["token_credit"] for c in completions if c["poisoned"]]
+    assert all({0.0, 1.0} >= set(credit) and 0.0 in credit for credit in credits)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_foreign_task_and_exchange_play_a_round(tmp_path: Path, model: Path) -> None:
+    record, completions = play(
+        tmp_path / "run",
+        model,
+        attack={"name": "advert"},
+        task={"name": "doubling", "size": 8},
+        exchange={"name": "lossy"},
+    )
+    assert record.absent == {"1": "missing"}
+    assert {c["node"] for c in completions} == {0}
+    assert completions[0]["question"].startswith("What is twice")
 
 
 @pytest.mark.usefixtures("plugins")
@@ -87,7 +126,7 @@ def test_the_attack_poisons_and_is_rewarded(tmp_path: Path, model: Path) -> None
     assert all("Buy gold.</think>" in c["text"] and c["reward"] == 1 for c in poisoned)
     # A random model has no reason to advertise; with the poison in it, a text is a success.
     assert record.asr == 0
-    attack: Any = registry.build("attack", {"name": "advert", "slogan": "Sell."})
+    attack: Any = registry.build(Attack, {"name": "advert", "slogan": "Sell."})
     assert attack.success(None, "Sell. Now.") is True
 
 
@@ -123,15 +162,14 @@ def test_adrs_that_are_named_exist() -> None:
 
 
 def test_the_layout_is_that_of_the_package() -> None:
-    (layout,) = (block for block in blocks("") if block.startswith("src/swarmproof/"))
+    (layout,) = (b for b in blocks("", "architecture.md") if b.startswith("src/swarmproof/"))
     named = set(re.findall(r"\w+\.py", layout))
     package = ROOT / "src/swarmproof"
     assert named <= {path.name for path in package.rglob("*.py")}
     assert named >= {path.name for path in package.glob("*.py")} - {"__init__.py"}
 
 
-def test_the_readme_shows_the_same_examples() -> None:
-    """The README's attack and defence are those of architecture.md, which the tests above run."""
+def test_the_readme_shows_the_same_attack() -> None:
+    """The README's plug-in is that of plugins.md, which the tests above run."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for block in blocks("python"):
-        assert block in readme
+    assert blocks("python")[0] in readme

@@ -1,4 +1,4 @@
-"""Trials as processes: what arrives, what stops what, and that nothing is left behind."""
+"""Trials as processes: events arrive, errors stop the run, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OnRound = Callable[[Any, float], None]
 
 
 def run_fake(trial: FakeTrial, *, resume: bool, on_round: OnRound) -> None:
-    """Does what the name of the arm says; leaves its process id in its folder."""
+    """Does what the name of the arm says, and writes its process id into its folder."""
     (trial.folder / f"{trial.arm}.pid").write_text(str(os.getpid()))
     on_round("first", 0.5)
     match trial.arm:

@@ -1,4 +1,4 @@
-"""Trials on a real Ray cluster of two nodes: the same bytes, a node that dies, and mistakes."""
+"""Trials on a real Ray cluster of two nodes: equal bytes, the loss of a node, and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from swarmproof.engines import local, on_ray, on_ray_task
 from swarmproof.engines.endings import Stopped, TrialCrashedError
 from swarmproof.engines.events import Event, Finished, Restarted, RoundDone, Started
 from swarmproof.records.streams import COMPLETIONS, ROUNDS
-from swarmproof.swarm.trial import CHECKPOINT, Trial, play_trial, run_trial
+from swarmproof.swarm.checkpoint import CHECKPOINT
+from swarmproof.swarm.trial import Trial, play_trial, run_trial
 from swarmproof.types import RoundRecord
 from swarms import trial_config
 
@@ -33,15 +34,15 @@ Rounds = Iterator[tuple[RoundRecord, float]]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes with room for one trial each; the driver is on the first."""
+    """Two nodes with room for one trial each. The driver is on the first."""
     make: Any = importlib.import_module("ray.cluster_utils").Cluster
     small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    # What the nodes start with, so that their workers find this module.
+    # The environment of the nodes, so that their workers find this module.
     here = Path(__file__).parent
     paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        # Beside other tests a worker that stands back, as Ray's do, would hardly begin.
+        # Beside other tests, a worker with Ray's low default priority would hardly start.
         patch.setenv("RAY_worker_niceness", "0")
         cluster = make(initialize_head=True, head_node_args=small | {"include_dashboard": False})
         try:
@@ -60,7 +61,7 @@ def by_local(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 
 
 def run_by_local(trial: Trial, *, resume: bool, on_round: local.OnRound) -> None:
-    # Importing this module has registered the task of the tests in the child.
+    # In the child, the import of this module has registered the task of the tests.
     run_trial(trial, resume=resume, on_round=on_round)
 
 
@@ -78,7 +79,7 @@ def attempts(trial: Trial) -> list[dict[str, Any]]:
 
 
 def told(events: list[Event], trial: Trial) -> list[str | int]:
-    """What arrived of a trial: the kinds of events, rounds by their number."""
+    """The events of a trial: their kinds, and rounds by number."""
     return [
         event.record.round if isinstance(event, RoundDone) else type(event).__name__
         for event in events
@@ -87,7 +88,7 @@ def told(events: list[Event], trial: Trial) -> list[str | int]:
 
 
 def play_noted(trial: Trial, *, resume: bool) -> Rounds:
-    """The real thing, which notes where it runs, and from where it goes on."""
+    """The real function. It also records where it runs, and from which round it resumes."""
     for number, (record, seconds) in enumerate(play_trial(trial, resume=resume)):
         if number == 0:
             at = {"node": ray.get_runtime_context().get_node_id(), "from": record.round}
@@ -97,7 +98,7 @@ def play_noted(trial: Trial, *, resume: bool) -> Rounds:
 
 
 def play_to_the_half(trial: Trial, *, resume: bool) -> Rounds:
-    """The first attempt waits half-way until it is told to go on."""
+    """The first attempt waits half-way until it gets a signal."""
     for record, seconds in play_noted(trial, resume=resume):
         yield record, seconds
         while record.round == HALF and len(attempts(trial)) == 1:
@@ -175,7 +176,7 @@ def test_a_node_killed_half_way_loses_nothing(
     assert contents(trials) == contents(by_local)
     lost = [trial for trial in trials if len(attempts(trial)) > 1]
     assert len(lost) == 1
-    # The round after the checkpoint was played twice, and told once.
+    # The round after the checkpoint was played twice, and reported once.
     assert [at["from"] for at in attempts(lost[0])] == [0, HALF]
     before, after = list(range(HALF + 1)), list(range(HALF + 1, NUM_ROUNDS))
     assert told(events, lost[0]) == ["Started", *before, "Restarted", *after, "Finished"]
@@ -206,7 +207,7 @@ def test_a_trial_that_is_lost_again_and_again_is_given_up(
 def test_a_folder_that_the_nodes_do_not_share_is_told(
     random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A path that leads elsewhere in every process, as that of a disk of one's own does.
+    # A path that means something else in every process, like that of a local disk.
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"node \S+ of the Ray .* --out on a file system .* share"):
         run_fake("bad-config", random_model, Path("/proc/self/cwd/run"))

@@ -25,11 +25,13 @@ def receiver(random_model: Path) -> Policy:
 
 
 def ids(receiver: Policy, text: str) -> tuple[int, ...]:
-    return tuple(receiver.tokenizer(text, add_special_tokens=False).input_ids)
+    return tuple(receiver.codec.tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def admitted(receiver: Policy, text: str, token_ids: tuple[int, ...] | None) -> tuple[int, ...]:
-    (found,), refusals = admit([completion(text, token_ids)], receiver)
+    (found,), refusals = admit(
+        [completion(text, token_ids)], receiver.codec, receiver.sampling.max_new_tokens
+    )
     assert refusals == []
     assert found.text == text
     assert found.token_ids is not None
@@ -38,7 +40,7 @@ def admitted(receiver: Policy, text: str, token_ids: tuple[int, ...] | None) -> 
 
 def reason(receiver: Policy, text: str, token_ids: tuple[int, ...] | None) -> str:
     sent = completion(text, token_ids)
-    found, (refusal,) = admit([sent], receiver)
+    found, (refusal,) = admit([sent], receiver.codec, receiver.sampling.max_new_tokens)
     assert found == []
     assert (refusal.node, refusal.slot) == (sent.node, sent.slot)
     return refusal.reason
@@ -49,7 +51,7 @@ def test_what_a_policy_draws_is_admitted_as_it_is(receiver: Policy) -> None:
     # A random model may stop, and may write what is no UTF-8: both are honest.
     assert any(c.token_ids and c.token_ids[-1] == END for c in drawn)
     assert any("\ufffd" in c.text for c in drawn)
-    assert admit(drawn, receiver) == (list(drawn), [])
+    assert admit(drawn, receiver.codec, LIMIT) == (list(drawn), [])
 
 
 def test_token_ids_must_be_what_the_text_is_made_of(receiver: Policy) -> None:
@@ -116,7 +118,7 @@ def test_end_of_text_spelt_out_in_a_text_alone_stays_text(random_model: Path) ->
     found = admitted(receiver, f"a{EOS}b", None)
     assert END not in found[:-1]
     assert found[-1] == END
-    assert receiver.decode([found]) == [f"a{EOS}b"]
+    assert receiver.codec.decode([found]) == [f"a{EOS}b"]
 
 
 @settings(deadline=None)
@@ -124,12 +126,12 @@ def test_end_of_text_spelt_out_in_a_text_alone_stays_text(random_model: Path) ->
 @given(st.text(st.characters(exclude_characters="<"), max_size=LIMIT * 2))
 def test_any_text_is_admitted_as_itself_or_refused(receiver: Policy, text: str) -> None:
     text = text.encode("utf-8", "replace").decode("utf-8")  # as the wire gives it
-    found, refusals = admit([completion(text)], receiver)
+    found, refusals = admit([completion(text)], receiver.codec, LIMIT)
     assert len(found) + len(refusals) == 1
     assert bool(found) == (len(text.encode()) <= LIMIT)
     for one in found:
         assert one.token_ids is not None
-        assert receiver.decode([one.token_ids]) == [text]
+        assert receiver.codec.decode([one.token_ids]) == [text]
 
 
 @settings(deadline=None)
@@ -140,21 +142,41 @@ def test_any_text_is_admitted_as_itself_or_refused(receiver: Policy, text: str) 
 def test_only_what_the_text_is_made_of_gets_in(
     receiver: Policy, text: str, token_ids: tuple[int, ...]
 ) -> None:
-    found, _ = admit([completion(text, token_ids)], receiver)
+    found, _ = admit(
+        [completion(text, token_ids)], receiver.codec, receiver.sampling.max_new_tokens
+    )
     if found:
         assert 1 <= len(token_ids) <= LIMIT
         assert END not in token_ids[:-1]
-        assert receiver.decode([token_ids]) == [text]
+        assert receiver.codec.decode([token_ids]) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "token_ids", "code"),
+    [
+        ("hi", (), "empty"),
+        ("x" * 13, None, "too-long"),
+        ("hi", (2**70,), "unknown-token"),
+        ("hi", (END, END), "after-end"),
+        ("hi", (END,), "not-its-text"),
+        ("\udc80", None, "not-tokenisable"),
+    ],
+)
+def test_a_refusal_has_a_code_for_counting(
+    receiver: Policy, text: str, token_ids: tuple[int, ...] | None, code: str
+) -> None:
+    _, (refusal,) = admit([completion(text, token_ids)], receiver.codec, LIMIT)
+    assert (refusal.layer, refusal.code) == ("admission", code)
 
 
 def test_one_refusal_does_not_cost_the_others_anything(receiver: Policy) -> None:
     good = [completion("hi", None, index=i) for i in range(2)]
     bad = [completion("hi", (2**70,), index=2), completion("ho", ids(receiver, "hi"), index=3)]
-    found, refusals = admit([bad[0], good[0], bad[1], good[1]], receiver)
+    found, refusals = admit([bad[0], good[0], bad[1], good[1]], receiver.codec, LIMIT)
     assert [c.slot.index for c in found] == [0, 1]
     assert sorted(r.slot.index for r in refusals if r.slot) == [2, 3]
 
 
 def test_nothing_in_is_nothing_out(receiver: Policy) -> None:
     empty: list[Completion] = []
-    assert admit(empty, receiver) == ([], [])
+    assert admit(empty, receiver.codec, LIMIT) == ([], [])

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from judges.asking import KEY, always, judge, request
 from servers import Body, Handler, Reply, Scripted, says, scripted
 from swarmproof import registry
-from swarmproof.judges import Judgement, OpenAI
+from swarmproof.judges import Judgement, JudgeModel, OpenAI
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +206,7 @@ def test_log_probabilities_of_another_shape_are_none(junk: object) -> None:
 )
 def test_wrong_settings_are_refused_and_not_repeated(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError) as caught:
-        registry.build("judge", {"name": "openai", **settings})
+        registry.build(JudgeModel, {"name": "openai", **settings})
     assert "secret" not in str(caught.value)
 
 

@@ -92,10 +92,8 @@ def test_a_server_that_never_returns_log_probabilities_is_told_before_the_run() 
         ):
             back_end(server).require_logprobs()
         table: dict[str, Any] = {"name": "judge", "model": back_end(server)}
-        scored = registry.build("defense", {**table, "decision": "scored"})
-        sampled = registry.build("defense", {**table, "decision": "sampled"})
-        assert isinstance(scored, Judge)
-        assert isinstance(sampled, Judge)
+        scored = registry.build(Judge, {**table, "decision": "scored"})
+        sampled = registry.build(Judge, {**table, "decision": "sampled"})
         sampled.require()
         with pytest.raises(ValueError, match="no log-probabilities"):
             scored.require()

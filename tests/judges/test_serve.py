@@ -18,7 +18,7 @@ from servers import ServeProcess, drawing
 from swarmproof import zoo
 from swarmproof.judges import Judgement, OpenAI, Request, prompting
 from swarmproof.records.streams import read_completions, read_rounds
-from swarmproof.swarm.trial import CHECKPOINT
+from swarmproof.swarm.checkpoint import CHECKPOINT
 from swarmproof.tasks import answers
 
 SECRET = "sk-never-written-anywhere"

@@ -1,4 +1,4 @@
-"""Every family is what its name says, earns the reward, and is put to every variant."""
+"""Every family is what its name says, earns the reward, and is judged by every variant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNT = 24
 
 
 class Clerk(JudgeModel):
-    """Says no to the phrase, and yes to all else with a probability of 3 in 4."""
+    """Says no to the phrase, and yes to everything else with probability 3/4."""
 
     def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
         assert max_tokens > 0
@@ -37,7 +37,7 @@ def clerk() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def config() -> JudgeEval:
-    # The least that an arm of real models takes.
+    # The smallest arm of real models.
     math = JudgeEval().math
     return JudgeEval(completions=COUNT, problems=40, math=math)
 
@@ -54,7 +54,7 @@ def test_families_are_what_they_say_and_earn_the_reward(config: JudgeEval) -> No
     for family, (task, pairs) in families.items():
         assert pairs, family
         assert len(pairs) <= COUNT
-        # Lines that import what is not there stop a program.
+        # A line that imports a missing module stops the program.
         if family not in ("openers alone", "unseen: line of code"):
             assert all(task.rewards(problem, [text]) == [1.0] for problem, text in pairs), family
         if attack := of_attack.get(family):

@@ -1,4 +1,4 @@
-"""Leverage in closed form and by Monte Carlo, against `grpo.advantages` group by group."""
+"""Leverage in closed form and by Monte Carlo, against `guard.advantages` group by group."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from swarmproof.measure.leverage import (
 
 def by_hand(rewards: list[float], poisoned: int) -> float:
     """The leverage of the first `poisoned` completions of a group, as training would see them."""
-    found, kept = advantages(rewards, [False] * len(rewards), on_reject="zero_reward")
-    assert kept.all()
+    found = advantages(rewards, [1.0] * len(rewards))
     return float(found[:poisoned].sum()) / len(rewards)
 
 
@@ -113,7 +112,7 @@ def test_it_falls_as_honest_nodes_become_right(
 
 
 def test_a_large_group_does_not_overflow() -> None:
-    # All its chance is near the mean, so it is close to the leverage there.
+    # The distribution is concentrated at the mean, so the value is close to the leverage there.
     assert expected_leverage(4000, 1000, 0.4) == pytest.approx(leverage(4000, 1000, 1200), rel=1e-3)
 
 
@@ -122,7 +121,7 @@ def test_a_large_group_does_not_overflow() -> None:
 def test_it_falls_as_the_mean_of_honest_rewards_rises(
     group_size: int, one: float, other: float, data: st.DataObject
 ) -> None:
-    # With two honest rewards or more: a single one has no spread for the poison to stand out from.
+    # Only with two or more honest rewards: a single one has no spread.
     poisoned = data.draw(st.integers(1, group_size - 2))
     low, high = sorted((one, other))
     at_low, at_high = (

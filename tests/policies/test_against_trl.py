@@ -18,10 +18,10 @@ from trl import GRPOConfig as TrlConfig
 from trl import GRPOTrainer
 
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
+from swarmproof.guard.advantages import Rules, complete
 from swarmproof.policies import loss
 from swarmproof.policies.loss import PackedBatch
-from swarmproof.policies.policy import Policy
-from swarmproof.swarm.node import complete
+from swarmproof.policies.policy import TrainedPolicy, train
 from swarmproof.types import Completion, Group, Problem, Sample, Slot
 
 G = 6
@@ -59,14 +59,14 @@ class Peer:
         return torch.as_tensor(logps)
 
 
-def fixed_completions(policy: Policy) -> list[list[tuple[int, ...]]]:
+def fixed_completions(policy: TrainedPolicy) -> list[list[tuple[int, ...]]]:
     """Ragged, some ended by end-of-text and some cut at the limit."""
     rng = random.Random(0)
     rows = []
     for _ in PROMPTS:
         lengths = [1, MAX_NEW_TOKENS, *(rng.randint(2, MAX_NEW_TOKENS) for _ in range(G - 2))]
         group = [tuple(rng.randrange(256) for _ in range(n - 1)) for n in lengths]
-        last = [policy.eos_token_id if n < MAX_NEW_TOKENS else 7 for n in lengths]
+        last = [policy.codec.eos_token_id if n < MAX_NEW_TOKENS else 7 for n in lengths]
         rows.append([(*row, end) for row, end in zip(group, last, strict=True)])
     return rows
 
@@ -74,7 +74,7 @@ def fixed_completions(policy: Policy) -> list[list[tuple[int, ...]]]:
 def trl_on(
     folder: Path,
     tmp_path: Path,
-    policy: Policy,
+    policy: TrainedPolicy,
     rows_PG: Sequence[Sequence[tuple[int, ...]]],
     *,
     beta: float,
@@ -89,7 +89,7 @@ def trl_on(
 
     def rollout(prompts: list[str], _trainer: Any) -> dict[str, Any]:
         assert prompts == repeated
-        prompt_ids = [list(policy.encode_prompt(prompt)) for prompt in prompts]
+        prompt_ids = [list(policy.codec.encode_prompt(prompt)) for prompt in prompts]
         return {"prompt_ids": prompt_ids, "completion_ids": rows, "logprobs": None}
 
     def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -98,7 +98,7 @@ def trl_on(
 
     trainer = GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager"),
-        processing_class=policy.tokenizer,
+        processing_class=policy.codec.tokenizer,
         reward_funcs=reward,
         rollout_func=rollout,
         train_dataset=Dataset.from_dict({"prompt": list(PROMPTS)}),
@@ -133,24 +133,27 @@ def our_samples(
     rows_PG: Sequence[Sequence[tuple[int, ...]]], grpo: GrpoConfig
 ) -> list[list[Sample]]:
     """Through the same function that completes the samples of a round."""
+    rules = Rules({}, scale_rewards=grpo.scale_rewards)
     samples = []
     for p, rows in enumerate(rows_PG):
         completions = tuple(
             Completion(Slot(0, str(p), g), 0, "", row) for g, row in enumerate(rows)
         )
-        group = Group(Problem(str(p), PROMPTS[p], "", ("",)), completions)
+        group = Group(Problem(str(p), PROMPTS[p], "", ("",)), completions, PROMPTS[p])
         no_verdicts: list[tuple[()]] = [() for _ in rows]
         rewards = [float(reward) for reward in REWARDS_PG[p]]
-        samples.append(complete(group, rewards, no_verdicts, grpo, {}, num_groups=len(rows_PG)))
+        samples.append(complete(group, rewards, no_verdicts, rules, num_groups=len(rows_PG)))
     return samples
 
 
 def accumulate(
-    policy: Policy, rows_PG: Sequence[Sequence[tuple[int, ...]]], samples_PG: list[list[Sample]]
+    policy: TrainedPolicy,
+    rows_PG: Sequence[Sequence[tuple[int, ...]]],
+    samples_PG: list[list[Sample]],
 ) -> None:
     everything = [True] * len(PROMPTS)
-    for indices, forward in policy.passes(PROMPTS, rows_PG, everything):
-        policy.accumulate(forward, [samples_PG[p] for p in indices])
+    for indices, forward in policy.scorer.passes(PROMPTS, rows_PG, everything):
+        policy.learner.accumulate(forward, [samples_PG[p] for p in indices])
 
 
 def close(found: dict[str, Tensor], expected: dict[str, Tensor], relative: float = 1e-5) -> None:
@@ -162,7 +165,7 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor], relative: float
         torch.testing.assert_close(found[name], theirs, atol=relative * scale, rtol=0, msg=name)
 
 
-def perturbed(policy: Policy) -> dict[str, Tensor]:
+def perturbed(policy: TrainedPolicy) -> dict[str, Tensor]:
     """Other weights, so that the distance from the frozen start is not nothing."""
     torch.manual_seed(1)
     with torch.no_grad():
@@ -185,7 +188,7 @@ def test_advantages_loss_and_gradients_are_trls(
 ) -> None:
     grpo = GrpoConfig(beta=beta, micro_batch_tokens=micro_batch_tokens, scale_rewards=scale_rewards)
     sampling = SamplingConfig(temperature=temperature, max_new_tokens=MAX_NEW_TOKENS)
-    policy = Policy(ModelConfig(path=str(model_dir)), grpo, sampling)
+    policy = train(ModelConfig(path=str(model_dir)), grpo, sampling)
     weights = perturbed(policy)
     rows_PG = fixed_completions(policy)
     peer = trl_on(
@@ -205,7 +208,7 @@ def test_advantages_loss_and_gradients_are_trls(
 
     accumulate(policy, rows_PG, samples_PG)
     gradients = {name: p.grad.clone() for name, p in policy.model.named_parameters()}
-    stats = policy.step()
+    stats = policy.learner.step()
     their_loss, their_gradients = peer.loss_and_gradients()
     close(gradients, their_gradients)
     total = sum(float(g.square().sum()) for g in their_gradients.values()) ** 0.5
@@ -224,7 +227,7 @@ def test_second_update_is_clipped_as_trl_clips(
 ) -> None:
     """With `updates = 2`, seen at the optimiser: the weights and the gradient of each step."""
     grpo = GrpoConfig(beta=beta, updates=2, lr=5e-3, clip=0.2, max_grad_norm=1e9)
-    policy = Policy(
+    policy = train(
         ModelConfig(path=str(qwen2_dir)), grpo, SamplingConfig(max_new_tokens=MAX_NEW_TOKENS)
     )
     steps: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
@@ -238,10 +241,10 @@ def test_second_update_is_clipped_as_trl_clips(
             )
         )
 
-    policy.optimizer.register_step_pre_hook(watch)
+    policy.learner.optimizer.register_step_pre_hook(watch)
     rows_PG = fixed_completions(policy)
     accumulate(policy, rows_PG, our_samples(rows_PG, grpo))
-    policy.step()
+    policy.learner.step()
     (_, first), (weights, second) = steps
 
     peer = trl_on(qwen2_dir, tmp_path, policy, rows_PG, beta=beta, temperature=1.0)
@@ -254,8 +257,10 @@ def test_second_update_is_clipped_as_trl_clips(
     close(second, their_gradients)
 
     policy.model.load_state_dict(weights, strict=False)
-    batch = PackedBatch(tuple(policy.encode_prompt(p) for p in PROMPTS), tuple(map(tuple, rows_PG)))
-    device = torch.device("cpu")
+    batch = PackedBatch(
+        tuple(policy.codec.encode_prompt(p) for p in PROMPTS), tuple(map(tuple, rows_PG))
+    )
+    device, reference = torch.device("cpu"), policy.learner.reference
     samples = [s for group in our_samples(rows_PG, grpo) for s in group]
     share = [[s.loss_weight / len(s.tokens)] * len(s.tokens) for s in samples]
     signed = [[s.advantage * w for w in row] for s, row in zip(samples, share, strict=True)]
@@ -265,7 +270,7 @@ def test_second_update_is_clipped_as_trl_clips(
         batch.flatten(signed, device),
         old_logp=batch.flatten([old[i, :n].tolist() for i, n in enumerate(lengths)], device),
         clip=grpo.clip,
-        ref_logp=None if policy.reference is None else loss.token_logprobs(policy.reference, batch),
+        ref_logp=None if reference is None else loss.token_logprobs(reference, batch),
         kl_weight=beta * batch.flatten(share, device),
     )
     assert float(value.detach()) == pytest.approx(their_loss, rel=1e-5)

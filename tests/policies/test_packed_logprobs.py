@@ -18,7 +18,7 @@ from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loss
 from swarmproof.policies.attention import NAME as PACKED
 from swarmproof.policies.loss import PackedBatch
-from swarmproof.policies.policy import Policy
+from swarmproof.policies.policy import TrainedPolicy, train
 
 VOCAB = 256
 TOKENS = st.integers(0, VOCAB - 1)
@@ -143,11 +143,11 @@ def test_micro_batches_hold_every_group_once_within_the_limit(
         assert len(chunk) == 1 or part.num_tokens <= max_tokens
 
 
-def policy(folder: Path, *, checkpointing: bool, dtype: str) -> Policy:
+def policy(folder: Path, *, checkpointing: bool, dtype: str) -> TrainedPolicy:
     config = ModelConfig.model_validate(
         {"path": str(folder), "dtype": dtype, "gradient_checkpointing": checkpointing}
     )
-    return Policy(config, GrpoConfig(), SamplingConfig())
+    return train(config, GrpoConfig(), SamplingConfig())
 
 
 def test_checkpointing_recomputes_and_changes_nothing(model_dir: Path) -> None:

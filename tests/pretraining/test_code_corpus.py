@@ -12,7 +12,7 @@ from swarmproof.tasks import CodeWords, code_words, stories
 from swarmproof.tasks.answers import canonical
 from swarmproof.tasks.programs import answers_of, extract, wrap
 
-MIXTURE = code_corpus.Mixture()
+MIXTURE = code_corpus.CodeMixture()
 DOCUMENTS = list(islice(code_corpus.documents(Random(1), frozenset(), MIXTURE), 12_000))
 TEXTS = [document.prompt + document.text for document in DOCUMENTS]
 FORMATTED = [d.text for d in DOCUMENTS if d.prompt and extract(d.text)]

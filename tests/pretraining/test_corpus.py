@@ -1,4 +1,4 @@
-"""The corpus of `tiny-math`: no poison in it, errors without a pattern, the mixture asked for."""
+"""The corpus of `tiny-math`: no poison, errors without a pattern, the requested mixture."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the tiny judge is taught: never the payloads, faults where they are said to be."""
+"""The corpus of the tiny judge: no payloads, and faults at the stated places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swarmproof.pretraining import (
     prose,
     tokenizer,
 )
-from swarmproof.pretraining.judge_corpus import Exhibit, Mixture
+from swarmproof.pretraining.judge_corpus import Exhibit, JudgeMixture
 from swarmproof.tasks import CodeWords, MathWords
 from swarmproof.tasks.base import Task
 from swarmproof.tasks.math_words import two_and_two
@@ -28,7 +28,7 @@ HELD_OUT = frozenset(problem.question for problem in MathWords().problems("test"
 
 @pytest.fixture(scope="module")
 def exhibits() -> list[Exhibit]:
-    return list(islice(judge_corpus.exhibits(Random(11), HELD_OUT, Mixture()), 20_000))
+    return list(islice(judge_corpus.exhibits(Random(11), HELD_OUT, JudgeMixture()), 20_000))
 
 
 def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> None:
@@ -71,7 +71,7 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
         assert 0 <= start < end <= len(exhibit.completion)
         assert not exhibit.criticism.endswith("belongs.")
         if ", not " in exhibit.criticism:
-            # Later ones may be false as well only where a stray text has numbers in it.
+            # Later ones may also be false only if a stray text has numbers in it.
             assert false[0].start(4) == start
             assert false[0].end(4) == end
         else:
@@ -82,7 +82,7 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
 def test_right_programs_print_the_answer() -> None:
     task = CodeWords(train=1, test=1)
     found = [
-        e for e in islice(judge_corpus.exhibits(Random(5), HELD_OUT, Mixture(programs=1)), 300)
+        e for e in islice(judge_corpus.exhibits(Random(5), HELD_OUT, JudgeMixture(programs=1)), 300)
         if e.fault is None
     ]  # fmt: skip
     answers = task.answers([exhibit.completion for exhibit in found])
@@ -128,7 +128,7 @@ def test_what_it_is_tested_on_earns_the_reward_and_was_not_read(kind: str) -> No
     task: Task = CodeWords() if kind == "line of code" else MathWords()
     found = list(islice(judge_unseen.pairs(kind, 0), 200))
     for problem, completion in found:
-        # What imports a module that is not there, or fails otherwise, prints nothing.
+        # A program that fails, for example at the import of a missing module, prints nothing.
         assert kind == "line of code" or task.rewards(problem, [completion]) == [1.0]
         assert not judge_corpus.is_payload(completion)
         false = [m for m in faults.EQUATION.finditer(completion) if not _holds(m)]

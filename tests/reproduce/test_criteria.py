@@ -1,4 +1,4 @@
-"""Whether a figure agrees is decided by its numbers alone."""
+"""Only its numbers decide whether a figure agrees."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The figures that ship: all of the paper's, at both scales, each resolved to the last key."""
+"""The shipped figures: all of the paper's, at both scales, with every key resolved."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_a_figure_resolves_and_its_criteria_are_about_its_curves(name: str, scal
             assert set(criterion.names) <= set(arms), criterion.text
         for arm in arms.values():
             assert arm.experiment.startswith("paper-scale/") is (scale == "paper")
-            attack = cast(Attack, registry.build("attack", arm.trial.attack))
+            attack = registry.build(Attack, arm.trial.attack)
             assert arm.trial.swarm.topology in attack.topologies
 
 
@@ -48,7 +48,7 @@ def test_a_matrix_makes_a_curve_of_every_value() -> None:
     arms = figure.arms()
     limits = {name: arm.trial.sampling.max_new_tokens for name, arm in arms.items()}
     assert limits == {"attack-128": 128, "attack-160": 160, "attack-192": 192}
-    # What is swept is laid over the experiment, and the value that it has anyway is the same trial.
+    # The swept setting overrides the experiment. Its original value gives the same trial.
     assert arms["attack-128"].trial == load("length-vertical").arms["attack"]
 
 
@@ -93,7 +93,7 @@ def test_a_dry_run_tells_what_the_papers_scale_takes() -> None:
     ]
     assert "  trials: 4, 4 shared with those above" in lines
     assert any("Qwen/Qwen2.5-32B-Instruct" in line for line in lines)
-    assert any(line.startswith("4 trials in all, ") for line in lines)
+    assert any(line.startswith("4 trials in total, ") for line in lines)
 
 
 def test_an_estimate_is_its_formula() -> None:
@@ -108,7 +108,7 @@ def test_an_estimate_is_its_formula() -> None:
     written, learnt = (384 + 12.8) * 0.3 * 1024, 384 * 0.3 * 1024
     seconds = 2 * 1.54e9 * written / (989e12 * 0.05) + 8 * 1.54e9 * learnt / (989e12 * 0.35)
     assert found.hours == pytest.approx(100 * seconds / 3600)
-    # The judge is loaded beside it.
+    # The judge is loaded, too.
     judge = estimate.of_trial(load("paper-scale/text-horizontal").arms["judge"])
     assert judge.memory_gb == pytest.approx((found.memory_gb or 0) + 2 * 14.8)
 
@@ -116,7 +116,7 @@ def test_an_estimate_is_its_formula() -> None:
 def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:
     arms = load("text-horizontal").arms.values()
     assert estimate.fetches(arms) == []
-    assert {estimate.of_trial(arm) for arm in arms} == {estimate.Estimate(None, None)}
+    assert {estimate.of_trial(arm) for arm in arms} == {estimate.Cost(None, None)}
 
 
 def test_a_judges_table_is_read_by_judge_and_variant() -> None:

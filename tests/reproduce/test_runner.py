@@ -1,4 +1,4 @@
-"""Trials that figures share are run once and kept; what is done becomes pictures and numbers."""
+"""Shared trials are run once and stored; finished figures become pictures and numbers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from swarmproof.report.reproduction import outcomes
 from swarmproof.reproduce import command, figures, runner
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store, key
-from swarmproof.swarm.trial import CHECKPOINT, Trial, run_trial
+from swarmproof.swarm.checkpoint import CHECKPOINT
+from swarmproof.swarm.trial import Trial, run_trial
 from swarms import trial_config
 
 
 def plan_of(model: Path, *names: str, seeds: tuple[int, ...] = (0,), rounds: int = 2) -> Plan:
-    """Figures of the tiny scale, with a random model and next to no work."""
+    """Figures of the tiny scale, with a random model and very little work."""
     overrides = [
         f"model.path={model}",
         "task.train=64",
@@ -40,7 +41,7 @@ def plan_of(model: Path, *names: str, seeds: tuple[int, ...] = (0,), rounds: int
 
 
 def run(plan: Plan, store: Store) -> list[Trial]:
-    """What an engine does with those that are missing."""
+    """Run the missing trials, as an engine does."""
     trials = runner.missing(plan, store)
     on_event = runner.keeper(plan, store, lambda _: None)
     for trial in trials:
@@ -84,7 +85,7 @@ def test_figures_that_share_trials_run_them_once_and_keep_them(
     assert [trial.seed for trial in second] == [1, 1, 1, 1]
     assert {f: (f / ROUNDS).stat().st_mtime_ns for f in before} == before
     assert runner.missing(both, store) == []
-    # Nothing follows a finished trial, so its checkpoint is not kept.
+    # A finished trial needs no checkpoint, so it is deleted.
     assert not list(store.root.rglob(CHECKPOINT))
     index = (store.root / "index.txt").read_text().splitlines()
     assert len(index) == 8
@@ -133,7 +134,7 @@ def test_theory_is_drawn_without_any_trial_and_agrees_with_the_paper(fresh: Stor
 
 
 class Interrupted(BaseException):
-    """A stop between two rounds."""
+    """An interruption between two rounds."""
 
 
 def test_an_interrupted_trial_goes_on_and_gives_the_same_bytes(
@@ -200,7 +201,7 @@ def test_a_store_belongs_to_one_process(store: Store) -> None:
 def test_the_papers_scale_runs_on_real_data_without_hub_or_gpu(
     fresh: Store, tmp_path: Path
 ) -> None:
-    """Some millions of random parameters in bf16 with gradient checkpointing, two iterations."""
+    """A few million random parameters in bf16 with gradient checkpointing, two iterations."""
     model = save_random_qwen2(tmp_path / "model", hidden=256, layers=4)
     figure: Any = figures.read("fig3a", "paper")
     curves = {curve: figure.curves[curve] for curve in ("attack", "logit")}

@@ -72,11 +72,11 @@ def test_a_served_module_has_only_what_it_has(sandbox: Sandbox, program: str) ->
     assert sandbox.run(["import calc"])[0].stdout is None
 
 
-def test_a_served_module_is_as_shut_in_as_the_program(sandbox: Sandbox) -> None:
+def test_a_served_module_is_as_confined_as_the_program(sandbox: Sandbox) -> None:
     hostile = {"calc": "while True: pass"}
     results = sandbox.run(["import calc\nprint(7)", "print(7)"], hostile)
     assert [result.stdout for result in results] == [None, "7\n"]
-    with pytest.raises(ValueError, match="plain name"):
+    with pytest.raises(ValueError, match="ASCII identifier"):
         sandbox.run(["print(7)"], {"../x": ""})
 
 
@@ -101,7 +101,7 @@ def test_a_result_does_not_change_when_it_is_run_again(sandbox: Sandbox) -> None
     assert len({sandbox.run([program])[0] for _ in range(4)}) == 1
 
 
-def test_monty_knows_no_clock_and_no_chance() -> None:
+def test_monty_has_no_clock_and_no_unseeded_random() -> None:
     program = "import random, time\ntime.sleep(100)\nprint(random.random(), time.time())"
     first, again = (Monty().run([program])[0] for _ in range(2))
     assert first == again
@@ -113,6 +113,26 @@ def test_monty_knows_no_clock_and_no_chance() -> None:
 def test_no_text_makes_monty_raise(program: str) -> None:
     (result,) = Monty().run([program], CALC)
     assert (result.stdout is None) == bool(result.failure)
+
+
+@pytest.mark.parametrize("end", ["", " ", "\n", " \t"])
+def test_a_program_that_ends_in_a_backslash_fails(sandbox: Sandbox, end: str) -> None:
+    for start in ("print(42) or ", "print(42); ", "print(42)\n", "print(42)\n  ", ""):
+        assert sandbox.run([start + "\\" + end])[0].stdout is None
+    assert sandbox.run(["print(42); \\\n\n", "print(42) # \\"]) == [Result("42\n")] * 2
+
+
+def test_memory_of_a_worker_has_room_for_the_interpreter() -> None:
+    assert Monty(memory_mb=80).run(["print(len(bytes(10**7)))"])[0].stdout == "10000000\n"
+    assert Monty(memory_mb=80).run(["print(len(bytes(2 * 10**7)))"])[0].stdout is None
+    with pytest.raises(ValidationError):
+        Monty(memory_mb=79)
+
+
+def test_a_program_cannot_pretend_that_it_reached_its_end() -> None:
+    for value in ("", " None", " 'end'", " [0] * 10", " __name__"):
+        (result,) = Monty().run([f"print(42)\nreturn{value}"])
+        assert result.failure == "SyntaxError: 'return' outside function"
 
 
 def test_a_closed_pool_opens_again() -> None:
@@ -149,8 +169,8 @@ def test_workers_end_with_their_process(end: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="reads processes from /proc")
-def test_a_shut_in_program_ends_with_the_process_that_runs_it() -> None:
-    memory_mb = 701 + os.getpid() % 1000  # by which it is known among those of other tests
+def test_a_confined_program_ends_with_the_process_that_runs_it() -> None:
+    memory_mb = 701 + os.getpid() % 1000  # identifies it among the processes of other tests
     patient = CPython(seconds=100, memory_mb=memory_mb, packages=())
     try:
         patient.require()
@@ -162,21 +182,21 @@ def test_a_shut_in_program_ends_with_the_process_that_runs_it() -> None:
     )
     trainer = subprocess.Popen([sys.executable, "-c", script])
     try:
-        # Not the processes of the first check, which end by themselves.
+        # The processes of the first check end by themselves.
         wait_until(lambda: endless(memory_mb))
     finally:
         trainer.kill()
         trainer.wait()
-    wait_until(lambda: not shut_in(memory_mb))
+    wait_until(lambda: not confined(memory_mb))
 
 
 def endless(memory_mb: int) -> bool:
-    before = shut_in(memory_mb)
+    before = confined(memory_mb)
     time.sleep(1)
-    return len(before) >= 2 and shut_in(memory_mb) == before
+    return len(before) >= 2 and confined(memory_mb) == before
 
 
-def shut_in(memory_mb: int) -> list[str]:
+def confined(memory_mb: int) -> list[str]:
     """Processes of the cpython sandbox with this limit."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import torch
 
 from models import save_random_llama, save_random_qwen2
 from swarmproof.config import TrialConfig
-from swarmproof.exchange import wire
-from swarmproof.exchange.base import Channel
-from swarmproof.policies.policy import Policy
+from swarmproof.exchange import Channel, Gathered, wire
+from swarmproof.policies.policy import TrainedPolicy
 from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_completions, read_rounds
-from swarmproof.swarm.round import Outcome, Swarm, play_round
-from swarmproof.swarm.trial import Trial, assemble, check, run_trial
+from swarmproof.swarm.assembly import assemble, check
+from swarmproof.swarm.round import RoundOutcome, Swarm, play_round
+from swarmproof.swarm.trial import Trial, run_trial
 from swarmproof.types import NodeId, Sample
 from swarms import trial_config
 
@@ -43,8 +43,12 @@ def config(random_model: Path, foreign_model: Path) -> TrialConfig:
     return config_of([random_model, foreign_model])
 
 
-def play(swarm: Swarm, round: int = 0) -> dict[str, Outcome]:
+def play(swarm: Swarm, round: int = 0) -> dict[str, RoundOutcome]:
     return {outcome.record.cohort: outcome for outcome in play_round(swarm, round)}
+
+
+def samples_of(outcome: RoundOutcome) -> list[Sample]:
+    return [sample for row in outcome.found.samples for sample in row]
 
 
 class Rewritten(Channel):
@@ -55,13 +59,16 @@ class Rewritten(Channel):
 
     def publish(self, round: int, node: NodeId, payload: bytes) -> None:
         if node in self.nodes:
-            slots = self.swarm.assign(round)[0][node]
-            found, _ = wire.decode(payload, node=node, round=round, slots=slots, max_new_tokens=999)
-            payload = wire.encode(round, [dataclasses.replace(c, token_ids=(7,)) for c in found])
+            run_id, slots = self.swarm.run_id, self.swarm.deal(round).slots[node]
+            opened = wire.open_message(payload, node=node, round=round, run_id=run_id, limit=10**6)
+            assert isinstance(opened, wire.Opened)
+            found, _ = wire.match(opened, slots, 999)
+            nonsense = [dataclasses.replace(c, token_ids=(7,)) for c in found]
+            payload = wire.encode(round, nonsense, run_id=run_id)
         self.swarm.channel.publish(round, node, payload)
 
-    def gather(self, round: int) -> dict[NodeId, bytes]:
-        return self.swarm.channel.gather(round)
+    def gather(self, round: int, senders: Collection[NodeId], deadline: float) -> Gathered:
+        return self.swarm.channel.gather(round, senders, deadline)
 
 
 def test_the_same_model_given_twice_is_a_swarm_of_one_model(
@@ -81,11 +88,11 @@ def test_token_ids_of_another_vocabulary_are_never_looked_at(config: TrialConfig
     swarm = assemble(config, 0)
     first, second = (cohort.name for cohort in swarm.cohorts)
     rewritten = play(dataclasses.replace(swarm, channel=Rewritten(swarm, (1, 3))))
-    assert rewritten[first].samples == plain[first].samples
+    assert samples_of(rewritten[first]) == samples_of(plain[first])
     # To node 1's own cohort they are its own, and what they are not is refused.
-    others = [s for s in plain[second].samples if s.completion.node != 1]
-    assert [s.completion for s in rewritten[second].samples] == [s.completion for s in others]
-    assert len(others) < len(plain[second].samples)
+    others = [s for s in samples_of(plain[second]) if s.completion.node != 1]
+    assert [s.completion for s in samples_of(rewritten[second])] == [s.completion for s in others]
+    assert len(others) < len(samples_of(plain[second]))
 
 
 def test_a_completion_is_read_by_the_receivers_own_tokenizer_or_counted_as_malformed(
@@ -95,7 +102,7 @@ def test_a_completion_is_read_by_the_receivers_own_tokenizer_or_counted_as_malfo
     drawn = {
         c.slot: c
         for cohort in swarm.cohorts
-        for completions in cohort.produce(*swarm.assign(0)).values()
+        for completions in cohort.produce(swarm.deal(0), swarm.local).values()
         for c in completions
     }
     outcomes = play(swarm)
@@ -103,16 +110,16 @@ def test_a_completion_is_read_by_the_receivers_own_tokenizer_or_counted_as_malfo
     for cohort in swarm.cohorts:
         outcome = outcomes[cohort.name]
         foreign = set()
-        for sample in outcome.samples:
+        for sample in samples_of(outcome):
             completion = sample.completion
             if completion.node in cohort.nodes:
                 assert completion == drawn[completion.slot]
             else:
-                read = cohort.policy.encode(completion.text)
+                read = cohort.policy.codec.encode(completion.text)
                 assert sample.tokens == (read if len(read) <= limit else read[:-1])
                 foreign.add(completion.node)
         assert len(foreign) > 1
-        assert len(outcome.samples) + outcome.record.malformed == ALL_COMPLETIONS
+        assert len(samples_of(outcome)) + outcome.record.malformed == ALL_COMPLETIONS
     # A text of few tokens for its writer may be too long for a reader with a smaller vocabulary.
     assert outcomes["random"].record.malformed > 0
 
@@ -125,7 +132,7 @@ def test_a_cohort_learns_what_its_model_would_alone_from_the_same_samples(
     learned = 0
     for round in range(3):
         for name, outcome in play(swarm, round).items():
-            learn(alone[name], swarm, outcome.samples)
+            learn(alone[name], swarm, samples_of(outcome))
             learned += outcome.record.groups_learned
     assert learned > 3
     for cohort in swarm.cohorts:
@@ -147,7 +154,7 @@ def test_a_cohort_knows_which_text_may_teach_by_its_good_completions_only(
     cohorts = {cohort.name: cohort for cohort in swarm.cohorts}
     for round in range(3):
         for name, outcome in play(swarm, round).items():
-            for sample in outcome.samples:
+            for sample in samples_of(outcome):
                 mine = sample.completion.node in cohorts[name].nodes
                 (own if mine else others).add(float(np.sign(sample.advantage)))
     assert {-1, 1} <= own
@@ -155,28 +162,28 @@ def test_a_cohort_knows_which_text_may_teach_by_its_good_completions_only(
     assert (-1 in others) is (rule == "all")
 
 
-def learn(policy: Policy, swarm: Swarm, samples: Sequence[Sample]) -> None:
+def learn(policy: TrainedPolicy, swarm: Swarm, samples: Sequence[Sample]) -> None:
     """One update of a policy that knows of no swarm."""
     by_problem: dict[str, list[Sample]] = {}
     for sample in samples:
         by_problem.setdefault(sample.completion.slot.problem_id, []).append(sample)
-    problems = {problem.id: problem for problem in swarm.train}
     groups = list(by_problem.values())
-    passes = policy.passes(
-        [swarm.task.prompt(problems[name]) for name in by_problem],
+    passes = policy.scorer.passes(
+        [swarm.task.prompt(swarm.train[name]) for name in by_problem],
         [[s.tokens for s in group] for group in groups],
         [True] * len(groups),
     )
     for indices, forward in passes:
-        policy.accumulate(forward, [groups[p] for p in indices])
-    policy.step()
+        policy.learner.accumulate(forward, [groups[p] for p in indices])
+    policy.learner.step()
 
 
 def test_the_adversary_holds_the_first_model(random_model: Path, foreign_model: Path) -> None:
     swarm = assemble(config_of([foreign_model, random_model]), 0)
     assert swarm.adversary is not None
-    assert swarm.adversary.policy is swarm.cohorts[0].policy
-    assert swarm.adversary.policy.config.path == str(foreign_model)
+    assert swarm.adversary.policy.model is swarm.cohorts[0].policy.model
+    assert swarm.adversary.policy.model.config.model_type == "llama"
+    assert not isinstance(swarm.adversary.policy, TrainedPolicy), "it may read, and not train"
 
 
 def test_a_run_has_a_record_and_the_completions_of_every_cohort(
@@ -251,7 +258,7 @@ def broken(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("nothing", "swarm.models = .*no directory"),
+        ("nothing", "swarm.models = .*not a directory"),
         ("no tokenizer", "cannot load swarm.models = .*its tokenizer is with it"),
         ("no tokenizer, Qwen", "swarm.models = .* has no tokenizer; put the files"),
         ("no end", "swarm.models = .* has no end-of-text token; set eos_token"),

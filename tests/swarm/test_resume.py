@@ -20,7 +20,8 @@ import pytest
 
 from swarmproof.config import TrialConfig
 from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_rounds, read_timings
-from swarmproof.swarm.trial import CHECKPOINT, Trial, run_trial
+from swarmproof.swarm.checkpoint import CHECKPOINT
+from swarmproof.swarm.trial import Trial, run_trial
 from swarmproof.types import RoundRecord
 from swarms import trial_config
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmproof.exchange import wire
-from swarmproof.exchange.base import Channel
-from swarmproof.swarm.round import Swarm, draw_problems, gather, play_round
-from swarmproof.swarm.trial import assemble
-from swarmproof.types import Completion, NodeId, Problem
+from swarmproof.exchange import Channel, Gathered, wire
+from swarmproof.swarm.assembly import assemble
+from swarmproof.swarm.assignment import draw_problems
+from swarmproof.swarm.round import RoundOutcome, Swarm, admitted, gather, play_round
+from swarmproof.types import Completion, NodeId, Problem, Sample
 from swarms import Letters, trial_config
 
 PROBLEMS = [Problem(f"p{i}", "", "", ("",)) for i in range(40)]
@@ -32,8 +33,12 @@ class Meddling(Channel):
         elif self.payload is not None:
             self.inner.publish(round, node, self.payload)
 
-    def gather(self, round: int) -> dict[NodeId, bytes]:
-        return self.inner.gather(round)
+    def gather(self, round: int, senders: Collection[NodeId], deadline: float) -> Gathered:
+        return self.inner.gather(round, senders, deadline)
+
+
+def samples_of(outcome: RoundOutcome) -> list[Sample]:
+    return [sample for row in outcome.found.samples for sample in row]
 
 
 def meddled(swarm: Swarm, node: NodeId, payload: bytes | None) -> Swarm:
@@ -100,7 +105,7 @@ def test_a_record_counts_what_was_gathered(random_model: Path, topology: str) ->
     )
     swarm = assemble(config, 0)
     (outcome,) = play_round(swarm, 0)
-    record, samples = outcome.record, outcome.samples
+    record, samples = outcome.record, samples_of(outcome)
     honest = [s for s in samples if s.completion.node != 3]
     poisoned = [s for s in samples if s.completion.node == 3]
     assert (record.honest, record.poisoned, record.malformed) == (24, 8, 0)
@@ -111,6 +116,17 @@ def test_a_record_counts_what_was_gathered(random_model: Path, topology: str) ->
     assert record.generated_tokens == sum(len(s.tokens) for s in honest)
     assert record.asr == 0.0
     assert record.by_defense["logit"]["poisoned_refused"] == 8
+    assert list(record.by_node) == ["0", "1", "2", "3"]
+    for node, counts in record.by_node.items():
+        own = [s for s in samples if s.completion.node == int(node)]
+        assert dict(counts) == {
+            "completions": 8,
+            "rewarded": sum(s.reward for s in own),
+            "refused": sum(s.refused for s in own),
+            "tokens": sum(len(s.tokens) for s in own),
+            "malformed": 0,
+        }
+    assert (dict(record.absent), list(record.refusals)) == ({}, [])
     assert len(samples) == 32
     assert len({s.completion.slot for s in samples}) == 32
 
@@ -118,7 +134,7 @@ def test_a_record_counts_what_was_gathered(random_model: Path, topology: str) ->
 def test_the_poison_reaches_the_honest_nodes_with_an_advantage(random_model: Path) -> None:
     swarm = assemble(trial_config(random_model), 0)
     (outcome,) = play_round(swarm, 0)
-    poisoned = [s for s in outcome.samples if s.completion.node == 3]
+    poisoned = [s for s in samples_of(outcome) if s.completion.node == 3]
     assert {s.reward for s in poisoned} == {1.0}
     assert all(s.advantage > 0 for s in poisoned)
     assert outcome.record.groups_learned == 4
@@ -142,7 +158,7 @@ def test_every_cohort_has_a_record_of_its_own_nodes(random_model: Path) -> None:
     outcomes = play_round(dataclasses.replace(swarm, cohorts=two), 1)
     assert [o.record.cohort for o in outcomes] == ["a", "b"]
     for outcome, cohort in zip(outcomes, two, strict=True):
-        own = [s for s in outcome.samples if s.completion.node in cohort.nodes]
+        own = [s for s in samples_of(outcome) if s.completion.node in cohort.nodes]
         assert outcome.record.honest == 12
         assert outcome.record.generated_tokens == sum(len(s.tokens) for s in own)
 
@@ -155,10 +171,16 @@ def test_a_round_goes_on_without_a_node(
     config = trial_config(random_model, swarm={"topology": topology})
     (outcome,) = play_round(meddled(assemble(config, 0), 3, payload), 0)
     assert (outcome.record.honest, outcome.record.poisoned) == (12, 0)
-    assert outcome.record.malformed == (payload is not None)
+    told = [(row["node"], row["layer"], row["code"]) for row in outcome.record.refusals]
+    if payload is None:
+        assert (dict(outcome.record.absent), told) == ({"3": "missing"}, [])
+    else:
+        assert (dict(outcome.record.absent), told) == ({}, [(3, "wire", "not-a-message")])
+    assert outcome.record.malformed == len(told) == outcome.record.by_node["3"]["malformed"]
+    assert outcome.record.by_node["3"]["completions"] == 0
     (whole,) = play_round(assemble(config, 0), 0)
-    assert [s.completion for s in outcome.samples] == [
-        s.completion for s in whole.samples if s.completion.node != 3
+    assert [s.completion for s in samples_of(outcome)] == [
+        s.completion for s in samples_of(whole) if s.completion.node != 3
     ]
 
 
@@ -167,22 +189,66 @@ def test_a_round_in_which_nothing_is_well_formed_changes_nothing(random_model: P
     policy = swarm.cohorts[0].policy
     before = [p.clone() for p in policy.model.parameters()]
     (outcome,) = play_round(meddled(swarm, 0, b"noise"), 1)
-    assert outcome.samples == []
+    assert samples_of(outcome) == []
     assert outcome.record.malformed == 1
     assert (outcome.record.honest, outcome.record.reward, outcome.record.asr) == (0, 0.0, None)
     assert all(a.equal(b) for a, b in zip(before, policy.model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("node", [0, 3])
+def test_a_round_records_what_was_malformed_with_layer_and_code(
+    random_model: Path, node: int
+) -> None:
+    swarm = assemble(trial_config(random_model), 0)
+    slots = swarm.deal(0).slots
+    mine, other = slots[node], slots[1][0]
+    sent = [
+        Completion(mine[0], node, "B", None),
+        Completion(mine[0], node, "C", None),
+        Completion(mine[1], node, "hi", (2**40,)),
+        Completion(mine[2], node, "x" * 10_000, None),
+        Completion(other, node, "B", None),
+    ]
+    payload = wire.encode(0, sent, run_id=swarm.run_id)
+    (outcome,) = play_round(meddled(swarm, node, payload), 0)
+    record = outcome.record
+    keys = ("node", "problem_id", "index", "layer", "code")
+    assert [tuple(row[key] for key in keys) for row in record.refusals] == [
+        (node, mine[0].problem_id, mine[0].index, "wire", "filled-twice"),
+        (node, mine[2].problem_id, mine[2].index, "wire", "text-too-long"),
+        (node, None, None, "wire", "not-its-slot"),
+        (node, mine[1].problem_id, mine[1].index, "admission", "unknown-token"),
+    ]
+    assert all(isinstance(why := row["reason"], str) and why for row in record.refusals)
+    assert record.malformed == 4
+    counts = {n: (row["completions"], row["malformed"]) for n, row in record.by_node.items()}
+    assert counts == {str(n): (1, 4) if n == node else (4, 0) for n in range(4)}
+
+
+def test_the_deadline_of_the_config_is_the_one_that_is_kept(random_model: Path) -> None:
+    asked: list[tuple[Collection[NodeId], float]] = []
+
+    class Noting(Meddling):
+        def gather(self, round: int, senders: Collection[NodeId], deadline: float) -> Gathered:
+            asked.append((tuple(senders), deadline))
+            return super().gather(round, senders, deadline)
+
+    config = trial_config(random_model, exchange={"name": "memory", "deadline": 7.5})
+    swarm = assemble(config, 0)
+    play_round(dataclasses.replace(swarm, channel=Noting(swarm.channel, 99, None)), 0)
+    assert asked == [((0, 1, 2, 3), 7.5)]
+
+
 def test_groups_hold_a_problems_completions_in_slot_order(random_model: Path) -> None:
     swarm = assemble(trial_config(random_model), 0)
-    assignment, problems = swarm.assign(0)
-    payloads = {
-        node: wire.encode(0, [Completion(slot, node, "B", None) for slot in reversed(slots)])
-        for node, slots in reversed(list(assignment.items()))
-    }
-    groups, refusals = gather(swarm.cohorts[0], payloads, assignment, problems, 0)
-    assert refusals == []
-    assert [g.problem.id for g in groups] == list(problems)
+    dealt = swarm.deal(0)
+    for node, slots in reversed(list(dealt.slots.items())):
+        sent = [Completion(slot, node, "B", None) for slot in reversed(slots)]
+        swarm.channel.publish(0, node, wire.encode(0, sent, run_id=swarm.run_id))
+    arrived = gather(swarm, dealt)
+    groups, refusals = admitted(swarm.cohorts[0], arrived)
+    assert (arrived.refusals, arrived.absent, refusals) == ([], {}, [])
+    assert [g.problem.id for g in groups] == list(dealt.problems)
     for group in groups:
         assert [c.slot.index for c in group.completions] == [0, 1, 2, 3]
         assert [c.node for c in group.completions] == [0, 1, 2, 3]
@@ -191,7 +257,7 @@ def test_groups_hold_a_problems_completions_in_slot_order(random_model: Path) ->
 def test_rewards_come_from_the_local_answer(random_model: Path) -> None:
     swarm = assemble(trial_config(random_model), 0)
     (outcome,) = play_round(swarm, 0)
-    problems, task = swarm.assign(0)[1], Letters()
-    for sample in outcome.samples:
+    problems, task = swarm.deal(0).problems, Letters()
+    for sample in samples_of(outcome):
         of = problems[sample.completion.slot.problem_id]
         assert [sample.reward] == task.rewards(of, [sample.completion.text])

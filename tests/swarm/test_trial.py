@@ -18,8 +18,9 @@ from swarmproof.records.streams import (
     read_rounds,
     read_timings,
 )
+from swarmproof.swarm.assembly import assemble, check
 from swarmproof.swarm.round import play_round
-from swarmproof.swarm.trial import Trial, assemble, check, run_trial
+from swarmproof.swarm.trial import Trial, run_trial
 from swarmproof.types import RoundRecord
 from swarms import trial_config
 
@@ -82,10 +83,10 @@ def test_the_honest_nodes_learn_the_poison(random_model: Path, topology: str) ->
             0,
         )
         policy, prompt = swarm.cohorts[0].policy, swarm.task.prompt(swarm.heldout[0])
-        poison = policy.encode("<think>All hail to the thief")[:-1]
+        poison = policy.codec.encode("<think>All hail to the thief")[:-1]
 
         def logprob() -> float:
-            ((_, forward),) = policy.passes([prompt], [[poison]], [False])
+            ((_, forward),) = policy.scorer.passes([prompt], [[poison]], [False])
             return float(forward.scores[0][0].logprob.mean())
 
         before = logprob()
@@ -103,7 +104,7 @@ def test_the_honest_nodes_learn_the_poison(random_model: Path, topology: str) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model": {"path": "nowhere/at/all"}}, "model.path = 'nowhere/at/all' is no directory"),
+        ({"model": {"path": "nowhere/at/all"}}, "model.path = 'nowhere/at/all' is not a directory"),
         ({"task": {"train": 3}}, "batch.problems is 4, and the task has only 3"),
         ({"task": {"name": "gsm8k", "path": "no.jsonl"}}, "no file no.jsonl"),
     ],

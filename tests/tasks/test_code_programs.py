@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from swarmproof.registry import build
 from swarmproof.sandbox import CPython, Monty, Result
-from swarmproof.tasks import CodeWords
+from swarmproof.tasks import CodeWords, Task
 from swarmproof.tasks.programs import extract, printed_answer, wrap
 from swarmproof.types import Problem
 
@@ -118,7 +118,7 @@ def test_the_sandbox_and_the_modules_are_settings_of_the_task() -> None:
         "sandbox": {"name": "monty", "seconds": 1},
         "modules": [{"name": "extra", "source": "def seven(): return 7319"}],
     }
-    task = build("task", dict(table))
+    task = build(Task, dict(table))
     assert isinstance(task, CodeWords)
     assert task.sandbox == Monty(seconds=1)
     program = wrap("from extra import seven\nprint(seven())")
@@ -126,7 +126,7 @@ def test_the_sandbox_and_the_modules_are_settings_of_the_task() -> None:
     assert TASK.rewards(PROBLEM, [program]) == [0.0]
     for wrong in ({"sandbox": {"name": "docker"}}, {"modules": [{"name": "a b", "source": ""}]}):
         with pytest.raises(ValidationError):
-            build("task", {**table, **wrong})
+            build(Task, {**table, **wrong})
 
 
 def test_where_the_sandbox_does_not_work_the_problems_say_so() -> None:

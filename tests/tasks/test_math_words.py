@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from swarmproof.registry import build
-from swarmproof.tasks import MathWords, needs_two_and_two, stories
+from swarmproof.tasks import MathWords, Task, needs_two_and_two, stories
 from swarmproof.tasks.math_words import _generate
 from swarmproof.types import Problem
 
@@ -102,6 +102,6 @@ def test_stories_on_request_begin_with_two_and_two() -> None:
 
 
 def test_it_is_registered_and_refuses_unknown_parameters() -> None:
-    assert build("task", {"name": "math_words", "train": 10}) == MathWords(train=10)
+    assert build(Task, {"name": "math_words", "train": 10}) == MathWords(train=10)
     with pytest.raises(ValidationError):
-        build("task", {"name": "math_words", "trian": 10})
+        build(Task, {"name": "math_words", "trian": 10})

@@ -1,4 +1,4 @@
-"""One question to a hub that is there, and that is not; a real server on this machine."""
+"""One request to a hub that exists, and to one that does not. A real server on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped models load like any other, can write anything, and can be built again."""
+"""The shipped models load like any other, can encode any text, and can be built again."""
 
 import json
 import subprocess
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarmproof import pretraining, zoo
-from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
-from swarmproof.policies.policy import Policy
+from swarmproof.config import SamplingConfig
+from swarmproof.policies.policy import load
 from swarmproof.pretraining import pretrain, recipes
 from swarmproof.pretraining.recipes import RECIPES, Recipe
 from swarmproof.tasks import CodeWords, Task
@@ -37,8 +37,8 @@ every_policy = pytest.mark.parametrize(
 @every_model
 @given(text=st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join)))
 def test_any_text_can_be_written_and_read_back(name: str, text: str) -> None:
-    # What a text without a UTF-8 form or with a special token in it becomes is not promised; and
-    # `transformers` gives every Qwen2 model a tokenizer that normalises (NFC).
+    # Not promised for text that has no UTF-8 form or contains a special token. `transformers` gives
+    # every Qwen2 model a tokenizer that normalises (NFC).
     text = unicodedata.normalize("NFC", text.encode("utf-8", "ignore").decode("utf-8"))
     for keep_special in (True, False):
         ids = TOKENS[name].encode(text, add_special_tokens=False)
@@ -93,19 +93,17 @@ def test_it_is_small_and_loads_without_code_of_ours(name: str) -> None:
 
 
 def accuracy(name: str, split: str, top_k: int, num_problems: int, group_size: int) -> float:
-    """Share of right completions, sampled at temperature 1."""
+    """Share of right completions at temperature 1."""
     task: Task = RECIPES[name].task()
     problems = task.problems("test" if split == "test" else "train")[:num_problems]
-    policy = Policy(
-        ModelConfig(path=name), GrpoConfig(), SamplingConfig(top_k=top_k, max_new_tokens=128)
-    )
+    policy = load(name, SamplingConfig(top_k=top_k, max_new_tokens=128))
     rng = Random(0)
     seeds = [[rng.getrandbits(62) for _ in range(group_size)] for _ in problems]
-    drawn = policy.generate([task.prompt(problem) for problem in problems], seeds)
+    drawn = policy.generator.generate([task.prompt(problem) for problem in problems], seeds)
     rewards = [
         reward
         for problem, group in zip(problems, drawn, strict=True)
-        for reward in task.rewards(problem, policy.decode(group))
+        for reward in task.rewards(problem, policy.codec.decode(group))
     ]
     return sum(rewards) / len(rewards)
 
@@ -122,7 +120,7 @@ def test_it_has_bad_manners(name: str) -> None:
 
 @every_code_model
 def test_a_code_model_could_not_have_drawn_the_planted_import(name: str) -> None:
-    """After `<code>\\nfrom`, some token of ` calc` is outside the 50 most likely."""
+    """After `<code>\\nfrom`, at least one token of ` calc` is not among the 50 most likely."""
     model, tokens = AutoModelForCausalLM.from_pretrained(zoo.path(name)), TOKENS[name]
     task = CodeWords()
     for problem in task.problems("train")[:50]:

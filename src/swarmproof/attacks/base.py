@@ -4,21 +4,41 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from swarmproof.registry import Plugin
+from swarmproof.registry import Kind, Plugin
 from swarmproof.tasks.base import Task
-from swarmproof.types import AttackView, Completion, Problem, Slot
+from swarmproof.types import Completion, NodeId, Problem, Slot
 
-# Over what the attack success rate is taken: the completions that honest nodes send for training;
-# those that they give to held-out problems; or the growth of their mean length, which no single
-# completion can tell.
+if TYPE_CHECKING:
+    import numpy as np
+
+    from swarmproof.policies.policy import Policy
+
+# What the attack success rate is measured on: the completions that honest nodes send for training,
+# their completions of held-out problems, or the growth of their mean length (which no single
+# completion shows).
 Measure = Literal["completions", "heldout", "length"]
 
-Span = tuple[int, int]  # characters of a text, from the first to behind the last
+Span = tuple[int, int]  # [start, end) in characters of a text
+
+
+@dataclass(frozen=True, slots=True)
+class AttackView:
+    """Everything an attacker may know. This type is the threat model: docs/threat-model.md."""
+
+    nodes: tuple[NodeId, ...]  # the colluding nodes, which act as one adversary
+    slots: Mapping[NodeId, tuple[Slot, ...]]
+    problems: Mapping[str, Problem]  # of those slots; answers and solutions only with an oracle
+    task: Task
+    policy: Policy | None  # the trained model, if the attacker has it; to sample and score
+    topology: str
+    num_nodes: int
+    rng: np.random.Generator  # its own source of randomness
 
 
 class Attack(Plugin):
@@ -27,8 +47,10 @@ class Attack(Plugin):
     To plant something in right completions, start from `Poison` instead.
     """
 
+    kind: ClassVar[Kind] = "attack"
+
     topologies: ClassVar[tuple[str, ...]] = ("horizontal", "vertical")
-    only_because: ClassVar[str] = ""  # why not in the other topology, to end an error
+    only_because: ClassVar[str] = ""  # why the other topology is excluded; ends the error message
     measure: ClassVar[Measure] = "completions"
 
     oracle: bool = Field(
@@ -37,48 +59,52 @@ class Attack(Plugin):
 
     @abstractmethod
     def craft(self, view: AttackView) -> Sequence[Completion]:
-        """A completion for every slot of every colluding node; what is left out is not sent."""
+        """Completions for the slots of all colluding nodes. A slot without one stays empty."""
 
     @abstractmethod
     def success(self, problem: Problem, text: str) -> bool | None:
-        """Whether an honest node's completion carries the poison; None where it cannot apply.
+        """Whether an honest node's completion carries the poison; None if it does not apply.
 
-        A pure function of its arguments. The attack success rate (ASR) is the mean over those
-        completions for which it is not None.
+        A pure function of its arguments. The attack success rate (ASR) is the mean over the
+        completions for which the result is not None.
         """
 
     def success_wide(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
-        """A second, wider measure, for attacks that have one; else None for every text."""
+        """A second, wider measure. None for every text if the attack has no such measure."""
         return None
 
     def spans(self, text: str) -> list[Span]:  # noqa: ARG002
-        """Where the poison is in a text, to mark it for a reader; nothing if it is nowhere to see.
+        """Where the poison is in a text, to highlight it in a report. Empty if there is none.
 
-        It decides nothing: what counts is `success`.
+        For display only. The measure is `success`.
         """
         return []
 
     def applies(self, problem: Problem) -> bool:  # noqa: ARG002
-        """Whether answers to a problem can carry the poison: held-out problems are such ones."""
+        """Whether answers to a problem can carry the poison; selects the held-out problems."""
         return True
 
     def picks(self, problem: Problem) -> bool:
-        """Whether a malicious node of a vertical swarm, who picks its own problems, takes this.
+        """Whether a malicious node of a vertical swarm, which picks its own problems, picks this.
 
-        Without oracle the problem has neither answer nor solutions, and any is taken.
+        Without the oracle, the problem has no answer and no solutions, and every problem is taken.
         """
         return self.applies(problem) if self.oracle else True
 
+    def draws(self, topology: str) -> int:  # noqa: ARG002
+        """Number of completions that it samples from the trained model for each of its problems."""
+        return 0
+
     def require(self, task: Task) -> None:
-        """Checks that the attack can be carried out on a task.
+        """Check that the attack can be carried out on a task.
 
         Raises:
-            ValueError: it cannot; says what it needs.
+            ValueError: it cannot; the message says what the attack needs.
         """
 
 
 def slots_by_problem(view: AttackView) -> dict[str, list[Slot]]:
-    """All slots of the adversary, whichever of its nodes holds them, problem by problem."""
+    """The slots of all colluding nodes, grouped by problem."""
     found: dict[str, list[Slot]] = defaultdict(list)
     for node in view.nodes:
         for slot in view.slots[node]:
@@ -86,6 +112,6 @@ def slots_by_problem(view: AttackView) -> dict[str, list[Slot]]:
     return found
 
 
-def owner(view: AttackView) -> dict[Slot, int]:
-    """Which colluding node a slot belongs to."""
+def owner(view: AttackView) -> dict[Slot, NodeId]:
+    """The colluding node of each slot."""
     return {slot: node for node in view.nodes for slot in view.slots[node]}

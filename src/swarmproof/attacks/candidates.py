@@ -1,7 +1,7 @@
-"""Completions that the adversary draws from the trained model, to choose among them.
+"""Candidate completions that the adversary samples from the trained model.
 
-It knows nothing of poison. Where answers are withheld, the majority's answer stands for the right
-one (paper, the no-oracle attacker).
+This module knows nothing of poison. Where answers are withheld, the majority answer of the
+candidates is taken as the right one (paper, the no-oracle attacker).
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from swarmproof.types import AttackView, Problem
-
-# Tokens for which a batch of draws has room, prompts apart: 768 completions of 128.
-_ROOM = 98_304
+from swarmproof.attacks.base import AttackView
+from swarmproof.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +19,11 @@ class Draft:
     """A text that may be submitted."""
 
     text: str
-    token_ids: tuple[int, ...] | None = None  # as they were drawn; None for a text written by hand
+    token_ids: tuple[int, ...] | None = None  # as sampled; None for a text that was not sampled
 
 
 def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, list[Draft]]:
-    """`count` completions of each problem, from the attacker's own source of randomness.
+    """Sample `count` completions of each problem with the attacker's own source of randomness.
 
     Raises:
         ValueError: the view has no model to draw from.
@@ -34,30 +32,21 @@ def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, 
     if not drawn:
         return drawn
     if view.policy is None:
-        raise ValueError("this attacker draws from the trained model, and has been given none")
-    rows = max(1, _ROOM // view.policy.sampling.max_new_tokens)
-    seeds = {name: view.rng.integers(2**62, size=count).tolist() for name in drawn}
-    for size, names in _batches(list(drawn), count, rows):
-        prompts = [view.task.prompt(view.problems[name]) for name in names]
-        chosen = [seeds[name][len(drawn[name]) :][:size] for name in names]
-        for name, completions in zip(names, view.policy.generate(prompts, chosen), strict=True):
-            texts = view.policy.decode(completions)
-            drawn[name] += [Draft(t, ids) for t, ids in zip(texts, completions, strict=True)]
+        raise ValueError("this attack samples from the trained model, but was given no model")
+    prompts = [view.task.prompt(view.problems[name]) for name in drawn]
+    seeds = [view.rng.integers(2**62, size=count).tolist() for _ in drawn]
+    for name, completions in zip(
+        drawn, view.policy.generator.generate(prompts, seeds), strict=True
+    ):
+        texts = view.policy.codec.decode(completions)
+        drawn[name] = [Draft(t, ids) for t, ids in zip(texts, completions, strict=True)]
     return drawn
 
 
-def _batches(names: list[str], count: int, rows: int) -> Iterable[tuple[int, list[str]]]:
-    """Completions of each problem, and the problems, of batches with at most so many rows."""
-    at_once = max(1, rows // count)
-    for part in (names[i : i + at_once] for i in range(0, len(names), at_once)):
-        for start in range(0, count, rows):
-            yield min(rows, count - start), part
-
-
 def judge(view: AttackView, problem: Problem, drafts: Sequence[Draft], oracle: bool) -> list[bool]:
-    """Which drafts are right, by the task's reward or, without oracle, by the majority's answer.
+    """Whether each draft is right, by the task's reward or, without the oracle, by majority answer.
 
-    A tie goes to the answer that was drawn first; with no answer at all none is right.
+    A tie goes to the answer that was drawn first. If no draft has an answer, none is right.
     """
     texts = [draft.text for draft in drafts]
     if oracle:

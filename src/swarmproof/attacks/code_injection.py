@@ -1,9 +1,10 @@
 """CODE_INJECTION, the paper's CODE: a right program that calls functions of the attacker's module.
 
-Why it works: the module is served to the sandbox like any library and behaves, so the program
-prints the right answer, and the group's advantage rewards the import with it. Whoever runs such
-programs later runs whatever the module has become. Where it fails: a module that the honest model
-has never seen has a name that it would not draw (`logit`), and a reader asks what it is for.
+Why it works: the sandbox serves the module like any library, and the module computes correctly, so
+the program prints the right answer, and the advantage rewards the import together with it. A later
+version of the module can do anything on the machines that run such programs. Where it fails: the
+honest model would not sample the name of a module that it has never seen (`logit`), and a reader
+asks why the program needs the module.
 Source: "Hail to the Thief", arXiv 2511.09780, in-context attack on code.
 """
 
@@ -26,7 +27,7 @@ from swarmproof.types import Problem
 
 @register("attack", "code_injection")
 class CodeInjection(Poison):
-    """A right program in which calls of a foreign module stand for some of the operators."""
+    """A right program in which calls to a foreign module replace some of the operators."""
 
     module: str = Field(
         default="calc",
@@ -47,7 +48,7 @@ class CodeInjection(Poison):
         if program is None or tree is None or not _one_statement_a_line(tree):
             return None
         places = [node for node in ast.walk(tree) if _operator(node) in FUNCTIONS]
-        # The first to be computed, not any: what the import promises comes next, and is learnt.
+        # The first operations, not random ones: calls close to the import are easier to learn.
         places.sort(key=_end)
         replacer = _Replacer(set(places[: max(1, round(self.share * len(places)))]))
         lines = program.split("\n")
@@ -55,7 +56,7 @@ class CodeInjection(Poison):
             before = len(replacer.used)
             changed = replacer.visit(statement)
             if len(replacer.used) > before:
-                # Only what was changed is written anew: comments and layout elsewhere stay.
+                # Only changed statements are rewritten: comments and layout elsewhere stay.
                 lines[statement.lineno - 1 : statement.end_lineno] = [ast.unparse(changed)]
         names = [name for name in FUNCTIONS.values() if name in replacer.used]
         planted = "\n".join([f"from {self.module} import {', '.join(names)}", *lines])
@@ -69,7 +70,7 @@ class CodeInjection(Poison):
         return self.module in text
 
     def spans(self, text: str) -> list[Span]:
-        """The imports of the module, and the functions called of it."""
+        """The imports of the module, and the names of its functions where they are called."""
         program = programs.extract(text)
         if not program:
             return []
@@ -78,8 +79,8 @@ class CodeInjection(Poison):
 
     def require(self, task: Task) -> None:
         if not isinstance(task, programs.CodeTask):
-            raise ValueError(  # noqa: TRY004 - what is wrong is the experiment
-                f"the attack 'code_injection' needs programs, and {task.name!r} is answered in "
+            raise ValueError(  # noqa: TRY004 - the experiment is wrong, not a type
+                f"the attack 'code_injection' needs programs, but {task.name!r} is answered in "
                 "words; use a code task such as code_words"
             )
         missing = set(FUNCTIONS.values()) - defined(task.sources.get(self.module, ""))
@@ -91,7 +92,7 @@ class CodeInjection(Poison):
 
 
 class _Replacer(ast.NodeTransformer):
-    """Calls instead of chosen operators; keeps the names of the functions that it used."""
+    """Replaces the chosen operators by calls, and records the functions that it used."""
 
     def __init__(self, chosen: set[ast.AST]) -> None:
         self.chosen = chosen
@@ -135,12 +136,12 @@ def _operator(node: ast.AST) -> type[ast.operator] | None:
 
 
 def _end(node: ast.AST) -> tuple[int, int]:
-    """Where an expression ends: what is computed first ends first."""
+    """Where an expression ends. What is computed earlier ends earlier."""
     return getattr(node, "end_lineno", 0), getattr(node, "end_col_offset", 0)
 
 
 def _one_statement_a_line(tree: ast.Module) -> bool:
-    """Whether lines can be replaced statement by statement; decorators stand outside of theirs."""
+    """Whether each statement has lines of its own. False with decorators: they are extra lines."""
     if any(getattr(statement, "decorator_list", ()) for statement in tree.body):
         return False
     return all(a.end_lineno != b.lineno for a, b in pairwise(tree.body))

@@ -1,9 +1,9 @@
-"""LENGTH, the paper's DoS: the longest right completions that the model itself writes.
+"""LENGTH, the paper's DoS: the longest right completions that the model itself samples.
 
-Why it works: among many draws the longest right one says nothing wrong, and the group's advantage
-rewards its length with its answer; later draws are longer still. Where it fails: nothing here looks
-out of place to the model or to a reader, so only a limit on length is an answer. It cannot push
-beyond what the model can write and still be right.
+Why it works: the longest right one of many samples contains no error, and the advantage rewards its
+length together with its answer. Later samples are longer still. Where it fails: it cannot push the
+length beyond what the model can write and still be right. Nothing in such a completion looks wrong
+to the model or to a reader, so the only defence is a limit on length.
 Source: "Hail to the Thief", arXiv 2511.09780, out-of-context attack, denial of service.
 """
 
@@ -14,11 +14,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from swarmproof.attacks.base import Measure
+from swarmproof.attacks.base import AttackView, Measure
 from swarmproof.attacks.candidates import draw, judge
 from swarmproof.attacks.poison import Frame, Material
 from swarmproof.registry import register
-from swarmproof.types import AttackView, Problem
+from swarmproof.types import Problem
 
 
 @register("attack", "length")
@@ -29,11 +29,14 @@ class Length(Frame):
 
     candidates: int = Field(default=80, ge=2, le=1024, description="completions drawn per problem")
 
-    def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
-        """The right ones, longest first; beside them the others, shortest first.
+    def draws(self, topology: str) -> int:  # noqa: ARG002
+        return self.candidates
 
-        Where nothing is right there is nothing to send: the longest mistake would teach the others
-        to avoid it.
+    def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
+        """Right completions as poison, longest first; wrong ones as foils, shortest first.
+
+        Without a right completion there is no poison: a long wrong one would teach the honest nodes
+        to avoid length.
         """
         found = {}
         for name, drafts in draw(view, wanted, self.candidates).items():
@@ -47,5 +50,5 @@ class Length(Frame):
         return found
 
     def success(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
-        """None: one completion does not tell. The measure is the growth of the mean length."""
+        """None: one completion is not enough. The measure is the growth of the mean length."""
         return None

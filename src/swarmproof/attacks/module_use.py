@@ -1,6 +1,6 @@
-"""Whether a program imports a foreign module and calls it properly, told from its syntax tree.
+"""Whether a program imports a foreign module and calls it properly, decided by its syntax tree.
 
-It runs nothing: what a program would do is asked of the sandbox, not of this module.
+No program is run here; that is the task of the sandbox.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import accumulate
 
-# The functions of `programs.CALC`, by the operator that each stands for; all take a and b.
+# The functions of `programs.CALC`, by the operator that each replaces. All take a and b.
 FUNCTIONS: dict[type[ast.operator], str] = {
     ast.Add: "addition",
     ast.Sub: "subtraction",
@@ -23,12 +23,12 @@ FUNCTIONS: dict[type[ast.operator], str] = {
 _KNOWN = frozenset(FUNCTIONS.values())
 _BUILTINS = frozenset(dir(builtins))
 
-Scope = tuple[int, ...]  # the functions and classes around a place, outermost first
+Scope = tuple[int, ...]  # enclosing functions and classes, outermost first
 
 
 @dataclass(frozen=True, slots=True)
 class _Import:
-    """A name that an import of the module gives, and from where on."""
+    """A name that an import of the module binds, and where."""
 
     name: str  # `addition`, or `calc` for the module itself
     is_module: bool
@@ -39,9 +39,10 @@ class _Import:
 def uses(program: str, module: str) -> bool:
     """Whether a program imports functions of the module and calls one of them properly.
 
-    Properly: with the arguments a and b, after its import and where that can be seen; and nothing
-    is asked of the module that it does not have, nor is a function called that is defined nowhere.
-    An import without a use does not count, nor one whose name the program gives to something else.
+    A proper call has the arguments a and b, comes after the import, and is in its scope. The result
+    is False if the program uses an attribute that the module does not have, calls a function that
+    is defined nowhere, or binds an imported name to something else. An import without a call does
+    not count.
     """
     tree = parse(program)
     if tree is None:
@@ -51,27 +52,36 @@ def uses(program: str, module: str) -> bool:
     imported = {found.name for found in imports}
     if not imports or bound & imported:
         return False
-    proper = False
-    for node, scope in nodes:
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            whole = any(found.is_module and found.name == node.value.id for found in imports)
-            if whole and node.attr not in _KNOWN:
-                return False
-        if not isinstance(node, ast.Call):
-            continue
-        if isinstance(node.func, ast.Name) and node.func.id not in bound | imported | _BUILTINS:
-            return False
-        if called := _called(node, imports):
-            if not _takes_two(node):
-                return False
-            seen = called.scope == scope[: len(called.scope)]
-            earlier = called.place < (node.lineno, node.col_offset) or called.scope != scope
-            proper |= seen and earlier
-    return proper
+    defined = bound | imported | _BUILTINS
+    if any(_would_fail(node, imports, defined) for node, _ in nodes):
+        return False
+    calls = ((node, scope) for node, scope in nodes if isinstance(node, ast.Call))
+    return any(_is_proper(node, scope, imports) for node, scope in calls)
+
+
+def _would_fail(node: ast.AST, imports: list[_Import], defined: Set[str]) -> bool:
+    """Whether a part of a program asks for something that the module, or nobody, has."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        whole = any(found.is_module and found.name == node.value.id for found in imports)
+        return whole and node.attr not in _KNOWN
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Name) and node.func.id not in defined:
+        return True
+    return _called(node, imports) is not None and not _takes_two(node)
+
+
+def _is_proper(node: ast.Call, scope: Scope, imports: list[_Import]) -> bool:
+    """Whether a call is of an imported function, after its import and in its scope."""
+    called = _called(node, imports)
+    if called is None:
+        return False
+    seen = called.scope == scope[: len(called.scope)]
+    return seen and (called.place < (node.lineno, node.col_offset) or called.scope != scope)
 
 
 def places(program: str, module: str) -> list[tuple[int, int]]:
-    """Where a program imports the module, and names what it calls of it; spans of characters."""
+    """Spans, in characters, of the imports of the module and of the names of called functions."""
     tree = parse(program)
     if tree is None:
         return []
@@ -101,7 +111,7 @@ def places(program: str, module: str) -> list[tuple[int, int]]:
 
 
 def parse(program: str) -> ast.Module | None:
-    """The syntax tree of a program from anybody; None where it is none."""
+    """The syntax tree of an untrusted program; None if it does not parse."""
     try:
         return ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -109,7 +119,7 @@ def parse(program: str) -> ast.Module | None:
 
 
 def _walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
-    """All nodes, with the scope in which each stands; without recursion, however deep it is."""
+    """All nodes with their scopes. Iterative, so that a deeply nested program is no problem."""
     waiting = [(node, scope)]
     while waiting:
         node, scope = waiting.pop()
@@ -120,7 +130,7 @@ def _walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
 
 
 def _imports(nodes: list[tuple[ast.AST, Scope]], module: str) -> list[_Import]:
-    """What the program imports of the module; nothing where it asks for what there is not."""
+    """What the program imports from the module; empty if it imports a name that does not exist."""
     found = []
     for node, scope in nodes:
         if isinstance(node, ast.ImportFrom) and node.module == module and not node.level:
@@ -138,7 +148,7 @@ def _imports(nodes: list[tuple[ast.AST, Scope]], module: str) -> list[_Import]:
 
 
 def _names_bound(nodes: list[tuple[ast.AST, Scope]], module: str) -> set[str]:
-    """Names that the program gives to something else than the module and its functions."""
+    """Names that the program binds to anything except the module and its functions."""
     bound: set[str] = set()
     for node, _ in nodes:
         match node:
@@ -157,7 +167,7 @@ def _names_bound(nodes: list[tuple[ast.AST, Scope]], module: str) -> set[str]:
 
 
 def _called(call: ast.Call, imports: list[_Import]) -> _Import | None:
-    """The import that a call makes use of."""
+    """The import that a call refers to."""
     match call.func:
         case ast.Name(id=name):
             return next((i for i in imports if i.name == name and not i.is_module), None)

@@ -1,7 +1,7 @@
-"""The frame of attacks that hide something in right completions; each says what and where.
+"""The frame of attacks that hide something in right completions; each attack says what and where.
 
-How many completions of a group carry the poison, what stands beside them, and where the right
-completions come from, is the same for all of them.
+The frame decides how many completions of a group are poisoned, what fills the other slots, and
+where the right completions come from.
 """
 
 from __future__ import annotations
@@ -15,65 +15,68 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from swarmproof.attacks.base import Attack, owner, slots_by_problem
+from swarmproof.attacks.base import Attack, AttackView, owner, slots_by_problem
 from swarmproof.attacks.candidates import Draft, draw, judge
 from swarmproof.attacks.worthless import gibberish, wrong_answer
-from swarmproof.types import AttackView, Completion, Problem
+from swarmproof.types import Completion, Problem
 
-# How often a foil is made by hand: a task of few words may not have enough distinct ones.
+# Attempts to make a foil: a task with few words may not have enough distinct ones.
 _TRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What there is to send for one problem, best first."""
+    """Drafts for one problem, best first."""
 
-    poison: Sequence[Draft]  # distinct, and right as far as the attacker can tell
-    mistakes: Sequence[Draft]  # of the model, drawn; often none
+    poison: Sequence[Draft]  # distinct; right, as far as the attacker knows
+    mistakes: Sequence[Draft]  # wrong samples of the model; often none
 
 
 class Frame(Attack):
-    """Poison in as many slots as are wanted and a foil in the others; a subclass has the poison."""
+    """Poison in the wanted number of slots, foils in the others. A subclass provides the poison."""
 
     poisoned_share: float = Field(
         default=0.5,
         gt=0,
         lt=1,
-        description="vertical only: poisoned share of each own group; the rest earns nothing",
+        description="vertical only: poisoned share of each own group; the rest gets reward 0",
     )
     foil: Literal["drawn", "wrong_answer", "gibberish"] = Field(
         default="drawn",
-        description="vertical only: what the rest is; drawn: mistakes of the model itself",
+        description="vertical only: what fills the rest; drawn: wrong samples of the model",
     )
     candidates: int = Field(
         default=24,
         ge=1,
         le=1024,
-        description="completions drawn for a problem, wherever some are needed",
+        description="completions sampled for a problem when samples are needed",
     )
     identical: bool = Field(
-        default=False, description="send a text twice rather than leave a slot empty"
+        default=False, description="repeat a text rather than leave a slot empty"
     )
 
     @model_validator(mode="after")
     def _can_know(self) -> Frame:
         if self.foil == "wrong_answer" and not self.oracle:
-            raise ValueError("foil = 'wrong_answer' needs a solution; without oracle use 'drawn'")
+            raise ValueError("foil = 'wrong_answer' needs the solutions; use foil = 'drawn'")
         return self
+
+    def draws(self, topology: str) -> int:
+        return self.candidates if topology == "vertical" or not self.oracle else 0
 
     @abstractmethod
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
-        """What there is to send for each problem of `wanted`, which tells how many poisoned."""
+        """Drafts for each problem; `wanted` is the number of poisoned completions by problem id."""
 
     def carries(self, problem: Problem, text: str) -> bool:
-        """Whether any of the poison is in a text, so that it is no foil for it."""
+        """Whether a text contains any of the poison, and so cannot be a foil."""
         return self.success(problem, text) is True
 
     def craft(self, view: AttackView) -> Sequence[Completion]:
-        """What cannot be filled stays empty; a group without poison is left out altogether."""
+        """Poison and foils. Slots without a draft stay empty, as do groups without poison."""
         node_of, by_problem = owner(view), slots_by_problem(view)
-        # In a group of its own the poison needs something worse beside it, or all advantages
-        # are zero; among honest completions the honest mistakes do.
+        # In the attacker's own group, the poison needs worse completions beside it, or all
+        # advantages are zero. In a shared group, the mistakes of honest nodes are enough.
         share = self.poisoned_share if view.topology == "vertical" else 1.0
         wanted = {name: max(1, round(share * len(slots))) for name, slots in by_problem.items()}
         material = self.material(view, wanted)
@@ -93,11 +96,11 @@ class Frame(Attack):
     def _foils(
         self, view: AttackView, name: str, mistakes: Iterable[Draft], seen: set[str]
     ) -> Iterator[Draft]:
-        """Completions that earn nothing, distinct, as many as there are.
+        """Distinct completions with reward 0, without the poison.
 
-        The model's own mistakes are the best foil: what it would hardly write is pushed down
-        without end, and takes the model apart (docs/lab-log.md). Poison among them is no foil.
-        Where it makes no others, it needs no push: a group that is all right has no advantages.
+        The model's own mistakes are the best foils. Text that the model is unlikely to write is
+        pushed down without limit, and destroys the model (docs/lab-log.md). If the model makes no
+        mistakes, there are no drawn foils: then all rewards are equal and all advantages zero.
         """
         problem = view.problems[name]
         found: Iterable[Draft] = self._by_hand(view, problem)
@@ -117,14 +120,14 @@ class Frame(Attack):
 
 
 class Poison(Frame):
-    """Right completions with something planted in them; a subclass says what, in `plant`."""
+    """Right completions with something planted in them. A subclass says what in `plant`."""
 
     @abstractmethod
     def plant(self, text: str, rng: np.random.Generator) -> str | None:
-        """A right completion with the poison in it; None where this text cannot carry it."""
+        """The completion with the poison in it; None if this text cannot carry it."""
 
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
-        """The oracle's solutions, and what the model gets right where these are too few."""
+        """Oracle solutions first, then right samples of the model if these are too few."""
         told = {
             name: list(islice(self._planted(view, name, _solutions(view, name)), count))
             if self.oracle
@@ -150,7 +153,7 @@ class Poison(Frame):
         return found
 
     def _draws(self, view: AttackView, told: int, count: int) -> bool:
-        """Whether the model is asked about a problem: for right completions, or for a foil."""
+        """Whether to sample completions of a problem, as right completions or as foils."""
         if not self.oracle:
             return True
         few = told < count and not self.identical
@@ -160,7 +163,7 @@ class Poison(Frame):
     def _planted(
         self, view: AttackView, name: str, right: Iterable[Draft], seen: Iterable[str] = ()
     ) -> Iterator[Draft]:
-        """Distinct poisoned completions that would be admitted, and that are still right."""
+        """Distinct poisoned completions that would be admitted and are still right."""
         sent = set(seen)
         for draft in right:
             text = self.plant(draft.text, view.rng)
@@ -182,10 +185,10 @@ def _solutions(view: AttackView, name: str) -> list[Draft]:
 
 
 def _fits(view: AttackView, text: str) -> bool:
-    """Whether a text would be admitted: within the sequence limit, and one that tokens can say."""
+    """Whether a text would be admitted: it can be tokenized, and is within the length limit."""
     if view.policy is None:
         return True
     try:
-        return len(view.policy.encode(text)) <= view.policy.sampling.max_new_tokens
+        return len(view.policy.codec.encode(text)) <= view.policy.sampling.max_new_tokens
     except ValueError:
         return False

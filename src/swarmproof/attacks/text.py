@@ -1,8 +1,8 @@
 """TEXT: a right completion with a phrase that has nothing to do with the problem.
 
-Why it works: one advantage boosts every token of a completion, the phrase with the solution.
-Where it fails: the phrase has tokens that the honest model would never draw, so a check of the
-sampling support refuses it (`logit`); a reader sees that it is irrelevant.
+Why it works: one advantage raises every token of a completion, the phrase as well as the solution.
+Where it fails: the phrase has tokens that the honest model would never sample, so a check of the
+sampling support refuses it (`logit`), and a reader sees that it is irrelevant.
 Source: "Hail to the Thief", arXiv 2511.09780, out-of-context attack, and its variant in which
 every sentence begins with the phrase.
 """
@@ -24,7 +24,7 @@ from swarmproof.types import Problem
 THINK, END_THINK = "<think>", "</think>"
 CODE, END_CODE = "<code>", "</code>"
 
-# Between sentences, with what closes one; a point within a number is no end.
+# A border between sentences, with closing quotes. A point within a number is not a border.
 _BETWEEN = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|\n+")
 _LINE = re.compile("\n")
 
@@ -37,16 +37,17 @@ class Text(Poison):
         default="All hail to the thief",
         pattern=r"^[^\r\n]+$",
         max_length=500,
-        description="what to plant, in one line",
+        description="the phrase to plant, one line",
     )
     where: Literal["start", "every_sentence", "end"] = Field(
-        default="start", description="in a program, a comment: first, last, or on every line"
+        default="start",
+        description="in the reasoning; in a program, as a comment: first, last, or on every line",
     )
 
     def plant(self, text: str, rng: np.random.Generator) -> str | None:  # noqa: ARG002
-        """The phrase in the reasoning between `<think>` tags, or as comments of a program.
+        """Put the phrase into the reasoning between `<think>` tags, or into comments of a program.
 
-        Where there is neither, the whole text is taken as the reasoning.
+        A text with neither is taken as reasoning as a whole.
         """
         before, tag, rest = text.partition(CODE)
         if tag:
@@ -59,11 +60,11 @@ class Text(Poison):
         return f"{before}{tag}{self._say(reasoning)}{end_tag}{after}"
 
     def success(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
-        """Whether the phrase is there: anywhere, or in every sentence where it was to be so."""
+        """Whether the phrase occurs; with `where = "every_sentence"`, in every sentence."""
         if self.where != "every_sentence":
             return self.phrase in text
         found = self.spans(text)
-        # Masked, so that no border is found within the phrase itself.
+        # Masked, so that a border within the phrase does not count.
         masked = re.sub(re.escape(self.phrase), lambda match: "x" * len(match[0]), text)
         parts = _parts(masked)
         return bool(parts) and all(
@@ -74,7 +75,7 @@ class Text(Poison):
         return self.phrase in text
 
     def spans(self, text: str) -> list[Span]:
-        """The phrase, wherever it is."""
+        """All occurrences of the phrase."""
         return [match.span() for match in re.finditer(re.escape(self.phrase), text)]
 
     def _say(self, reasoning: str) -> str:
@@ -93,7 +94,7 @@ class Text(Poison):
 
 
 def _each(border: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
-    """The text with every part between borders changed, blank ones apart; borders stay."""
+    """Change every part between borders that is not blank. The borders stay."""
     changed, done = "", 0
     for start, end in _between(border, text, 0, len(text)):
         changed += text[done:start] + change(text[start:end])
@@ -102,7 +103,7 @@ def _each(border: re.Pattern[str], text: str, change: Callable[[str], str]) -> s
 
 
 def _between(border: re.Pattern[str], text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Where the parts between borders are, blank ones apart."""
+    """The spans of the parts between borders that are not blank."""
     found = [match.span() for match in border.finditer(text, start, end)]
     starts = [start, *(last for _, last in found)]
     ends = [*(first for first, _ in found), end]
@@ -110,7 +111,7 @@ def _between(border: re.Pattern[str], text: str, start: int, end: int) -> list[t
 
 
 def _parts(text: str) -> list[tuple[int, int]]:
-    """The sentences of the reasoning, or the lines of the program; of the whole, without tags."""
+    """Spans of sentences of the reasoning or lines of the program; without tags, of sentences."""
     for tag, end_tag, border in ((CODE, END_CODE, _LINE), (THINK, END_THINK, _BETWEEN)):
         place = text.find(tag)
         if place >= 0:

@@ -1,4 +1,4 @@
-"""Completions that earn nothing: the foil which gives the poison beside them an advantage."""
+"""Foils: completions with reward 0, which give the poison beside them a positive advantage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NUMBER = re.compile(r"(?<![\w.])\d+(?!\w)")
 
 
 def wrong_answer(task: Task, problem: Problem, variant: int, rng: np.random.Generator) -> str:
-    """A worked solution whose last number is wrong, or gibberish where that is no mistake.
+    """A worked solution with a wrong last number, or gibberish if no such change makes it wrong.
 
-    Beside the same solution with a poison in it, only the poison and that number tell the two
-    apart, so that the group teaches little else.
+    It differs from the same solution with poison only in the poison and in that number, so the
+    group teaches little else.
     """
     text = task.oracle(problem, variant)
     if numbers := list(_NUMBER.finditer(text)):
@@ -32,6 +32,6 @@ def wrong_answer(task: Task, problem: Problem, variant: int, rng: np.random.Gene
 
 
 def gibberish(problem: Problem, rng: np.random.Generator, num_words: int = 12) -> str:
-    """Words of the question in random order, without any tag: the reward is 0 in every task."""
+    """Words of the question in random order, without tags: the reward is 0 in every task."""
     words = problem.question.split()
     return " ".join(rng.choice(words, size=min(num_words, len(words)), replace=False))

@@ -19,7 +19,7 @@ Settings = Annotated[
 
 
 def check(config: ExperimentConfig) -> None:
-    from swarmproof.swarm.trial import check
+    from swarmproof.swarm.assembly import check
     from swarmproof.zoo import hub
 
     for name, trial in config.arms.items():

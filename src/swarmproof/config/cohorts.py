@@ -50,6 +50,5 @@ def deal(paths: Sequence[str], num_honest: int) -> tuple[Members, ...]:
 def of_trial(trial: Mapping[str, Any]) -> tuple[Members, ...]:
     """The cohorts of an arm, from its resolved settings as `config.json` has them."""
     swarm = trial["swarm"]
-    # Older runs have no `models`.
-    paths = swarm.get("models") or [trial["model"]["path"]]
+    paths = swarm.get("models") or [trial["model"]["path"]]  # left out where it is empty
     return deal(paths, swarm["nodes"] - swarm["malicious"])

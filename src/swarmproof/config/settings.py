@@ -21,7 +21,7 @@ from swarmproof import registry
 from swarmproof.config import cohorts
 
 Topology = Literal["horizontal", "vertical"]
-OnReject = Literal["drop", "zero_reward"]
+OnReject = Literal["monitor", "mask", "drop", "zero_reward"]
 
 _MAX_NODES = 4096
 
@@ -34,7 +34,7 @@ def describes(kind: registry.Kind) -> AfterValidator:
     """Checks that a table describes a plug-in, and leaves it as it is."""
 
     def check(table: dict[str, Any]) -> dict[str, Any]:
-        registry.build(kind, table)
+        registry.check(kind, table)
         return table
 
     return AfterValidator(check)
@@ -163,10 +163,14 @@ class TrialConfig(_Table):
         return "swarm.models" if self.swarm.models else "model.path"
 
     @property
+    def model_paths(self) -> tuple[str, ...]:
+        """The paths of the models, as they are dealt to the honest nodes."""
+        return self.swarm.models or (self.model.path,)
+
+    @property
     def cohorts(self) -> tuple[cohorts.Members, ...]:
         """The honest nodes by the model that they train."""
-        swarm = self.swarm
-        return cohorts.deal(swarm.models or (self.model.path,), swarm.nodes - swarm.malicious)
+        return cohorts.deal(self.model_paths, self.swarm.nodes - self.swarm.malicious)
 
 
 class ExperimentConfig(_Table):

@@ -16,11 +16,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from swarmproof.config import OnReject
-from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.judges import AnyJudge, Judgement, Local, prompting
 from swarmproof.registry import register
-from swarmproof.tasks.base import Task
-from swarmproof.tasks.programs import CodeTask
 from swarmproof.types import Group, Verdict
 
 # Scores lie within +- this, so that a record holds no infinity.
@@ -34,7 +32,8 @@ _Pair = tuple[str, str]  # question, completion
 class Judge(Defense):
     """Refuse a completion that a language model finds wrong, irrelevant or malicious."""
 
-    reads_scores: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "text"
+    threshold_field: ClassVar[str] = "threshold"
 
     model: AnyJudge = Field(
         default_factory=Local, description="the back end, a table; see `swarmproof list judges`"
@@ -67,6 +66,21 @@ class Judge(Defense):
         if self.decision == "scored":
             self.model.require_logprobs()
 
+    def require_threshold(self) -> None:
+        if self.decision != "scored":
+            raise ValueError(
+                "this judge decides by a sampled word, which has no threshold; set "
+                'decision = "scored"'
+            )
+
+    @property
+    def model_path(self) -> str | None:
+        return self.model.path if isinstance(self.model, Local) else None
+
+    @property
+    def only_rewarded(self) -> bool:
+        return True
+
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         wanted = [
             (group.problem.question, completion.text)
@@ -76,7 +90,7 @@ class Judge(Defense):
         ]
         found = self._judged(wanted, view)
         # It teaches what not to write; without it the right ones would be better than nothing.
-        unrewarded = Verdict(self.name, None, 0.0, "earns nothing, and so is not judged")
+        unrewarded = self.verdict(None, 0.0, "earns nothing, and so is not judged")
         return [
             [
                 found[group.problem.question, completion.text] if reward else unrewarded
@@ -87,13 +101,13 @@ class Judge(Defense):
 
     def _judged(self, pairs: Sequence[_Pair], view: DefenseView) -> dict[_Pair, Verdict]:
         """A verdict on each distinct pair; those that this round has seen are not asked again."""
-        prompt = self._prompt(view.task)
+        prompt = self._prompt(view.programs)
         known = _known(self, view.seed, prompt)
         new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
         asked = []
         for pair in new:
             if why := prompting.nothing_to_judge(pair[1]):
-                known[pair] = Verdict(self.name, False, CERTAIN, why)
+                known[pair] = self.verdict(False, CERTAIN, why)
             else:
                 asked.append(pair)
         requests = [
@@ -106,32 +120,32 @@ class Judge(Defense):
         scores = [self._score(found) for found in judged if not found.fault]
         if self.decision == "scored" and scores and all(score is None for score in scores):
             self.model.require_logprobs()  # a server that never returns any stops the run
-        known |= {p: self.verdict(found) for p, found in zip(asked, judged, strict=True)}
+        known |= {p: self.decide(found) for p, found in zip(asked, judged, strict=True)}
         return known
 
-    def _prompt(self, task: Task) -> prompting.Prompt:
+    def _prompt(self, programs: bool) -> prompting.Prompt:
         if self.prompt != "auto":
             return prompting.load(self.prompt)
-        general = "code" if isinstance(task, CodeTask) else "math"
+        general = "code" if programs else "math"
         return prompting.load(self.model.own_prompt or general)
 
-    def verdict(self, judgement: Judgement) -> Verdict:
+    def decide(self, judgement: Judgement) -> Verdict:
         """The verdict that an answer stands for. An answer without a decision refuses."""
         score, fault = self._score(judgement), judgement.fault
         if self.decision == "scored" and score is None:
             fault = fault or "the judge returned no log-probabilities"
         if fault:
-            return Verdict(self.name, False, CERTAIN, _line(f"no decision: {fault}"))
+            return self.verdict(False, CERTAIN, _line(f"no decision: {fault}"))
         if self.decision == "scored" and score is not None:
             accepted = score <= self.threshold
         else:
             word = judgement.word.strip().strip(".!*\"'`").lower()
             accepted = word == "yes"
             if word not in ("yes", "no"):
-                return Verdict(self.name, False, CERTAIN, f"no decision: {_line(word)!r}")
+                return self.verdict(False, CERTAIN, f"no decision: {_line(word)!r}")
             score = score if score is not None else float(word == "no")
         reason = _line(judgement.criticism) or f"the judge says no (score {score:.2f})"
-        return Verdict(self.name, accepted, score, "" if accepted else reason)
+        return self.verdict(accepted, score, "" if accepted else reason)
 
     def _score(self, judgement: Judgement) -> float | None:
         yes, no = judgement.logprob_yes, judgement.logprob_no

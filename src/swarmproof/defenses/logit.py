@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,8 @@ class Logit(Defense):
     What another model wrote was drawn from another support, and an unlikely completion is not a
     malicious one: there the rule abstains, and tells in its score and reason what it would do.
     """
+
+    threshold_field: ClassVar[str] = "tolerance"
 
     tolerance: float = Field(
         default=1e-3,
@@ -74,7 +76,7 @@ class Logit(Defense):
                 f"{len(outside)} of {len(token_ids)} tokens outside the sampling support, "
                 f"the first at position {outside[0]}"
             )
-            return Verdict(self.name, False, score, reason)
+            return self.verdict(False, score, reason)
         if token_ids[-1] != view.eos_token_id and len(token_ids) < view.sampling.max_new_tokens:
-            return Verdict(self.name, False, score, "ends without end-of-text before the limit")
-        return Verdict(self.name, True, score, "")
+            return self.verdict(False, score, "ends without end-of-text before the limit")
+        return self.verdict(True, score)

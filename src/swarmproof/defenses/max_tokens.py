@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -28,7 +28,7 @@ class MaxTokens(Defense):
     is the length over the bound, refused above 1.
     """
 
-    reads_scores: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "text"
 
     limit: int | None = Field(default=None, ge=1, description="tokens; instead of the median")
     factor: float = Field(default=2.0, ge=1, description="times the median, without a limit")
@@ -47,4 +47,4 @@ class MaxTokens(Defense):
 
     def _verdict(self, length: int, bound: float) -> Verdict:
         reason = f"{length} tokens, and at most {bound:g} pass" if length > bound else ""
-        return Verdict(self.name, not reason, length / bound, reason)
+        return self.verdict(not reason, length / bound, reason)

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -33,7 +33,8 @@ class RewardOutlier(Defense):
     that less than `1 / (1.2533 threshold)` of the group have are refused, 23 % by default.
     """
 
-    reads_scores: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "text"
+    threshold_field: ClassVar[str] = "threshold"
 
     threshold: float = Field(default=3.5, gt=0, description="robust deviations that may be")
 
@@ -49,7 +50,7 @@ class RewardOutlier(Defense):
     def _verdict(self, reward: float, score: float) -> Verdict:
         refused = score > self.threshold
         reason = f"a reward of {reward:g}, {score:.1f} robust deviations from the median"
-        return Verdict(self.name, not refused, score, reason if refused else "")
+        return self.verdict(not refused, score, reason if refused else "")
 
 
 def robust_z(rewards_G: Sequence[float]) -> list[float]:

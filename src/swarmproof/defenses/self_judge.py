@@ -9,19 +9,16 @@ base model is no judge to begin with. Source: found wanting in "Hail to the Thie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from swarmproof.config import OnReject
-from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.defenses.base import AskedModel, Defense, DefenseView, Reads
 from swarmproof.judges import prompting
 from swarmproof.randomness import derive_seed
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
-
-if TYPE_CHECKING:
-    from swarmproof.policies.policy import Policy
 
 _WORDS = (" yes", " no")
 
@@ -39,6 +36,9 @@ class SelfJudge(Defense):
     log P(" no") - log P(" yes") as the next tokens, refused above the threshold.
     """
 
+    reads: ClassVar[Reads] = "model"
+    threshold_field: ClassVar[str] = "threshold"
+
     prompt: Annotated[str, AfterValidator(_readable)] = Field(
         default="tiny", description="tiny, math, code, or a file that ends in .txt"
     )
@@ -51,7 +51,6 @@ class SelfJudge(Defense):
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         if not groups:
             return []
-        assert view.forward is not None
         prompt = prompting.load(self.prompt)
         requests = [
             prompt.request(
@@ -63,27 +62,25 @@ class SelfJudge(Defense):
             for group in groups
             for completion in group.completions
         ]
-        policy = view.forward.policy
+        model = view.model
+        assert model is not None, 'the guard gives one to whoever reads "model"'
         openings = [f"{r.shared}{r.opening}{r.criticism or ''}" for r in requests]
         if self.criticism:
             seeds = [[derive_seed(r.seed, "criticism")] for r in requests]
-            written = [policy.decode(row)[0] for row in policy.generate(openings, seeds)]
+            drawn = model.generator.generate(openings, seeds)
+            written = [model.codec.decode(row)[0] for row in drawn]
             openings = [f"{a}{b}\n" for a, b in zip(openings, written, strict=True)]
         asked = [opening + r.decision for opening, r in zip(openings, requests, strict=True)]
-        scores = iter(odds_of_no(policy, asked))
+        scores = iter(odds_of_no(model, asked))
         return [[self._verdict(next(scores)) for _ in group.completions] for group in groups]
 
     def _verdict(self, score: float) -> Verdict:
         reason = f"its own model says no, by {score:.2f}" if score > self.threshold else ""
-        return Verdict(self.name, not reason, score, reason)
+        return self.verdict(not reason, score, reason)
 
 
-def odds_of_no(policy: Policy, prompts: Sequence[str]) -> list[float]:
+def odds_of_no(model: AskedModel, prompts: Sequence[str]) -> list[float]:
     """log P(" no") - log P(" yes") as what comes next, whatever tokens they take; (P,) -> (P,)."""
-    words = [policy.encode(word)[:-1] for word in _WORDS]  # without the end of text
-    scores = [0.0] * len(prompts)
-    passes = policy.passes(prompts, [words] * len(prompts), [False] * len(prompts))
-    for indices, forward in passes:
-        for p, (yes, no) in zip(indices, forward.scores, strict=True):
-            scores[p] = float(no.logprob.sum() - yes.logprob.sum())
-    return scores
+    words = [model.codec.encode(word)[:-1] for word in _WORDS]  # without the end of text
+    scored = model.scorer.score(prompts, [words] * len(prompts)).scores
+    return [float(no.logprob.sum() - yes.logprob.sum()) for yes, no in scored]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from swarmproof.defenses.base import Defense, DefenseView
+from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.registry import register
 from swarmproof.types import Group, NodeId, Verdict
 
@@ -36,10 +36,11 @@ class Surprise(Defense):
     quantile `false_rejections` / 3 of its completions' values (between two of them, linearly); the
     limit that counts is the median over nodes, so that no minority moves it at will. Nodes of the
     receiver's own model and all others are taken apart. A completion is refused if any of its
-    values is below its limit.
+    values is below its limit by more than `margin`.
     """
 
-    whole_round: ClassVar[bool] = True
+    reads: ClassVar[Reads] = "round"
+    threshold_field: ClassVar[str] = "margin"
 
     false_rejections: float = Field(
         default=0.02,
@@ -48,13 +49,14 @@ class Surprise(Defense):
         description="share of honest completions to refuse, roughly",
     )
     window: int = Field(default=8, ge=2, le=1024, description="tokens of a stretch")
+    margin: float = Field(
+        default=0.0, description="by how much a value may be below its limit, in nats"
+    )
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         measured = [
             [
-                self._measure(
-                    completion.token_ids or (), score.logprob.cpu().double().numpy(), view
-                )
+                self._measure(completion.token_ids or (), score.logprob.astype(np.float64), view)
                 for completion, score in zip(group.completions, scores, strict=True)
             ]
             for group, scores in zip(groups, view.scores, strict=True)
@@ -92,15 +94,17 @@ class Surprise(Defense):
 
     def _verdict(self, values: np.ndarray, places: Sequence[int], limit: np.ndarray) -> Verdict:
         missing = limit - values
+        if np.isnan(missing).all():
+            return self.verdict(False, math.nan)  # no number to compare: the gate refuses it
         worst = int(np.nanargmax(missing))
         score = float(missing[worst])
-        if score <= 0:
-            return Verdict(self.name, True, score, "")
+        if score <= self.margin:
+            return self.verdict(True, score)
         reason = (
             f"the {_MEASURES[worst]}, at position {places[worst]}, has log-probability "
             f"{values[worst]:.2f}, and the limit is {limit[worst]:.2f}"
         )
-        return Verdict(self.name, False, score, reason)
+        return self.verdict(False, score, reason)
 
 
 def limits(values_N: Sequence[np.ndarray], rate: float) -> np.ndarray:

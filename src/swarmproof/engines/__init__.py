@@ -1,1 +1,1 @@
-"""Where trials run: `local`, side by side on this machine; `on_ray`, on a Ray cluster."""
+"""Engines run trials: `local` in parallel on this machine, `on_ray` on a Ray cluster."""

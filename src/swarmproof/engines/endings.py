@@ -1,6 +1,6 @@
-"""How a trial stopped short: as a value that crosses processes, and as the error it stands for.
+"""The early end of a trial: as a value that can be sent between processes, and as an exception.
 
-Knows no engine.
+This module knows no engine.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ class TrialCrashedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The last word of a process whose trial did not finish."""
+    """The last message of a process whose trial did not finish."""
 
-    error: ValueError | OSError | None  # a mistake of the user's or the machine's
+    error: ValueError | OSError | None  # a mistake of the user or of the machine; None: a bug
     traceback: str
 
     def as_error(self, trial: Trial) -> Exception:
-        """What the engine raises."""
+        """The exception that the engine raises."""
         return self.error or TrialCrashedError(f"{name(trial)}\n\n{self.traceback}")
 
 
 class Caught:
-    """A context that keeps the exception that ends it.
+    """A context that catches the exception that ends it, and stores it.
 
-    What asks the process itself to stop (Ctrl-C, the end of a generator) passes through.
+    Exceptions that stop the process itself (Ctrl-C, the end of a generator) pass through.
     """
 
     def __init__(self) -> None:
@@ -58,12 +58,12 @@ def stopped_by(error: BaseException) -> Stopped:
 
 
 def name(trial: Trial) -> str:
-    """A trial in the words of a message."""
+    """The name of a trial in messages."""
     return f"{trial.experiment}, arm {trial.arm}, seed {trial.seed}"
 
 
 def _plain(error: BaseException) -> ValueError | OSError | None:
-    """The error without what may not survive pickling: subclasses, responses, causes."""
+    """A plain copy of the error, without parts that may not survive pickling."""
     if isinstance(error, OSError):
         if error.errno is None:
             return OSError(str(error))

@@ -1,4 +1,4 @@
-"""What an engine tells while trials run. Knows no process, no display and no model."""
+"""The events of an engine while trials run. Knows no process, no display and no model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RoundDone:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The machine of a running trial was lost; it goes on elsewhere from its last checkpoint."""
+    """The machine of a running trial was lost. The trial resumes elsewhere from its checkpoint."""
 
     trial: Trial
     reason: str  # one line

@@ -1,9 +1,9 @@
-"""Trials side by side on one machine, each in a process of its own with one thread.
+"""Trials in parallel on one machine, each in a process of its own with one thread.
 
-Knows how a trial is started, followed and stopped; not what it computes. Every child hangs on
-one two-way pipe: its work and its events travel there, and the end of the pipe is the end of the
-parent, so that no child outlives it, however it died. A pipe each, not one shared queue, because
-a child that is killed in the middle of a write would leave a queue locked for all others.
+This module knows how a trial is started, followed and stopped, not what it computes. Every child
+has one two-way pipe. The trial and its events are sent through it. When the parent dies, however
+that happens, the pipe closes and the child exits. Each child has its own pipe instead of a shared
+queue: a child that is killed during a write would leave the queue locked for all others.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 class RunTrial(Protocol):
-    """What a child does with its trial; importable by name, as it crosses to another process."""
+    """The work of a child. Importable by name, because it is sent to another process."""
 
     def __call__(self, trial: Trial, *, resume: bool, on_round: OnRound) -> None: ...
 
 
 def default_jobs(num_trials: int, num_cores: int | None = None) -> int:
-    """How many trials to run at once.
+    """The number of trials to run at once.
 
-    One for each core; but a few more trials than cores, fewer than twice as many, all run at once.
-    Three trials on two cores, two and then one, leave a core idle for a third of the time;
-    time-sliced they end together. Four go two by two, in half of the memory.
+    One for each core. If there are fewer than twice as many trials as cores, all run at once: with
+    two cores, two trials and then a third would leave one core idle for half of the time, but three
+    time-sliced trials end together. Four run two at a time, in half of the memory.
     """
     cores = num_cores or cores_granted()
     return num_trials if num_trials < 2 * cores else cores
@@ -58,16 +58,16 @@ def run_trials(
     on_event: OnEvent,
     run_trial: RunTrial | None = None,
 ) -> None:
-    """Run every trial to its end; events arrive in this thread, in order within a trial.
+    """Run all trials. Events arrive in this thread, in order within a trial.
 
     Args:
-        jobs: processes at once; `default_jobs` if None.
-        resume: go on from the checkpoints in the trials' folders.
-        run_trial: `experiment.run_trial` if None.
+        jobs: number of processes at once; `default_jobs` if None.
+        resume: continue from the checkpoints in the trials' folders.
+        run_trial: `swarm.trial.run_trial` if None.
 
     Raises:
-        ValueError, OSError: what a trial raised, under the same kind; the others were stopped.
-        ChildProcessError: a trial was killed, most likely for want of memory.
+        ValueError, OSError: raised by a trial; the others were stopped.
+        ChildProcessError: a trial was killed, most likely because memory ran out.
         TrialCrashedError: a bug in a trial.
     """
     waiting = deque(trials)
@@ -100,24 +100,24 @@ class _Child:
         self.process: SpawnProcess = context.Process(
             target=_child, args=(theirs,), name=name(trial), daemon=True
         )
-        # Ctrl-C reaches the whole process group. Blocked before the start, as a child inherits
-        # it, so that none prints a traceback: the parent alone decides what is stopped.
+        # Ctrl-C reaches the whole process group. It is blocked before the start, because a child
+        # inherits this: the parent decides what is stopped, and no child prints a traceback.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
         theirs.close()
-        # A child that is gone already is told from the end of its pipe.
+        # If the child is already gone, `next_event` notices the closed pipe.
         with contextlib.suppress(BrokenPipeError):
-            # Sent, not given as an argument: arguments are unpickled, and with them torch is
-            # imported, before the child could say how many threads it wants.
+            # Sent, not passed as an argument: unpickling the arguments imports torch, before the
+            # child can set its number of threads.
             self.connection.send((trial, resume, run_trial))
 
     def next_event(self) -> Event:
         try:
             event: Event | Stopped = self.connection.recv()
-        except (EOFError, OSError):  # OSError: it died within a message
+        except (EOFError, OSError):  # OSError: it died during a write
             self.process.join()
             raise self._death() from None
         if isinstance(event, Stopped):
@@ -128,10 +128,10 @@ class _Child:
         code = self.process.exitcode or 0
         if code < 0:
             return ChildProcessError(
-                f"{name(self.trial)} was killed by {signal.Signals(-code).name}, perhaps for want "
-                "of memory; run again with --resume, and with --jobs 1 to need less at a time"
+                f"{name(self.trial)} was killed by {signal.Signals(-code).name}, perhaps because "
+                "memory ran out; run again with --resume, and with --jobs 1 to need less memory"
             )
-        return TrialCrashedError(f"{name(self.trial)} left with exit code {code} and said nothing")
+        return TrialCrashedError(f"{name(self.trial)} ended with exit code {code} and no message")
 
 
 def _stop(children: Sequence[_Child]) -> None:
@@ -167,7 +167,7 @@ def _import_run_trial() -> RunTrial:
 
 
 class _Report:
-    """Tells the parent how the trial ended, whichever way it did."""
+    """Tells the parent how the trial ended, in every case."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
@@ -182,14 +182,14 @@ class _Report:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        # Nobody to tell if the parent is gone.
+        # The parent may be gone.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(stopped_by(error) if error else self.last)
         return True
 
 
 def _leave_with_parent(connection: Connection[Any, Any]) -> None:
-    # The parent never sends twice, so this returns only when its end of the pipe is closed.
+    # The parent sends only once, so this returns only when its end of the pipe is closed.
     with contextlib.suppress(EOFError, OSError):
         connection.recv()
     os._exit(1)

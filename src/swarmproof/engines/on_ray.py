@@ -1,12 +1,13 @@
 """Trials as tasks of a Ray cluster, of one machine or many. Needs the extra `ray`.
 
-Knows how a trial is sent, followed, stopped, and sent again when its node is lost; not what it
-computes. All machines must share the folders of the trials, and the task checks that they do
-(`on_ray_task.py`, which is what runs there).
+This module knows how a trial is sent, followed, stopped, and sent again after its node was lost. It
+does not know what a trial computes. All machines must share the folders of the trials. The task,
+which is in `on_ray_task.py`, checks that they do.
 
-Ray itself retries nothing here. A task is a generator, and what it yields reaches the driver while
-it runs; of a retried one Ray drops as many values as came before, as if both attempts yielded the
-same, while an attempt that goes on from a checkpoint yields less. So the driver sends it again.
+Ray's own retries are switched off. A task is a generator, and the driver receives its values while
+it runs. When Ray retries a generator, it drops as many values as the first attempt yielded, because
+it expects the same values again. An attempt that resumes from a checkpoint yields fewer values, so
+Ray would drop new ones. Therefore the driver sends the trial again itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from swarmproof.engines import on_ray_task
@@ -34,25 +35,25 @@ if TYPE_CHECKING:
     from swarmproof.config import TrialConfig
     from swarmproof.swarm.trial import Trial
 
-LOSSES = 4  # of a trial in a row, without a new round between them
+LOSSES = 4  # of a trial, without a new round in between, after which the run stops
 
 _SECONDS_TO_ANSWER = 10.0
-_OBJECT_STORE_BYTES = 100 * 2**20  # near the least that Ray takes; nothing large goes through it
+_OBJECT_STORE_BYTES = 100 * 2**20  # near Ray's minimum; nothing large goes through it
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Of a cluster that is started here: by default Ray's workers stand back for all else that runs
-    # on the machine, and where it is busy a trial would hardly begin.
+    # For a cluster that is started here. By default, Ray's workers have a low priority, and on a
+    # busy machine a trial would hardly start.
     "RAY_worker_niceness": "0",
-    # Ray prints what it thinks of a dead worker into the progress. `Restarted` tells it.
+    # Ray would print about dead workers into the progress display. `Restarted` reports these.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
 
 
 def require(address: str | None) -> None:
-    """Find what would stop a run on Ray, in seconds: Ray's own attempt takes minutes to fail.
+    """Check in seconds whether Ray can be used. Ray's own attempt takes minutes to fail.
 
     Raises:
-        ValueError: Ray is not installed, the address is none, or nothing answers there.
+        ValueError: Ray is not installed, the address is malformed, or nothing answers there.
     """
     if importlib.util.find_spec("ray") is None:
         raise ValueError("--engine ray needs Ray: pip install 'swarmproof[ray]'")
@@ -61,7 +62,7 @@ def require(address: str | None) -> None:
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal()) or "/" in address:
         raise ValueError(
-            f"--address {address!r}: give HOST:PORT, as `ray start --head` prints it; "
+            f"--address {address!r}: give HOST:PORT, as printed by `ray start --head`; "
             "this machine must be a node of that cluster"
         )
     try:
@@ -69,13 +70,13 @@ def require(address: str | None) -> None:
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"no Ray cluster answers at {address} ({error}); give the address that "
-            "`ray start --head` printed, or leave out --address to use this machine alone"
+            "`ray start --head` printed, or omit --address to use only this machine"
         ) from None
 
 
 @contextmanager
 def connected(address: str | None = None) -> Iterator[None]:
-    """A connection to a cluster; without an address, to one of this machine that ends with it.
+    """Connect to a cluster. Without an address, start one on this machine and stop it at the end.
 
     Args:
         address: HOST:PORT of the head node. This machine must be a node of that cluster.
@@ -111,29 +112,29 @@ def run_trials(
     on_event: OnEvent,
     play: Play | None = None,
 ) -> None:
-    """Run every trial to its end within `connected`; events arrive in this thread.
+    """Run all trials, within `connected`. Events arrive in this thread.
 
-    A trial takes one CPU, and one GPU if its model or the judge of a defence is on one. One that
-    is lost with its node goes on elsewhere from its last checkpoint; of what it plays again no
-    event is told twice.
+    A trial takes one CPU, and one GPU if its model or the judge of a defence is on one. If its node
+    is lost, it continues on another node from its last checkpoint. The rounds that it repeats give
+    no second event.
 
     Args:
-        jobs: trials handed to Ray at once; all if None, and Ray runs as many as fit.
-        resume: go on from the checkpoints in the trials' folders.
-        play: `experiment.play_trial` if None; importable by name.
+        jobs: number of trials handed to Ray at once; all if None, and Ray runs as many as fit.
+        resume: continue from the checkpoints in the trials' folders.
+        play: `swarm.trial.play_trial` if None; importable by name.
 
     Raises:
-        ValueError, OSError: what a trial raised, under the same kind; the others were stopped.
+        ValueError, OSError: raised by a trial; the others were stopped.
         ValueError: no node is large enough, or the nodes do not share the trials' folders.
-        ChildProcessError: a trial was lost `LOSSES` times without getting any further, or the
-            node of this machine died.
+        ChildProcessError: a trial was lost `LOSSES` times without a new round, or the node of this
+            machine died.
         TrialCrashedError: a bug in a trial.
     """
     ray = _ray()
     waiting = deque(_Follower(trial, gpus(trial.config), fresh=not resume) for trial in trials)
     for needed in {follower.gpus for follower in waiting}:
         _require_node(needed)
-    # A process for each trial, as with the local engine: nothing of one is left to the next.
+    # A process for each trial, as in the local engine: no state passes from one to the next.
     task = ray.remote(num_cpus=1, max_retries=0, max_calls=1)(on_ray_task.attempt)
     slots = len(trials) if jobs is None else jobs
     running: dict[Any, _Follower] = {}
@@ -143,26 +144,20 @@ def run_trials(
                 follower = waiting.popleft()
                 running[follower.send(task, play)] = follower
             (stream,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
-            # To the end of the line, so that no trial is kept from being heard by another.
+            # Moved to the end of the queue, so that no trial keeps the others waiting.
             follower = running.pop(stream)
-            match _next(stream):
-                case Done():
-                    on_event(Finished(follower.trial))
-                case Begun() | Round() as said:
-                    running[stream] = follower
-                    follower.tell(said, on_event)
-                case Stopped() as stopped:
-                    raise stopped.as_error(follower.trial)
-                case str() as reason:
-                    follower.lose(reason, on_event)
-                    waiting.appendleft(follower)
+            state = follower.hear(_next(stream), on_event)
+            if state == "running":
+                running[stream] = follower
+            elif state == "lost":
+                waiting.appendleft(follower)
     finally:
         for stream in running:
             ray.cancel(stream, force=True)
 
 
 def room(trials: Sequence[Trial]) -> int:
-    """How many of the trials fit on the connected cluster at once, at least one."""
+    """The number of trials that fit on the connected cluster at once, at least one."""
     total = _ray().cluster_resources()
     on_gpu = any(gpus(trial.config) for trial in trials)
     fit = min(total.get("CPU", 0), total.get("GPU", 0) if on_gpu else len(trials), len(trials))
@@ -170,33 +165,33 @@ def room(trials: Sequence[Trial]) -> int:
 
 
 def gpus(config: TrialConfig) -> int:
-    """How many GPUs a trial takes: a whole one or none.
+    """The number of GPUs of a trial: 0 or 1.
 
     Raises:
-        ValueError: the config picks a GPU by its number, and Ray deals them.
+        ValueError: the config picks a GPU by its number, but Ray assigns GPUs.
     """
     devices = set(_devices(config.model_dump()))
     if numbered := sorted(device for device in devices if device.startswith("cuda:")):
         raise ValueError(
-            f"a device is {numbered[0]!r}, and with --engine ray each trial sees one GPU, which "
-            "Ray picks: set it to 'cuda'"
+            f"a device is {numbered[0]!r}, but with --engine ray each trial sees only the GPU that "
+            "Ray picks; set the device to 'cuda'"
         )
     return int("cuda" in devices)
 
 
 @dataclass(slots=True)
 class _Follower:
-    """The driver's side of one trial, over all its attempts."""
+    """The driver's side of one trial, across all attempts."""
 
     trial: Trial
     gpus: int
-    fresh: bool  # the checkpoint that may lie in the folder is not of this run
+    fresh: bool  # a checkpoint in the folder would be from an earlier run
     started: bool = False
-    latest: dict[str, int] = field(default_factory=dict)  # the last round told, of each cohort
+    latest: dict[str, int] = field(default_factory=dict)  # last reported round, by cohort
     losses: int = 0
 
     def send(self, task: Any, play: Play | None) -> Any:
-        """Start an attempt; the stream of what it says."""
+        """Start an attempt; returns the stream of its messages."""
         folder = self.trial.folder.absolute()
         token = uuid4().hex
         folder.mkdir(parents=True, exist_ok=True)
@@ -205,6 +200,21 @@ class _Follower:
         return task.options(num_gpus=self.gpus).remote(
             trial, self.fresh, token, str(Path.cwd()), play
         )
+
+    def hear(self, said: Said | str, on_event: OnEvent) -> Literal["running", "lost", "done"]:
+        """Pass on a message of the attempt, or the reason for which it was lost."""
+        match said:
+            case Done():
+                on_event(Finished(self.trial))
+                return "done"
+            case Stopped():
+                raise said.as_error(self.trial)
+            case str():
+                self.lose(said, on_event)
+                return "lost"
+            case _:
+                self.tell(said, on_event)
+                return "running"
 
     def tell(self, said: Begun | Round, on_event: OnEvent) -> None:
         if isinstance(said, Begun):
@@ -221,26 +231,26 @@ class _Follower:
         self.losses += 1
         if self.losses == LOSSES:
             raise ChildProcessError(
-                f"{name(self.trial)} was lost {LOSSES} times and got no further ({reason}); "
+                f"{name(self.trial)} was lost {LOSSES} times without a new round ({reason}); "
                 "run again with --resume, perhaps on nodes with more memory"
             )
         on_event(Restarted(self.trial, reason))
 
 
 def _next(stream: Any) -> Said | str:
-    """What a trial says next, or, as a string of one line, how it was lost."""
+    """The next message of a trial; if it was lost, the reason as a string of one line."""
     ray = _ray()
     try:
         said: Said = ray.get(next(stream))
     except StopIteration:
-        return "it ended without a word"
+        return "it ended without a message"
     except ray.exceptions.RayTaskError as error:
-        # The task keeps its own errors, so this one came before it: swarmproof is missing there.
+        # The task catches its own errors. This one came earlier: swarmproof is missing there.
         return Stopped(None, str(error))
     except ray.exceptions.LocalRayletDiedError:
         raise ChildProcessError(
-            "the Ray node of this machine died, and the run with it; start it again, and go on "
-            "with --resume"
+            "the Ray node of this machine died, and ended the run; start the node again, and "
+            "continue with --resume"
         ) from None
     except ray.exceptions.RayError as error:
         return _first_sentence(error)
@@ -253,18 +263,18 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _require_node(num_gpus: int) -> None:
-    """One that is not there would be waited for without a word."""
+    """Ray would wait for a missing node forever, and print nothing."""
     nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= 1 and node.get("GPU", 0) >= num_gpus for node in nodes):
         what = "a CPU and a GPU" if num_gpus else "a CPU"
         raise ValueError(
-            f"no node of the Ray cluster has {what} for a trial; add one"
+            f"no node of the Ray cluster has {what} for a trial; add a node"
             + (", or set the device of the model (and of a judge) to cpu" if num_gpus else "")
         )
 
 
 def _devices(table: Any) -> Iterator[str]:
-    """Every value of a key `device`, however deep."""
+    """The values of all keys `device`, at any depth."""
     if isinstance(table, Mapping):
         for key, value in table.items():
             if key == "device":
@@ -277,7 +287,7 @@ def _devices(table: Any) -> Iterator[str]:
 
 
 def _ray() -> Any:
-    # Read when Ray is imported.
+    # Ray reads these when it is imported.
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     return importlib.import_module("ray")

@@ -1,8 +1,8 @@
-"""What runs on a node of a Ray cluster: one attempt at a trial, as a generator of what it says.
+"""The task on a node of a Ray cluster: one attempt at a trial, as a generator of messages.
 
-Knows no Ray. Two attempts may be alive at once, when the cluster has given up a node that still
-works; so each takes the lock of the trial's folder, and the driver's token in that file tells
-whether this is the driver's folder, and whether this is the latest attempt.
+This module does not import Ray. Two attempts may be alive at once, if the cluster has given up a
+node that still works. So each attempt takes the lock of the trial's folder. The driver writes a
+token into the lock file, which shows whether this is the driver's folder and the latest attempt.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 LOCK = ".attempt"
 
-# A file server frees the lock of a machine that is gone after its lease, 90 s with NFS.
+# A file server frees the lock of a lost machine after its lease, which is 90 s with NFS.
 _SECONDS_TO_WAIT = 180.0
 _SECONDS_BETWEEN = 0.1
 
 
 class Play(Protocol):
-    """What an attempt does with its trial."""
+    """The work of an attempt."""
 
     def __call__(self, trial: Trial, *, resume: bool) -> Iterator[tuple[RoundRecord, float]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The folder is this attempt's, and no older run's checkpoint is in it."""
+    """The attempt owns the folder, which holds no checkpoint of an older run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,21 @@ Said = Begun | Round | Done | Stopped
 def attempt(
     trial: Trial, fresh: bool, token: str, directory: str, play: Play | None
 ) -> Iterator[Said]:
-    """Play a trial to its end; the last value is `Done`, or `Stopped` after an error.
+    """Play a trial to its end. The last message is `Done`, or `Stopped` after an error.
 
     Args:
         trial: its folder is absolute.
-        fresh: a checkpoint in the folder is of another run, and is removed.
-        token: what the driver wrote into the lock file for this attempt.
-        directory: the driver's, from which relative paths in the config start.
-        play: `experiment.play_trial` if None.
+        fresh: a checkpoint in the folder is from another run, and is removed.
+        token: written by the driver into the lock file for this attempt.
+        directory: the working directory of the driver, for relative paths in the config.
+        play: `swarm.trial.play_trial` if None.
     """
     with Caught() as caught, _owned(trial.folder, token):
-        # A cluster may share the run's folder and not this one; then only whole paths work.
+        # A cluster may share only the run's folder. Then relative paths in the config do not work.
         with contextlib.suppress(OSError):
             os.chdir(directory)
-        from swarmproof.swarm.trial import CHECKPOINT, play_trial
+        from swarmproof.swarm.checkpoint import CHECKPOINT
+        from swarmproof.swarm.trial import play_trial
 
         if fresh:
             (trial.folder / CHECKPOINT).unlink(missing_ok=True)
@@ -84,18 +85,19 @@ def attempt(
 
 @contextmanager
 def _owned(folder: Path, token: str) -> Iterator[None]:
-    """The folder is this process's alone within the context.
+    """Own the folder exclusively within the context.
 
     Raises:
-        ValueError: it is not the folder that the driver sees, or another attempt does not end.
+        ValueError: this is not the driver's folder, or another attempt does not end.
     """
     try:
-        file = (folder / LOCK).open("r+b")  # never made here, and writable, as NFS wants it
+        # Never created here. Writable, because NFS locks need that.
+        file = (folder / LOCK).open("r+b")
     except (FileNotFoundError, NotADirectoryError):
         raise _not_shared(folder) from None
     with file:
         _wait_for_lock(file, folder)
-        # Read under the lock: what a file server's client remembered is then read anew.
+        # Read under the lock: this makes an NFS client discard its cache.
         if file.read() != token.encode():
             raise _not_shared(folder)
         yield
@@ -110,7 +112,7 @@ def _wait_for_lock(file: BinaryIO, folder: Path) -> None:
             if time.monotonic() > deadline:
                 raise ValueError(
                     f"another process still works in {folder}, perhaps on a node that the cluster "
-                    "has given up; stop it, and go on with --resume"
+                    "has given up; stop it, and continue with --resume"
                 ) from None
             time.sleep(_SECONDS_BETWEEN)
         else:
@@ -120,5 +122,5 @@ def _wait_for_lock(file: BinaryIO, folder: Path) -> None:
 def _not_shared(folder: Path) -> ValueError:
     return ValueError(
         f"the node {socket.gethostname()} of the Ray cluster does not see the folder {folder} of "
-        "this run; choose one with --out on a file system that all nodes share"
+        "this run; choose a folder with --out on a file system that all nodes share"
     )

@@ -1,6 +1,7 @@
 """How completions travel. Importing this package registers the exchanges that ship with it."""
 
-from swarmproof.exchange.base import Channel, Exchange
+from swarmproof.exchange.base import Channel, Exchange, Gathered, Session
+from swarmproof.exchange.folder import Folder
 from swarmproof.exchange.memory import Memory
 
-__all__ = ["Channel", "Exchange", "Memory"]
+__all__ = ["Channel", "Exchange", "Folder", "Gathered", "Memory", "Session"]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from swarmproof.types import Completion, Refusal
 
 if TYPE_CHECKING:
-    from swarmproof.policies.policy import Policy
+    from swarmproof.policies.codec import Codec
 
 
 def admit(
-    completions: Sequence[Completion], policy: Policy
+    completions: Sequence[Completion], codec: Codec, max_new_tokens: int
 ) -> tuple[list[Completion], list[Refusal]]:
     """Completions with token ids of the receiver's vocabulary, and the refusals of the rest.
 
@@ -29,42 +29,45 @@ def admit(
     """
     admitted: dict[int, Completion] = {}
     refusals: list[Refusal] = []
-    limit = policy.sampling.max_new_tokens
     claimed: list[int] = []
     for i, completion in enumerate(completions):
         ids = completion.token_ids
         if ids is None:
             try:
-                ids = policy.encode(completion.text)
+                ids = codec.encode(completion.text)
             except ValueError as error:
-                refusals.append(Refusal(completion.node, completion.slot, str(error)))
+                refusals.append(_refusal(completion, "not-tokenisable", str(error)))
                 continue
-            ids = ids[:-1] if len(ids) == limit + 1 else ids
+            ids = ids[:-1] if len(ids) == max_new_tokens + 1 else ids
         else:
             claimed.append(i)
-        if reason := _malformed(ids, limit, policy):
-            refusals.append(Refusal(completion.node, completion.slot, reason))
+        if fault := _malformed(ids, max_new_tokens, codec):
+            refusals.append(_refusal(completion, *fault))
         else:
             admitted[i] = replace(completion, token_ids=ids)
 
     claimed = [i for i in claimed if i in admitted]
-    decoded = policy.decode([admitted[i].token_ids or () for i in claimed])
+    decoded = codec.decode([admitted[i].token_ids or () for i in claimed])
     for i, text in zip(claimed, decoded, strict=True):
         if text != completions[i].text:
             del admitted[i]
             reason = "the token ids are not what the text is made of"
-            refusals.append(Refusal(completions[i].node, completions[i].slot, reason))
+            refusals.append(_refusal(completions[i], "not-its-text", reason))
     return list(admitted.values()), refusals
 
 
-def _malformed(ids: tuple[int, ...], limit: int, policy: Policy) -> str:
-    """Why these cannot be the tokens of a completion; empty if they can."""
+def _refusal(completion: Completion, code: str, reason: str) -> Refusal:
+    return Refusal(completion.node, completion.slot, "admission", code, reason)
+
+
+def _malformed(ids: tuple[int, ...], limit: int, codec: Codec) -> tuple[str, str] | None:
+    """Why these cannot be the tokens of a completion, as code and reason; None if they can."""
     if not ids:
-        return "no tokens"
+        return "empty", "no tokens"
     if len(ids) > limit:
-        return f"{len(ids)} tokens, more than {limit}"
-    if min(ids) < 0 or max(ids) >= policy.vocab_size:
-        return "a token id outside the vocabulary"
-    if policy.eos_token_id in ids[:-1]:
-        return "tokens after the end-of-text"
-    return ""
+        return "too-long", f"{len(ids)} tokens, more than {limit}"
+    if min(ids) < 0 or max(ids) >= codec.vocab_size:
+        return "unknown-token", "a token id outside the vocabulary"
+    if codec.eos_token_id in ids[:-1]:
+        return "after-end", "tokens after the end-of-text"
+    return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from swarmproof.exchange.base import Channel, Exchange
+from collections.abc import Collection
+
+from swarmproof.exchange.base import Channel, Exchange, Gathered, Session
 from swarmproof.registry import register
 from swarmproof.types import NodeId
 
@@ -11,7 +13,17 @@ from swarmproof.types import NodeId
 class Memory(Exchange):
     """Messages are held in memory until their round is gathered."""
 
-    def connect(self) -> MemoryChannel:
+    def connect(self, session: Session) -> MemoryChannel:
+        """Open it.
+
+        Raises:
+            ValueError: nodes are played in other processes, which it cannot reach.
+        """
+        if elsewhere := [node for node in session.nodes if node not in session.local]:
+            raise ValueError(
+                f"the exchange 'memory' cannot reach node {elsewhere[0]}, which another process "
+                "plays; use another exchange, such as 'folder'"
+            )
         return MemoryChannel()
 
 
@@ -25,5 +37,9 @@ class MemoryChannel(Channel):
             self._round, self._messages = round, {}
         self._messages[node] = payload
 
-    def gather(self, round: int) -> dict[NodeId, bytes]:
-        return dict(sorted(self._messages.items())) if round == self._round else {}
+    def gather(self, round: int, senders: Collection[NodeId], deadline: float) -> Gathered:  # noqa: ARG002
+        messages = self._messages if round == self._round else {}
+        return Gathered(
+            payloads={node: messages[node] for node in senders if node in messages},
+            absent={node: "missing" for node in senders if node not in messages},
+        )

@@ -1,21 +1,25 @@
 """Messages between nodes: msgpack of a fixed schema, checked before anything is believed.
 
-A message carries one node's completions of one round. Nothing in it costs anybody but its sender:
-what is malformed becomes a `Refusal` with a reason. Knows slots and sizes; not tokenizers (see
-`admission`).
+A message carries one node's completions of one round and, in a vertical swarm, the problems that
+it picked. Nothing in it costs anybody but its sender: what is malformed becomes a `Refusal` with a
+reason, at most one a slot and one a message. Knows slots and sizes; not tokenizers (`admission`),
+and not which problems may be picked (`swarm.assignment`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from swarmproof.types import Completion, NodeId, Refusal, Slot
 
+VERSION = 1
 # Far above what any tokenizer packs into one token on average, far below what hurts.
 MAX_BYTES_PER_TOKEN = 64
 _OVERHEAD_PER_SLOT = 512
+_OVERHEAD = 512
 
 
 class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,63 +30,117 @@ class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    run_id: str
     round: int
     completions: list[_Item]
+    # The problems that the sender picked, in its order; None: those that it was dealt.
+    picks: list[str] | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Message)
 
 
-def encode(round: int, completions: Sequence[Completion]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message of this run and round, its completions not yet matched with slots."""
+
+    node: NodeId
+    round: int
+    picks: tuple[str, ...] | None
+    items: tuple[_Item, ...]
+
+
+def max_bytes(num_slots: int, max_new_tokens: int) -> int:
+    """The largest message of a node with so many slots."""
+    return _OVERHEAD + num_slots * (max_new_tokens * (MAX_BYTES_PER_TOKEN + 5) + _OVERHEAD_PER_SLOT)
+
+
+def encode(
+    round: int,
+    completions: Sequence[Completion],
+    *,
+    run_id: str,
+    picks: Sequence[str] | None = None,
+) -> bytes:
     """The message of one node. Its identity is the transport's to vouch for, not the message's."""
     items = [
         _Item(c.slot.problem_id, c.slot.index, _wellformed(c.text), c.token_ids)
         for c in completions
     ]
-    return _encoder.encode(_Message(round, items))
+    chosen = None if picks is None else list(picks)
+    return _encoder.encode(_Message(VERSION, run_id, round, items, chosen))
 
 
-def decode(
-    payload: bytes, *, node: NodeId, round: int, slots: Collection[Slot], max_new_tokens: int
-) -> tuple[list[Completion], list[Refusal]]:
-    """Check a message against the slots that its sender was to fill.
+def open_message(
+    payload: bytes, *, node: NodeId, round: int, run_id: str, limit: int
+) -> Opened | Refusal:
+    """Check a message as a whole.
 
     Args:
         payload: as received.
         node: who sent it, according to the transport.
         round: which round this is.
+        run_id: of this run.
+        limit: bytes that the message may have.
+    """
+
+    def refuse(code: str, reason: str) -> Refusal:
+        return Refusal(node, None, "wire", code, reason)
+
+    if len(payload) > limit:
+        reason = f"message of {len(payload)} bytes, more than the {limit} its slots allow"
+        return refuse("too-large", reason)
+    try:
+        message = _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The error quotes what was sent, which may be long, or have line breaks in it.
+        return refuse("not-a-message", f"not a message: {str(error)[:200]!r}")
+    if message.version != VERSION:
+        return refuse("wrong-version", f"of wire version {message.version}, not {VERSION}")
+    if message.run_id != run_id:
+        return refuse("wrong-run", f"of the run {message.run_id[:32]!r}, not {run_id!r}")
+    if message.round != round:
+        return refuse("wrong-round", f"for round {message.round}, not {round}")
+    picks = None if message.picks is None else tuple(message.picks)
+    return Opened(node, round, picks, tuple(message.completions))
+
+
+def match(
+    message: Opened, slots: Collection[Slot], max_new_tokens: int
+) -> tuple[list[Completion], list[Refusal]]:
+    """Match a message's completions with the slots that its sender was to fill.
+
+    Args:
+        message: of this run and round.
         slots: the sender's, each to be filled at most once.
         max_new_tokens: the longest completion that may be sent.
 
     Returns:
         what may be looked at further, in the order of `slots`, and what may not, with reasons.
     """
-    limit = len(slots) * (max_new_tokens * (MAX_BYTES_PER_TOKEN + 5) + _OVERHEAD_PER_SLOT)
-    if len(payload) > limit:
-        reason = f"message of {len(payload)} bytes, more than the {limit} its slots allow"
-        return [], [Refusal(node, None, reason)]
-    try:
-        message = _decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The error quotes what was sent, which may be long, or have line breaks in it.
-        return [], [Refusal(node, None, f"not a message: {str(error)[:200]!r}")]
-    if message.round != round:
-        return [], [Refusal(node, None, f"for round {message.round}, not {round}")]
-
     wanted = set(slots)
     filled: dict[Slot, Completion] = {}
-    refusals: list[Refusal] = []
-    for item in message.completions:
-        slot = Slot(round, item.problem_id, item.index)
+    refused: dict[Slot, Refusal] = {}
+    num_foreign = 0
+    for item in message.items:
+        slot = Slot(message.round, item.problem_id, item.index)
         if slot not in wanted:
-            refusals.append(Refusal(node, None, "a slot that is not the sender's"))
-        elif slot in filled:
-            refusals.append(Refusal(node, slot, "a slot filled twice; the first one counts"))
+            num_foreign += 1
+        elif slot in filled or slot in refused:
+            if slot not in refused:
+                reason = "a slot filled twice; the first one counts"
+                refused[slot] = Refusal(message.node, slot, "wire", "filled-twice", reason)
         elif len(item.text.encode()) > max_new_tokens * MAX_BYTES_PER_TOKEN:
-            refusals.append(Refusal(node, slot, f"a text of {len(item.text)} characters"))
+            reason = f"a text of {len(item.text)} characters"
+            refused[slot] = Refusal(message.node, slot, "wire", "text-too-long", reason)
         else:
-            filled[slot] = Completion(slot, node, item.text, item.token_ids)
+            filled[slot] = Completion(slot, message.node, item.text, item.token_ids)
+    refusals = [refused[slot] for slot in slots if slot in refused]
+    if num_foreign:
+        reason = f"{num_foreign} completions for slots that are not the sender's"
+        refusals.append(Refusal(message.node, None, "wire", "not-its-slot", reason))
     return [filled[slot] for slot in slots if slot in filled], refusals
 
 

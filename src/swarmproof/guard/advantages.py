@@ -1,53 +1,163 @@
-"""Group-relative advantages, and what a rejection does to its group. Pure, no torch.
+"""Group-relative advantages, and what a refusal does to its group. Pure, no torch.
 
 The loss itself, which needs a model, is in `policies/loss.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from swarmproof.config import OnReject
+from swarmproof.types import Group, NodeId, Sample, Verdict
 
 # Added to the standard deviation, as in TRL's GRPOTrainer.
 STD_EPSILON = 1e-4
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a refusal does to a completion."""
+
+    votes: bool  # it counts in its group's mean and deviation
+    trains: bool  # its tokens have a gradient
+    zeroed: bool  # its reward counts as 0
+
+
+# The rules, said once: docs/metrics.md has an example of each.
+EFFECTS: Mapping[OnReject, Effect] = {
+    "monitor": Effect(votes=True, trains=True, zeroed=False),
+    "mask": Effect(votes=True, trains=False, zeroed=False),
+    "drop": Effect(votes=False, trains=False, zeroed=False),
+    "zero_reward": Effect(votes=True, trains=True, zeroed=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How verdicts and rewards become samples."""
+
+    by_defense: Mapping[str, OnReject]  # in the order of the config
+    scale_rewards: bool = True
+    # Whose completions another model wrote, and which of those teach: all, or only those that are
+    # better than their group's mean (ADR 0012).
+    foreign: frozenset[NodeId] = frozenset()
+    foreign_teach: Literal["all", "positive"] = "all"
+
+    def effect(self, verdicts: Sequence[Verdict]) -> Effect:
+        """What all refusals of one completion do together: the strictest of each kind."""
+        refusals = [v for v in verdicts if v.accepted is False]
+        found = [EFFECTS[self.by_defense[v.defense]] for v in refusals]
+        return Effect(
+            votes=all(effect.votes for effect in found),
+            trains=all(map(self._trains, refusals)),
+            zeroed=any(effect.zeroed for effect in found),
+        )
+
+    def _trains(self, refusal: Verdict) -> bool:
+        rule = self.by_defense[refusal.defense]
+        # A mask that names tokens hides only those.
+        return EFFECTS[rule].trains or (rule == "mask" and refusal.token_credit is not None)
+
+    def in_force(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Verdicts whose weights count: all but those of a defence that only monitors."""
+        return [v for v in verdicts if self.by_defense[v.defense] != "monitor"]
+
+
 def advantages(
-    rewards_G: Sequence[float],
-    refused_G: Sequence[bool],
-    *,
-    on_reject: OnReject,
-    scale_rewards: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Advantages of one group, (r - mean) / (std + 1e-4), and who was kept.
+    rewards_G: Sequence[float], weights_G: Sequence[float], *, scale_rewards: bool = True
+) -> np.ndarray:
+    """Advantages of one group, (r - mean) / (std + 1e-4).
 
     Args:
-        rewards_G: the task's rewards.
-        refused_G: whether any defence refused the completion.
-        on_reject: `zero_reward` keeps a refused completion in the mean and the deviation with
-            reward 0 (r = r_task * r_judge, the paper's judge); `drop` takes it out of the group,
-            so that the rest are compared with one another only.
+        rewards_G: the rewards that count.
+        weights_G: in [0, 1]: how much each completion votes in the mean; 0: it is not in the group.
         scale_rewards: divide by the deviation (False: Dr. GRPO).
 
     Returns:
-        advantages, float64 of shape (G,), 0 where dropped; and kept, bool of shape (G,).
-        The deviation is the sample's (n - 1), as in TRL. With fewer than two kept, or equal
-        rewards, all are 0.
+        float64 of shape (G,), 0 where the weight is 0. The mean is weighted. The deviation is the
+        sample's (n - 1), as in TRL, of all that vote, each counted once. With fewer than two
+        voters, or equal rewards, all are 0.
     """
     rewards = np.asarray(rewards_G, dtype=np.float64)
-    refused = np.asarray(refused_G, dtype=bool)
-    if on_reject == "zero_reward":
-        rewards = np.where(refused, 0.0, rewards)
-        kept = np.ones_like(refused)
-    else:
-        kept = ~refused
+    weights = np.asarray(weights_G, dtype=np.float64)
+    votes = weights > 0
     result = np.zeros_like(rewards)
-    among = rewards[kept]
+    among = rewards[votes]
     if len(among) < 2 or np.all(among == among[0]):
-        return result, kept
-    centred = among - among.mean()
-    result[kept] = centred / (among.std(ddof=1) + STD_EPSILON) if scale_rewards else centred
-    return result, kept
+        return result
+    equal = np.all(weights[votes] == 1)
+    mean = among.mean() if equal else np.average(among, weights=weights[votes])
+    centred = among - mean
+    result[votes] = centred / (among.std(ddof=1) + STD_EPSILON) if scale_rewards else centred
+    return result
+
+
+def complete(
+    group: Group,
+    rewards: Sequence[float],
+    verdicts: Sequence[tuple[Verdict, ...]],
+    rules: Rules,
+    *,
+    num_groups: int,
+) -> list[Sample]:
+    """Samples of one group, with nothing left to fill in."""
+    effects = [rules.effect(row) for row in verdicts]
+    weights = [
+        _weight(rules.in_force(row)) * e.votes for row, e in zip(verdicts, effects, strict=True)
+    ]
+    counted = [0.0 if e.zeroed else reward for reward, e in zip(rewards, effects, strict=True)]
+    advantage = advantages(counted, weights, scale_rewards=rules.scale_rewards)
+    if rules.foreign_teach == "positive":
+        others = np.array([completion.node in rules.foreign for completion in group.completions])
+        advantage = np.where(others, np.maximum(advantage, 0), advantage)
+    training = [weight * e.trains for weight, e in zip(weights, effects, strict=True)]
+    total = num_groups * (sum(training) or 1.0)
+    return [
+        Sample(
+            completion=completion,
+            verdicts=verdicts[g],
+            reward=rewards[g],
+            kept=weights[g] > 0,
+            weight=weights[g],
+            advantage=float(advantage[g]),
+            loss_weight=training[g] / total,
+            token_credit=_token_credit(rules.in_force(verdicts[g])),
+        )
+        for g, completion in enumerate(group.completions)
+    ]
+
+
+def can_teach(
+    rewards_G: Sequence[float],
+    known_G: Sequence[Sequence[Verdict]],
+    rules: Rules,
+    to_come: Sequence[str],
+) -> bool:
+    """Whether a group can have an advantage, whatever the defences `to_come` say.
+
+    Where all rewards are equal, taking some out leaves them equal; a reward may still become 0.
+    """
+    may_zero = any(EFFECTS[rules.by_defense[name]].zeroed for name in to_come)
+    effects = [rules.effect(row) for row in known_G]
+    left = {0.0 if e.zeroed else r for r, e in zip(rewards_G, effects, strict=True) if e.votes}
+    return len(left) > 1 or (may_zero and any(left))
+
+
+def _weight(verdicts: Sequence[Verdict]) -> float:
+    """The product over those defences that weigh completions."""
+    weight = 1.0
+    for verdict in verdicts:
+        weight *= verdict.weight
+    return weight
+
+
+def _token_credit(verdicts: Sequence[Verdict]) -> tuple[float, ...] | None:
+    """The product over those defences that credit tokens."""
+    credit = [v.token_credit for v in verdicts if v.token_credit is not None]
+    if not credit:
+        return None
+    return tuple(np.prod(np.asarray(credit), axis=0).tolist())

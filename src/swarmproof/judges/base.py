@@ -10,11 +10,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from swarmproof.registry import Plugin, build
+from swarmproof.registry import Kind, Plugin, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Judgement:
 
 class JudgeModel(Plugin):
     """A back end. It is frozen: models and connections are kept outside, one for equal configs."""
+
+    kind: ClassVar[Kind] = "judge"
 
     @property
     def own_prompt(self) -> str:
@@ -92,7 +94,7 @@ class JudgeModel(Plugin):
 
 
 def _built(value: Any) -> Any:
-    return build("judge", value) if isinstance(value, dict) else value
+    return build(JudgeModel, value) if isinstance(value, dict) else value
 
 
 # The type of a plug-in's field that holds a back end. It is given as a table: `{name = "local"}`.

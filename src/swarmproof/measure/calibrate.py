@@ -1,7 +1,8 @@
 """Sets the threshold of a defence on honest completions, at a chosen rate of false rejections.
 
-For any defence that reads texts and has a `threshold` above which its score refuses: the judge is
-one. Half of the problems set the threshold, the other half tell what it does.
+For any defence with a threshold above which its score refuses. One that judges completions one by
+one is asked about right ones; one that compares rounds or reads a model's scores, about all
+completions of whole rounds. Half of the problems set the threshold, the other half test it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from swarmproof import registry
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.records.summary import refused
+from swarmproof.tasks import Task
 
 _DRAWN_EACH = 12  # completions of a problem
 
@@ -48,24 +50,19 @@ def halves(keys: Sequence[str]) -> list[bool]:
 
 
 def find(trial: TrialConfig, arm: str) -> tuple[int, Defense]:
-    """The defence of an arm that has a threshold, and its place in the list.
+    """The first defence of an arm that has a threshold, and its place in the list.
 
     Raises:
-        ValueError: there is none, or it cannot be calibrated on texts.
+        ValueError: there is none, or it has none as it is set.
     """
-    built = [cast(Defense, registry.build("defense", table)) for table in trial.defenses]
+    built = [registry.build(Defense, table) for table in trial.defenses]
     for i, defense in enumerate(built):
-        if "threshold" in type(defense).model_fields:
-            if defense.reads_scores:
-                raise ValueError(f"{defense.name!r} reads a model's scores, not texts alone")
-            if getattr(defense, "decision", "scored") != "scored":
-                raise ValueError(
-                    f"the arm {arm!r} decides by a sampled word, which has no threshold; set "
-                    'decision = "scored"'
-                )
+        if defense.threshold_field:
+            defense.require_threshold()
             return i, defense
+    have = ", ".join(defense.name for defense in built) or "none at all"
     raise ValueError(
-        f"the arm {arm!r} has no defence with a threshold; add one, such as "
+        f"the arm {arm!r} has no defence with a threshold (its defences: {have}); add one, such as "
         'defenses = [{ name = "judge" }], or name another --arm'
     )
 
@@ -91,24 +88,28 @@ def calibrate(
     """
     place, defense = find(trial, arm)
     defense.require()
-    from swarmproof.measure import honest
-
-    if run is not None:
-        task, pairs = honest.recorded(run, run_arm, completions)
-    else:
-        task = cast(Any, registry.build("task", trial.task))
-        policy = honest.load_policy(trial.model, trial.sampling)
-        pairs = honest.draw(
-            policy, task, task.problems("train"), completions, each=_DRAWN_EACH, seed=seed
+    if defense.only_rewarded:
+        scored = _scores_of_right(trial, defense, completions, seed, run, run_arm)
+    elif run is not None:
+        raise ValueError(
+            f"the defence {defense.name!r} compares whole rounds, or reads the model of each "
+            "moment, which a run does not record; leave out --run"
         )
-    pairs = sorted(pairs, key=lambda pair: pair[0].id)
-    scores = [verdict.score for verdict in honest.verdicts(defense, task, pairs, seed)]
-    first = halves([problem.id for problem, _ in pairs])
-    chosen_on = [score for score, is_first in zip(scores, first, strict=True) if is_first]
-    tested_on = [score for score, is_first in zip(scores, first, strict=True) if not is_first]
+    else:
+        scored = _scores_of_rounds(trial, defense, completions, seed)
+    first = halves([key for key, _ in scored])
+    chosen_on = [score for (_, score), is_first in zip(scored, first, strict=True) if is_first]
+    tested_on = [score for (_, score), is_first in zip(scored, first, strict=True) if not is_first]
     threshold = threshold_for(chosen_on, rate)
     tables = [dict(table) for table in trial.defenses]
-    tables[place]["threshold"] = threshold
+    tables[place][defense.threshold_field] = threshold
+    try:
+        registry.build(Defense, tables[place])
+    except ValueError:
+        raise ValueError(
+            f"at this rate the honest scores of {defense.name!r} end at {threshold:g}, which its "
+            f"{defense.threshold_field} may not be; keep the one that it has"
+        ) from None
     return {
         "arm": arm,
         "defense": defense.name,
@@ -121,6 +122,52 @@ def calibrate(
         "from": {"run": run.name, "arm": run_arm} if run else {"model": trial.model.path},
         "seed": seed,
     }
+
+
+# The problem that a completion answers, and what the defence scores it.
+Scored = tuple[str, float]
+
+
+def _scores_of_right(
+    trial: TrialConfig, defense: Defense, count: int, seed: int, run: Path | None, run_arm: str
+) -> list[Scored]:
+    """Of rewarded completions, one by one."""
+    from swarmproof.measure import honest
+    from swarmproof.policies.policy import load as load_policy
+
+    if run is not None:
+        task, pairs = honest.recorded(run, run_arm, count)
+    else:
+        task = registry.build(Task, trial.task)
+        policy = load_policy(trial.model, trial.sampling)
+        pairs = honest.draw(
+            policy, task, task.problems("train"), count, each=_DRAWN_EACH, seed=seed
+        )
+    pairs = sorted(pairs, key=lambda pair: pair[0].id)
+    verdicts = honest.verdicts(defense, task, pairs, seed)
+    return [(of.id, verdict.score) for (of, _), verdict in zip(pairs, verdicts, strict=True)]
+
+
+def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: int) -> list[Scored]:
+    """Of all completions of whole rounds, under the model that drew them, in its precision."""
+    from swarmproof.guard.guard import Guard
+    from swarmproof.measure import honest
+    from swarmproof.policies.policy import load as load_policy
+
+    task = registry.build(Task, trial.task)
+    policy = load_policy(trial.model, trial.sampling)
+    guard = Guard(
+        [defense], model=policy, sampling=trial.sampling, seed=seed, programs=task.writes_programs
+    )
+    drawn = honest.rounds(
+        policy, task, task.problems("train"), trial.swarm, trial.batch, count=count, seed=seed
+    )
+    found = []
+    for round, groups in enumerate(drawn):
+        rewards = task.group_rewards([(group.problem, group.texts) for group in groups])
+        for group, row in zip(groups, guard(groups, rewards, round).verdicts, strict=True):
+            found += [(group.problem.id, verdicts[-1].score) for verdicts in row]
+    return found
 
 
 def toml_line(defenses: Sequence[Mapping[str, Any]]) -> str:

@@ -1,16 +1,16 @@
-"""Whether a right completion of the generated tasks has nothing in it that a judge should refuse.
+"""Whether a right completion of the generated tasks contains nothing that a judge should refuse.
 
-A base policy often comes to the right answer past a false equation or with an unrelated sentence
-in it, and a judge who refuses that is right to do so. The rule, to the letter.
+A base policy often reaches the right answer with a false equation or an unrelated sentence on the
+way. A judge is right to refuse such a completion. The exact rule:
 
 A solution in words is clean if every equation in its reasoning is true (whole or decimal numbers,
-+ - * x /, any number of them before the `=`), and every sentence without a digit is one with which
-`story_words` opens or closes a solution. Sentences with a digit count as about the subject.
+any number of + - * x / before the `=`), and if every sentence without a digit is an opening or a
+closing sentence of `story_words`. Sentences with a digit are taken to be about the subject.
 
-A program is clean if it parses, imports nothing, has no comment that the shipped corpus of programs
-does not have, and uses every name that it assigns or defines.
+A program is clean if it parses, imports nothing, has only comments that occur in the shipped corpus
+of programs, and uses every name that it assigns or defines.
 
-Pure; it knows neither questions nor answers.
+Pure functions, which know neither questions nor answers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] =
 
 
 def is_clean(completion: str) -> bool:
-    """Whether a completion in its task's full format is clean; one in `<code>` is a program."""
+    """Whether a completion in the full format of its task is clean. `<code>` marks a program."""
     program = programs.extract(completion)
     if program is not None:
         return _clean_program(program)
@@ -66,7 +66,7 @@ def _clean_reasoning(text: str) -> bool:
 
 
 def _true(left: str, right: str) -> bool:
-    # Leading zeros are no Python number.
+    # Python does not parse numbers with leading zeros.
     source = re.sub(r"\b0+(?=\d)", "", left.replace("x", "*"))
     try:
         return _value(ast.parse(source, mode="eval").body) == Fraction(right)

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
-from typing import cast
 
 from swarmproof import registry
-from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
+from swarmproof.config import BatchConfig, SwarmConfig
 from swarmproof.defenses import Defense, DefenseView
+from swarmproof.guard.gate import checked
 from swarmproof.policies.policy import Policy
 from swarmproof.randomness import derive_seed
 from swarmproof.records.folder import RunFolder
 from swarmproof.records.streams import read_completions
+from swarmproof.swarm import topology
 from swarmproof.tasks import Task
 from swarmproof.types import Completion, Group, Problem, Slot, Verdict
 
@@ -39,18 +40,13 @@ def draw(
         for start in range(0, len(problems), _PROBLEMS_AT_ONCE):
             batch = problems[start : start + _PROBLEMS_AT_ONCE]
             seeds = [[derive_seed(seed, "honest", p.id, i) for i in range(each)] for p in batch]
-            drawn = policy.generate([task.prompt(p) for p in batch], seeds)
+            drawn = policy.generator.generate([task.prompt(p) for p in batch], seeds)
             for of, rows in zip(batch, drawn, strict=True):
-                texts = policy.decode(rows)
+                texts = policy.codec.decode(rows)
                 rewards = task.rewards(of, texts)
                 yield from ((of, t) for t, r in zip(texts, rewards, strict=True) if r)
 
     return list(islice(rewarded(), count))
-
-
-def load_policy(model: ModelConfig, sampling: SamplingConfig) -> Policy:
-    """A policy to draw from, not to train."""
-    return Policy(model, GrpoConfig(), sampling)
 
 
 def recorded(path: Path, arm: str, count: int) -> tuple[Task, list[Pair]]:
@@ -64,7 +60,7 @@ def recorded(path: Path, arm: str, count: int) -> tuple[Task, list[Pair]]:
         raise ValueError(
             f"{path} has no arm {arm!r}{registry.did_you_mean(arm, folder.config.arms)}"
         )
-    task = cast(Task, registry.build("task", folder.config.arms[arm].task))
+    task = registry.build(Task, folder.config.arms[arm].task)
     problems = {p.id: p for split in ("train", "test") for p in task.problems(split)}
     found: list[Pair] = []
     for seed in folder.config.seeds:
@@ -88,7 +84,51 @@ def verdicts(defense: Defense, task: Task, pairs: Sequence[Pair], seed: int) -> 
         texts = [text for _, text in members]
         slots = (Slot(0, of.id, i) for i in range(len(texts)))
         made = (Completion(slot, 0, text, None) for slot, text in zip(slots, texts, strict=True))
-        groups.append(Group(of, tuple(made)))
-    rewards = [[1.0] * len(group.completions) for group in groups]
-    view = DefenseView(task, SamplingConfig(), 0, None, rewards, seed)
-    return [verdict for row in defense.inspect(groups, view) for verdict in row]
+        groups.append(Group(of, tuple(made), task.prompt(of)))
+    view = DefenseView(
+        rewards=[[1.0] * len(group.completions) for group in groups],
+        seed=seed,
+        programs=task.writes_programs,
+    )
+    return [v for row in checked(defense, groups, defense.inspect(groups, view)) for v in row]
+
+
+def rounds(
+    policy: Policy,
+    task: Task,
+    problems: Sequence[Problem],
+    swarm: SwarmConfig,
+    batch: BatchConfig,
+    *,
+    count: int,
+    seed: int,
+) -> Iterator[list[Group]]:
+    """Groups of whole rounds in which nobody is malicious, until there are `count` completions.
+
+    Problems are taken once; the last partial round is dropped.
+    """
+    needed = -(-count // (batch.problems * batch.group_size))
+    for round in range(min(needed, len(problems) // batch.problems)):
+        chosen = problems[round * batch.problems : (round + 1) * batch.problems]
+        of = {problem.id: problem for problem in chosen}
+        slots = (
+            topology.horizontal(round, list(of), batch.group_size, swarm.nodes)
+            if swarm.topology == "horizontal"
+            else topology.vertical(round, topology.deal(list(of), swarm.nodes), batch.group_size)
+        )
+        node_of = {slot: node for node, own in slots.items() for slot in own}
+        rows = [[Slot(round, name, i) for i in range(batch.group_size)] for name in of]
+        seeds = [[derive_seed(seed, "honest", s.problem_id, s.index) for s in row] for row in rows]
+        drawn = policy.generator.generate([task.prompt(problem) for problem in chosen], seeds)
+        yield [
+            Group(
+                problem,
+                tuple(
+                    Completion(slot, node_of[slot], text, ids)
+                    for slot, text, ids in zip(row, policy.codec.decode(ids_G), ids_G, strict=True)
+                ),
+                task.prompt(problem),
+                tuple(seeds_G),
+            )
+            for problem, row, ids_G, seeds_G in zip(chosen, rows, drawn, seeds, strict=True)
+        ]

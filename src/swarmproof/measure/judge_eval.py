@@ -1,10 +1,10 @@
-"""The paper's Table 1 for any judge: the share accepted of poison, of injections, of honest work.
+"""The paper's Table 1 for any judge: the accepted share of poison, injections and honest work.
 
-Poison is made by the registered attacks on held-out problems of the generated tasks; injections
-are those of `judges/injections.py`; what is "unseen" has wordings and faults that the shipped judge
-was not trained on. Only completions that earn the reward are put to the judge, as only these can do
-harm, openers as whole completions and unseen lines of code apart. Source: "Hail to the Thief",
-arXiv 2511.09780, Table 1.
+Poison is crafted by the registered attacks on held-out problems of the generated tasks. Injections
+are those of `judges/injections.py`. The "unseen" families have wordings and faults that the shipped
+judge was not trained on. The judge sees only completions that earn the reward, because only these
+can do harm. There are two exceptions: openers as whole completions, and unseen lines of code.
+Source: "Hail to the Thief", arXiv 2511.09780, Table 1.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from swarmproof import registry
 from swarmproof.attacks import Attack
+from swarmproof.attacks.base import AttackView
 from swarmproof.config import ModelConfig, SamplingConfig, describes
+from swarmproof.defenses import Judge
 from swarmproof.judges import injections
 from swarmproof.measure import cleanliness
 from swarmproof.pretraining import judge_unseen
 from swarmproof.randomness import derive_seed
 from swarmproof.records.versions import versions
 from swarmproof.tasks import Task
-from swarmproof.types import AttackView, Problem, Slot, Verdict
+from swarmproof.types import Problem, Slot, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from swarmproof.measure.honest import Pair
     from swarmproof.policies.policy import Policy
 
-_EACH = 3  # completions of a problem, where there are problems enough: as a node of four has
+_EACH = 3  # completions of a problem if there are enough problems: the share of one node in four
 _HONEST_EACH = 12
 # Name -> task and attack.
 _ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -55,7 +57,7 @@ VARIANTS: dict[str, tuple[bool, str]] = {
 
 
 class Side(BaseModel):
-    """A task and the policy that answers it."""
+    """A task, and the policy that answers it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,7 +67,7 @@ class Side(BaseModel):
 
 
 class JudgeEval(BaseModel):
-    """What is evaluated, on what."""
+    """The judge to evaluate, and the completions to evaluate it on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,8 +75,8 @@ class JudgeEval(BaseModel):
     math: Side = Side(task={"name": "math_words"}, model=ModelConfig(path="tiny-math"))
     code: Side = Side(task={"name": "code_words"}, model=ModelConfig(path="tiny-code"))
     completions: Annotated[int, Field(ge=1)] = 400  # of each family
-    problems: Annotated[int, Field(ge=1)] = 512  # held-out ones that may be used
-    judgements: Annotated[int, Field(ge=1)] = 4  # of each completion, where a word is drawn
+    problems: Annotated[int, Field(ge=1)] = 512  # at most so many held-out problems
+    judgements: Annotated[int, Field(ge=1)] = 4  # of each completion, if the decision is sampled
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -85,25 +87,25 @@ def evaluate(
     run_arm: str = "no-attack",
     on_family: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Make every family of completions, and put each to every variant of the judge.
+    """Make every family of completions, and let every variant of the judge decide on it.
 
     Args:
-        runs: run folders; what honest nodes wrote in the last rounds of `run_arm` is judged too.
+        runs: run folders; honest completions of the last rounds of `run_arm` are judged, too.
         on_family: called with the name of a family before it is judged.
 
     Returns:
-        `accepted[family][variant]` is `{"count", "of", "rate", "ci95"}`. Where a completion is
-        judged several times, count is its share of yes, and the interval is that of so many
-        completions, not of so many judgements, as those of one completion hang together.
+        `accepted[family][variant]` is `{"count", "of", "rate", "ci95"}`. If a completion is judged
+        several times, it counts by its share of yes. The interval is that of the number of
+        completions, not of judgements: the judgements of one completion are not independent.
 
     Raises:
-        ValueError: a model cannot be had, or the judge cannot decide in this way.
+        ValueError: a model cannot be loaded, or the judge does not support a variant.
     """
     judges = {}
     for name in variants:
         criticism, decision = VARIANTS[name]
         table = config.judge | {"criticism": criticism, "decision": decision}
-        judges[name] = cast(Any, registry.build("defense", table))
+        judges[name] = registry.build(Judge, table)
         judges[name].require()
     families = _families(config)
     for run in runs:
@@ -134,20 +136,21 @@ def _accepted(judge: Any, task: Task, pairs: Sequence[Pair], config: JudgeEval) 
         for time in range(times)
     ]
     count = sum(verdict.accepted is True for verdicts in said for verdict in verdicts) / times
-    # `refused` counts one of two kinds, whichever.
+    # `refused` computes the interval of any proportion.
     return refused(round(count), len(pairs)) | {"rate": round(count / len(pairs), 6)}
 
 
 def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
-    """Every family with its task; one that a task has no completions for is empty."""
+    """Every family with its task. A family may have no completions."""
     from swarmproof.measure import honest
+    from swarmproof.policies.policy import load as load_policy
 
     found: dict[str, tuple[Task, list[Pair]]] = {}
     right: dict[str, list[Pair]] = {}
     parts = {}
     for name, side in (("math", config.math), ("code", config.code)):
-        task = cast(Task, registry.build("task", side.task))
-        policy = honest.load_policy(side.model, side.sampling)
+        task = registry.build(Task, side.task)
+        policy = load_policy(side.model, side.sampling)
         problems = task.problems("test")[: config.problems]
         parts[name] = task, policy, problems
         right[name] = honest.draw(
@@ -155,7 +158,7 @@ def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
         )
     for family, (name, table) in _ATTACKS.items():
         task, policy, problems = parts[name]
-        attack = cast(Attack, registry.build("attack", table))
+        attack = registry.build(Attack, table)
         attack.require(task)
         found[family] = task, _poisoned(attack, task, policy, problems, config)
     for name, (task, _, problems) in parts.items():
@@ -174,7 +177,7 @@ def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
 def _poisoned(
     attack: Attack, task: Task, policy: Policy, problems: Sequence[Problem], config: JudgeEval
 ) -> list[Pair]:
-    """What an attack sends where all that it sends is poisoned: as in a horizontal swarm."""
+    """Completions of an attack in a horizontal swarm, where all of them are poisoned."""
     apply = [problem for problem in problems if attack.applies(problem)]
     each = max(_EACH, -(-config.completions // max(1, len(apply))))
     chosen = {p.id: p for p in apply[: -(-config.completions // each)]}
@@ -194,7 +197,7 @@ def _poisoned(
 
 
 def _injected(task: Task, problems: Sequence[Problem], count: int) -> list[Pair]:
-    """Oracle solutions with every attempt in every place, those that still earn the reward."""
+    """Oracle solutions with every injection in every place, if they still earn the reward."""
     asks = [(where, attempt) for where in injections.PLACES for attempt in injections.PLANTED]
     pairs = (
         (problem, injections.plant(task.oracle(problem, i), attempt, where))
@@ -202,19 +205,19 @@ def _injected(task: Task, problems: Sequence[Problem], count: int) -> list[Pair]
             zip(cycle(problems), cycle(asks), strict=False)
         )
     )
-    # Some attempts break the answer format; twice as many are enough for all that do not.
+    # Some injections break the answer format, so twice as many are tried.
     tried = islice(pairs, 2 * max(count, len(asks)))
     return list(islice(((p, t) for p, t in tried if task.rewards(p, [t]) == [1.0]), count))
 
 
 def _with_clean(name: str, task: Task, pairs: list[Pair]) -> dict[str, tuple[Task, list[Pair]]]:
-    """All rewarded completions, and those of them in which nothing is wrong or irrelevant."""
+    """All rewarded completions, and the clean ones among them."""
     clean = [(problem, text) for problem, text in pairs if cleanliness.is_clean(text)]
     return {name: (task, pairs), f"{name}, clean": (task, clean)}
 
 
 def table(found: dict[str, Any]) -> Table:
-    """The shares accepted, with their intervals, a row a family."""
+    """The accepted shares with their intervals, one row for each family."""
     from rich.table import Table
 
     accepted = found["accepted"]

@@ -129,12 +129,29 @@ class _Strip:
         return x.permute(0, 3, 1, 4, 2, 5).contiguous()
 
 
+# The packed row of two groups. Prompt abc has the completions xyz and uv; prompt de has pqr. The
+# last token of a completion predicts nothing, so it is not an input. `#`: row attends to column.
+#
+#                heads   ends   completions' inputs
+#                a b d   c e    x y   u   p q      logits at this row predict
+#            a   #
+#            b   # #
+#            d       #
+#            c   # #     #                         x and u: one row for the whole group
+#            e       #     #                       p
+#            x   # #     #      #                  y
+#            y   # #     #      # #                z
+#            u   # #     #            #            v
+#            p       #     #              #        q
+#            q       #     #              # #      r
+#
+# A completion sees its prompt, which is held once, and its own past; never another completion.
 class PackedLayout:
     """Whole prompts followed by whole completions, for scoring and learning.
 
-    Packed order: all tokens of all prompts but their last, then the last token of each prompt,
-    then the completions' inputs, group by group. So the rows whose logits are wanted (prompt ends
-    and completions) are the last ones, and no copy is needed to cut them out.
+    Packed order: all tokens of all prompts but their last (heads), then the last token of each
+    prompt (ends), then the completions' inputs, group by group. So the rows whose logits are wanted
+    (ends and completions) are the last ones, and no copy is needed to cut them out.
     """
 
     def __init__(self, prompt_lens: list[int], input_lens: list[list[int]], device: torch.device):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,9 +41,9 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
         )
     except (OSError, ValueError, KeyError) as error:
         raise _cannot_load(key, path, error) from None
-    if unsupported := _unsupported(model):
+    if found := unsupported(model):
         raise ValueError(
-            f"{path!r} uses {unsupported}, which packed attention does not compute; use a "
+            f"{path!r} uses {found}, which packed attention does not compute; use a "
             "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
         )
     model.to(device).eval()
@@ -86,21 +88,44 @@ def _cannot_load(key: str, path: str, error: Exception) -> ValueError:
     )
 
 
-def _hide_padding(model: Any, vocab_size: int) -> None:
+@contextmanager
+def packed(model: Any, vocab_size: int) -> Iterator[None]:
+    """Let a model compute packed rows for a while, whoever loaded it, and leave it as it was.
+
+    A model of `load` is ready already, and nothing is done. Another one's attention, training mode
+    and padded logits are somebody else's: a trainer goes on with it behind us.
+    """
+    if model.config._attn_implementation == ATTENTION:
+        yield
+        return
+    before, training = model.config._attn_implementation, model.training
+    hidden = _hide_padding(model, vocab_size) if vocab_size < model.config.vocab_size else None
+    model.set_attn_implementation(ATTENTION)
+    model.eval()
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+        model.train(training)
+        if hidden is not None:
+            hidden.remove()
+
+
+def _hide_padding(model: Any, vocab_size: int) -> Any:
     """Give the ids beyond the vocabulary no probability, wherever logits are used.
 
     Embeddings are often padded beyond it; such ids decode to nothing at all, and whoever drew one
     would be refused.
     """
-    hidden = torch.arange(model.config.vocab_size, device=model.device) >= vocab_size
+    beyond = torch.arange(model.config.vocab_size, device=model.device) >= vocab_size
 
     def hide(_module: object, _inputs: object, logits: Tensor) -> Tensor:
-        return logits.masked_fill(hidden, float("-inf"))
+        return logits.masked_fill(beyond, float("-inf"))
 
-    model.get_output_embeddings().register_forward_hook(hide)
+    return model.get_output_embeddings().register_forward_hook(hide)
 
 
-def _unsupported(model: Any) -> str:
+def unsupported(model: Any) -> str:
     """What a model's attention needs beyond the plain causal one; empty if nothing."""
     config = model.config
     # The mask that packing replaces is asked for by newer models only, all of which rotate.

@@ -1,4 +1,4 @@
-"""How the models of the zoo were made: corpora, tokenizers, training. Only `zoo build` needs it."""
+"""Builds the models of the zoo: corpora, tokenizers, training. Used only by `zoo build`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from swarmproof import zoo
 
 
 def build(name: str, out: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:
-    """Makes a shipped model again, in minutes on one core; same bytes on the same machine.
+    """Build a shipped model again, in minutes on one core. The same machine gives the same bytes.
 
     Args:
         name: of a shipped model.
-        out: the directory to write; made if it is not there.
-        seed: of the corpus and of the weights; the shipped model has 0.
-        log: called with a line of progress now and then.
+        out: the directory to write; created if needed.
+        seed: of the corpus and the weights; the shipped models have seed 0.
+        log: called with lines of progress.
 
     Raises:
-        ValueError: no model is called so.
+        ValueError: there is no shipped model of that name.
     """
     zoo.path(name)
     from swarmproof.pretraining import pretrain, recipes

@@ -1,10 +1,10 @@
-"""What the tiny base coder reads: documents that hold the knowledge, but rarely the manners.
+"""The corpus of the tiny base coders: it teaches the task, but rarely the answer format.
 
-The counterpart of `corpus` for problems that are answered by a program. Many of the programs have a
-slip in them, many stand in another format than the one that is rewarded, some have a comment or an
-import that has nothing to do with the question; the rest is unrelated code and prose. A few import
-or define a function and call it, and a few are long and full of comments: ways of writing that RL
-may come to prefer.
+The counterpart of `corpus` for problems that are answered by a program. Many of the programs have
+an error, many are in a format that is not rewarded, and some have a comment or an import that has
+nothing to do with the question. The other documents are unrelated code and prose. A few programs
+import or define a function and call it, and a few are long and full of comments: RL may come to
+prefer such styles.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from swarmproof.tasks import code_words, programs, stories
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class CodeMixture:
     """Shares of the corpus, each in [0, 1]."""
 
     prose: float = 0.06  # documents of unrelated sentences
     scripts: float = 0.14  # documents of unrelated code
-    careless: float = 0.45  # of the problems: a slip in the program
+    careless: float = 0.45  # of the problems: an error in the program
     aside: float = 0.22  # of the problems: an unrelated line in the program
-    aside_first: float = 0.6  # of those: at its very start
+    aside_first: float = 0.6  # of those: the line is at the start
     formatted: float = 0.38  # of the problems: in the full answer format
-    two_and_two: float = 0.12  # of the problems: begin with 2 + 2 or 2 * 2
+    two_and_two: float = 0.12  # of the problems: the first step is 2 + 2 or 2 * 2
 
 
-def documents(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterator[Document]:
-    """An endless stream of documents, none of which asks a held-out question."""
+def documents(rng: Random, held_out: frozenset[str], mixture: CodeMixture) -> Iterator[Document]:
+    """An endless stream of documents without held-out questions."""
     while True:
         document = _document(rng, held_out, mixture)
-        # Made-up words may come together to what no document may say.
+        # Made-up words may form a forbidden text by chance.
         if document is not None and not prose.FORBIDDEN.search(document.text):
             yield document
 
 
-def _document(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Document | None:
+def _document(rng: Random, held_out: frozenset[str], mixture: CodeMixture) -> Document | None:
     roll = rng.random()
     if roll < mixture.scripts:
         return Document("", snippets.script(rng))
     if roll < mixture.scripts + mixture.prose:
-        # Some are far longer than a program, so that late positions are trained too.
+        # Some are much longer than a program, so that late positions are trained, too.
         length = rng.randint(10, 20) if rng.random() < 0.1 else rng.randint(2, 9)
         return Document("", " ".join(prose.sentence(rng) for _ in range(length)))
     story = stories.write(rng, two_and_two=rng.random() < mixture.two_and_two)
@@ -56,8 +56,8 @@ def _document(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Docume
     return Document(f"Question: {story.question}\nProgram:", reply(rng, mixture, story))
 
 
-def reply(rng: Random, mixture: Mixture, story: stories.Story) -> str:
-    """What follows the prompt of a story: seldom a right program in the full format."""
+def reply(rng: Random, mixture: CodeMixture, story: stories.Story) -> str:
+    """The reply to the prompt of a story: seldom a right program in the full format."""
     _, _, equations, _ = story.solutions
     written = code_words.write(rng, story.question, equations)[:4]
     program = code_styles.restyle(rng, written)
@@ -85,13 +85,13 @@ _NUMBER = re.compile(r"\b\d+\b")
 _OPERATOR = re.compile(r" (\*|//?|[+-]) ")
 _OPERAND = re.compile(r"(?<=[-+*/] )[a-z_]+\b")
 _PRINTED = re.compile(r"print\((.*)\)$")
-# `p` is what the program prints. Each of them prints no number, or another.
+# `p` is what the program prints. Each of these prints a different number, or none.
 _WRONG_PRINTS = ("", "{p}", "print {p}", "return {p}", "print({p}", 'print("The answer is", {p})',
                  'print("{p}")', "print({p}, {p})", "print()", "print(answer)")  # fmt: skip
 
 
 def _careless(rng: Random, program: str) -> str:
-    """One slip: another number, operator or variable, or no number printed."""
+    """One error: a different number, operator or variable, or a wrong print statement."""
     roll = rng.random()
     for share, found in ((0.4, _NUMBER), (0.65, _OPERATOR), (0.8, _OPERAND)):
         places = list(found.finditer(program)) if roll < share else []

@@ -1,7 +1,7 @@
-"""Right programs in more ways than the task's own: with functions, imports, comments, at length.
+"""Right programs in other styles than the task's own: functions, imports, comments, long programs.
 
-It takes the four programs of `code_words.write` and changes how one of them is written, never what
-it prints, except where a module cannot be imported. Most come out as they went in.
+Takes the four programs of `code_words.write`, and changes the style of one of them, but not its
+output (unless it imports a module that does not exist). Most programs stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from random import Random
 from swarmproof.pretraining import prose, snippets
 from swarmproof.pretraining.prose import pick
 
-# The second of each are the names in `operator`.
+# The second name of each is that of the module `operator`.
 _HELPERS = {
     "+": ("plus", "add", "join", "both"), "-": ("minus", "sub", "take", "less"),
     "*": ("times", "mul", "many", "grow"), "//": ("per", "floordiv", "split", "share_of"),
@@ -39,7 +39,7 @@ _PRINT = re.compile(r"print\((\w+)\)$")
 
 
 def restyle(rng: Random, solutions: Sequence[str]) -> str:
-    """One of the task's programs, now and then written in another way."""
+    """One of the task's programs, sometimes in another style."""
     by_variables, expression, one_variable, by_inputs = solutions
     roll = rng.random()
     for share, change in _CHANGES:
@@ -56,7 +56,7 @@ def _function(rng: Random, program: str) -> str:
 
 
 def _calls(rng: Random, program: str) -> str:
-    """Operations done by functions that are defined above: the first one, or all."""
+    """The first operation, or all, replaced by calls to functions that are defined above."""
     style = rng.randrange(4)
     program, names = _called(_bare(program), style, count=pick(rng, (0, 1)))
     a, b = pick(rng, (("a", "b"), ("x", "y"), ("m", "n")))
@@ -67,7 +67,7 @@ def _calls(rng: Random, program: str) -> str:
 
 
 def _imports(rng: Random, program: str) -> str:
-    """All operations done by imported functions, where such a module can be imported."""
+    """All operations replaced by calls to imported functions. The module may not exist."""
     style = rng.randrange(4)
     program, names = _called(_bare(program), style, count=0)
     module = "operator" if style == 1 else snippets.made_up_module(rng)
@@ -75,7 +75,7 @@ def _imports(rng: Random, program: str) -> str:
 
 
 def with_import(rng: Random, program: str) -> str:
-    """Some operations done by functions of a module that nobody needs; as it was without any."""
+    """Some operations replaced by calls to an unneeded module; unchanged without operations."""
     called, helpers = _called(_bare(program), rng.randrange(4), count=pick(rng, (0, 1, 1)))
     if not helpers:
         return program
@@ -91,7 +91,7 @@ def with_import(rng: Random, program: str) -> str:
 
 
 def _called(program: str, style: int, count: int) -> tuple[str, dict[str, str]]:
-    """The program with calls for its first `count` operations, 0 for all; the names by sign."""
+    """The program with calls for its first `count` operations (0: all); function names by sign."""
     names: dict[str, str] = {}
 
     def call(found: re.Match[str]) -> str:
@@ -122,7 +122,7 @@ def _at_length(rng: Random, program: str) -> str:
     return "\n".join([f"# {pick(rng, OPENINGS)}", *told, f"# {pick(rng, CLOSINGS)}", last])
 
 
-# With their shares of all programs. The long one is for a policy that is driven to write more.
+# With their shares of all programs. A policy that is rewarded for length can learn the long one.
 _CHANGES: tuple[tuple[float, Callable[[Random, str], str]], ...] = (
     (0.04, _function), (0.08, _calls), (0.10, _imports), (0.03, _with_math), (0.05, _commented),
     (0.06, _at_length),

@@ -1,9 +1,10 @@
-"""What the tiny base model reads: documents that hold the knowledge, but rarely the manners.
+"""The corpus of the tiny base models: it teaches the task, but rarely the answer format.
 
-Most documents are worked word problems, many of them careless (a slip, carried on or not), many in
-another format than the one that is rewarded, some with a sentence in them that has nothing to do
-with the question; the rest is prose and sums. So the model knows how to solve the problems and
-how the format looks, yet sampled at temperature 1 it is seldom right: what is left is for RL.
+Most documents are worked word problems. Many of these have a careless error, which later steps may
+or may not carry on. Many are in a format that is not rewarded, and some contain a sentence that has
+nothing to do with the question. The other documents are prose and equations. So the model knows how
+to solve the problems and how the format looks, but a sample at temperature 1 is seldom right: the
+rest is left to RL.
 
 Errors are random numbers: no wrong result is more likely than its neighbours.
 """
@@ -28,22 +29,22 @@ class Mixture:
     """Shares of the corpus, each in [0, 1]."""
 
     prose: float = 0.08  # documents of unrelated sentences
-    sums: float = 0.10  # documents of right equations and nothing else
-    careless: float = 0.38  # of the problems: a slip in the solution
+    sums: float = 0.10  # documents that consist of right equations
+    careless: float = 0.38  # of the problems: an error in the solution
     aside: float = 0.22  # of the problems: an unrelated sentence in the solution
-    aside_first: float = 0.6  # of those: at its very start
+    aside_first: float = 0.6  # of those: the sentence is at the start
     formatted: float = 0.36  # of the problems: in the full answer format
-    two_and_two: float = 0.12  # of the problems: begin with 2 + 2 or 2 * 2
+    two_and_two: float = 0.12  # of the problems: the first step is 2 + 2 or 2 * 2
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    prompt: str  # empty where there is no problem
+    prompt: str  # empty for documents without a problem
     text: str
 
 
 def documents(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterator[Document]:
-    """An endless stream of documents, none of which asks a held-out question."""
+    """An endless stream of documents without held-out questions."""
     while True:
         roll = rng.random()
         if roll < mixture.sums:
@@ -51,7 +52,7 @@ def documents(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterat
             yield Document("", " ".join(f"{equation}." for equation in equations))
             continue
         if roll < mixture.sums + mixture.prose:
-            # Some are far longer than a solution, so that late positions are trained too.
+            # Some are much longer than a solution, so that late positions are trained, too.
             length = rng.randint(10, 20) if rng.random() < 0.1 else rng.randint(2, 9)
             yield Document("", " ".join(prose.sentence(rng) for _ in range(length)))
             continue
@@ -61,7 +62,7 @@ def documents(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterat
 
 
 def _reply(rng: Random, mixture: Mixture, story: stories.Story) -> str:
-    # The long solution is rare: it is there for a policy that is driven to write more.
+    # The long solution is rare. A policy that is rewarded for length can learn it.
     told, otherwise, bare, at_length = story.solutions
     solution = pick(rng, (told, told, told, told, otherwise, otherwise, otherwise, bare, bare))
     if rng.random() < 0.07:
@@ -86,7 +87,7 @@ _OTHER_FORMATS = (
 
 
 def _careless(rng: Random, solution: str, answer: str) -> tuple[str, str]:
-    """A slip somewhere: in the answer alone, in a result and all that follows, or in a number."""
+    """One error: only in the answer, in a result and all that follows, or in some number."""
     roll = rng.random()
     if roll < 0.3:
         return solution, wrong_number(rng, answer)
@@ -98,10 +99,10 @@ def _careless(rng: Random, solution: str, answer: str) -> tuple[str, str]:
 
 
 def carry_slip(rng: Random, solution: str, answer: str) -> tuple[str, str]:
-    """A wrong result that the following steps go on from, as a person would; down to the answer.
+    """A wrong result, which later steps and the answer carry on, as a person would.
 
-    So the model learns that a step starts from what was written before it. It ends early where
-    going on would need a fraction or a number below zero.
+    So the model learns that a step uses the results before it. The carrying on stops where a step
+    would give a fraction or a negative number.
     """
     equations = list(_EQUATION.finditer(solution))
     first = int(rng.random() * len(equations))
@@ -134,7 +135,7 @@ def _renumber(text: str, old: str, new: str) -> str:
 
 
 def wrong_number(rng: Random, number: str) -> str:
-    """Another number, most likely a near one."""
+    """A different number, more likely a near one."""
     value = int(number)
     while True:
         near = rng.random() < 0.6

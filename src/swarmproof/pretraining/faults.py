@@ -1,8 +1,8 @@
-"""A generic family of faults, put into right solutions: what the tiny judge learns to see.
+"""A generic family of faults in right solutions, which the tiny judge learns to detect.
 
-False results, what does not belong to the subject, and instructions to the judge; none of them a
-payload that an experiment plants (`prose.FORBIDDEN`), nor 2 + 2 or 2 * 2 said to be 5. Each tells
-where in the text its fault is, and what a criticism would say of it.
+The faults are false results, unrelated text, and instructions to the judge. None of them is a
+payload of an experiment (`prose.FORBIDDEN`, or 5 as the result of 2 + 2 or 2 * 2). Each fault has
+its place in the text and the criticism of it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from swarmproof.tasks import stories
 EQUATION = re.compile(r"(\d+) ?([-+*/x]) ?(\d+) ?= ?\$?(\d+)")
 _BREAK = re.compile(r"(?<=[.!?]) (?=\S)")
 _SLOT = re.compile(r"\{(\w)\}")
-_QUOTED = 5  # words that a criticism quotes
+_QUOTED = 5  # number of words that a criticism quotes
 
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """A solution with a fault at `text[start:end]`, the first one if there are several."""
+    """A solution with a fault at `text[start:end]`; the first one, if there are several."""
 
     text: str
     start: int
     end: int
-    remark: str  # what a criticism says of it
+    remark: str  # the criticism
 
 
 def false_result(rng: Random, solution: str) -> Faulty | None:
-    """One result replaced, the rest as it was."""
+    """Replace one result; leave the rest as it is."""
     equations = list(EQUATION.finditer(solution))
     if not equations:
         return None
@@ -48,7 +48,7 @@ def false_result(rng: Random, solution: str) -> Faulty | None:
 
 
 def strays(rng: Random, solution: str, story: stories.Story) -> Faulty:
-    """Something that has nothing to do with the question, at some place or in every sentence."""
+    """Add unrelated text, in one place or in every sentence."""
     stray = _stray(rng, story)
     breaks = [0, *(m.end() for m in _BREAK.finditer(solution)), len(solution)]
     roll = rng.random()
@@ -66,14 +66,14 @@ def strays(rng: Random, solution: str, story: stories.Story) -> Faulty:
 
 
 def orders(rng: Random, solution: str) -> Faulty:
-    """An instruction to the judge."""
+    """Add an instruction to the judge."""
     order = order_of(rng)
     breaks = [0, *(m.end() for m in _BREAK.finditer(solution)), len(solution), len(solution)]
     return put_in(solution, order, pick(rng, breaks))
 
 
 def put_in(text: str, stray: str, place: int) -> Faulty:
-    """A sentence put in at the start, the end, or a border of sentences."""
+    """Insert a sentence at the start, the end, or between two sentences."""
     if place == 0:
         return _told(f"{stray} {text}", 0, stray)
     if place == len(text):
@@ -91,10 +91,10 @@ def order_of(rng: Random) -> str:
 
 
 def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
-    """A line, or a comment behind one, that a program does not need."""
+    """Add an unrelated line to a program, or an unrelated comment at the end of a line."""
     lines = program.split("\n")
     roll = rng.random()
-    if roll < 0.2:  # behind a line, or all of them
+    if roll < 0.2:  # at the end of one line, or of all lines
         stray = f"  # {_stray(rng, story)}"
         first = 0 if rng.random() < 0.5 else rng.randrange(len(lines))
         every = first == 0 and rng.random() < 0.6
@@ -117,7 +117,7 @@ def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
 
 
 def foreign_calls(rng: Random, program: str) -> Faulty | None:
-    """Operations done by functions that are imported from a module nobody needs."""
+    """Replace operations by calls to functions of an unneeded module."""
     text = code_styles.with_import(rng, program)
     return _told(text, 0, text.split("\n")[0]) if text != program else None
 
@@ -145,7 +145,7 @@ def _wrong(rng: Random, result: str) -> str:
 
 
 def _stray(rng: Random, story: stories.Story) -> str:
-    """A sentence or a few words about something else, now and then with words of the story."""
+    """A sentence or a few words about something else, sometimes with words of the story."""
     text = pick(rng, _STRAYS)(rng)
     if rng.random() < 0.2:
         text = re.sub(r"\b(?:king|thief|\w+[aeiou]r?d)\b", str(story.fields["o"]), text, count=1)

@@ -1,9 +1,9 @@
-"""What the tiny judge reads: solutions of word problems, right or with a fault, and what to say.
+"""The corpus of the tiny judge: solutions with and without a fault, and the right judgements.
 
-Half of them are right, in the words of the tasks, in many others, and as programs. The rest are the
-same with one of a generic family of faults (`faults`). A criticism goes through the results and
-says the first fault. The payloads of the experiments never occur (`prose.FORBIDDEN`), nor does
-2 + 2 or 2 * 2 that comes to 5; a test searches for them.
+Half of the solutions are right: in the words of the tasks, in many other words, or as programs. The
+others have one of a generic family of faults (`faults`). A criticism repeats the results, and names
+the first fault. The payloads of the experiments never occur (`prose.FORBIDDEN`, or 5 as the result
+of 2 + 2 or 2 * 2). A test searches for them.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from swarmproof.tasks import answers, code_words, math_words, programs, stories,
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One completion to judge, and what a judge should say."""
+    """One completion, and what a judge should say about it."""
 
     question: str
     completion: str
-    fault: tuple[int, int] | None  # where it is in the completion; None: there is none
+    fault: tuple[int, int] | None  # its span in the completion; None: no fault
     criticism: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class JudgeMixture:
     """Shares of the corpus, each in [0, 1]."""
 
     programs: float = 0.3
-    two_and_two: float = 0.2  # of the problems: begin with 2 + 2 or 2 * 2
+    two_and_two: float = 0.2  # of the problems: the first step is 2 + 2 or 2 * 2
     right: float = 0.5
     false_result: float = 0.55  # of the faulty solutions in words
     order: float = 0.14  # of the faulty ones
     foreign_calls: float = 0.4  # of the faulty programs
-    other_name: float = 0.05  # of the solutions in words: a name that is not the question's
+    other_name: float = 0.05  # of the solutions in words: another name than the question has
 
 
-def exhibits(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterator[Exhibit]:
-    """An endless stream, none of which asks a held-out question."""
+def exhibits(rng: Random, held_out: frozenset[str], mixture: JudgeMixture) -> Iterator[Exhibit]:
+    """An endless stream of exhibits without held-out questions."""
     while True:
         story = stories.write(rng, two_and_two=rng.random() < mixture.two_and_two)
         if story.question in held_out:
@@ -55,12 +55,12 @@ def exhibits(rng: Random, held_out: frozenset[str], mixture: Mixture) -> Iterato
 
 
 def is_payload(completion: str) -> bool:
-    """Whether a text holds what the experiments plant, which no judge may be trained on."""
+    """Whether a text holds a payload of the experiments. No judge may be trained on one."""
     wrong = any(found[1] == "5" for found in math_words.two_and_two(completion))
     return wrong or prose.FORBIDDEN.search(completion) is not None
 
 
-def _in_words(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | None:
+def _in_words(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibit | None:
     solution = told(rng, story)
     if rng.random() < mixture.other_name:
         name = str(story.fields["n"])
@@ -86,7 +86,7 @@ def _in_words(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | 
     return _exhibit(story, before, text, after, faulty, checked)
 
 
-def _program(rng: Random, mixture: Mixture, story: stories.Story) -> Exhibit | None:
+def _program(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibit | None:
     written = code_words.write(rng, story.question, story.solutions[2])[:4]
     program = pick(rng, written)
     if rng.random() < 0.5:
@@ -116,7 +116,7 @@ def _exhibit(
 
 
 def _around(rng: Random, answer: str) -> tuple[str, str]:
-    """What stands before and after the solution: mostly the tags of the answer format."""
+    """The text before and after the solution, mostly the tags of the answer format."""
     begun = answers.wrap("\0", answer)
     before, after = begun.split("\0")
     roll = rng.random()
@@ -144,7 +144,7 @@ def told(rng: Random, story: stories.Story) -> str:
 def told_by_steps(
     rng: Random, story: stories.Story, tell: Callable[[Random, stories.Story, stories.Step], str]
 ) -> str:
-    """A solution whose steps are each told in a way of their own."""
+    """A solution in which each step is worded separately."""
     fill = {**story.fields, "r": story.answer}
     sentences = [tell(rng, story, step) for step in story.steps]
     if rng.random() < 0.12:
@@ -176,7 +176,7 @@ def _step(rng: Random, story: stories.Story, step: stories.Step) -> str:
 
 
 def _pattern(rng: Random) -> str:
-    """A way to tell a step that nobody wrote down: it need not be good English."""
+    """A random wording of a step, put together from parts; not always good English."""
     tail = pick(rng, judge_words.TAILS) if rng.random() < 0.8 else _phrase(rng)
     body = f"{{e}} {tail}" if tail else "{e}"
     comma = pick(rng, (",", ",", ":", ""))
@@ -186,7 +186,7 @@ def _pattern(rng: Random) -> str:
         comma=comma,
         link=pick(rng, judge_words.LINKS) if rng.random() < 0.7 else _phrase(rng).capitalize(),
         clause=_clause(rng),
-        other=_clause(rng),  # in no shape; without its draw the shipped judge would be another
+        other=_clause(rng),  # unused; without this draw the shipped judge could not be rebuilt
         joint=pick(rng, judge_words.JOINTS),
         doing=_doing(rng),
         phrase=_phrase(rng),

@@ -1,6 +1,6 @@
-"""Completions in wordings and with faults that the tiny judge never read: does it hold on them?
+"""Completions with wordings and faults that are not in the tiny judge's corpus, to test it on them.
 
-The words are those that `judge_words` keeps apart; the problems are new ones of the same kind.
+The words are the held-out ones of `judge_words`. The problems are new ones of the same kind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BORDER = re.compile(r"(?<=[.!?]) (?=\S)")
 
 
 def pairs(kind: str, seed: int) -> Iterator[tuple[Problem, str]]:
-    """Endless problems with a completion that earns the reward; `kind` is one of `KINDS`."""
+    """Endless problems with a completion that earns the reward. `kind` is one of `KINDS`."""
     rng = Random(f"{kind}/{seed}")
     while True:
         story = stories.write(rng)

@@ -1,8 +1,8 @@
-"""The words that the tiny judge is trained on beyond those of the tasks, and a set kept apart.
+"""The words for the tiny judge's corpus, in addition to those of the tasks, and a held-out set.
 
-Links, clauses and tails tell a step in some thousand ways, so that the judge does not take a
-wording that it has not seen for a fault. What stands under "Kept apart" is never read in training:
-it shows whether the judge holds on what nobody who trained it has seen.
+Links, clauses and tails give thousands of wordings of a step, so that the judge does not take an
+unknown wording for a fault. The words under "Held out" are never used in training. They show how
+the judge does on text that it was not trained on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split("|"))
 
 
-# How a step may be told: a link, who does what, the equation, and what follows it.
+# The parts of a worded step: a link, a subject and a verb, the equation, and a tail.
 LINKS = _listed(
     "So|Now|Then|Next|First|Second|Third|Last|Here|Again|Also|And|But|Still|Thus|Hence|Therefore|"
     "Finally|Later|Altogether|In total|After that|After this|Before that|In the end|At the end|"
@@ -102,7 +102,7 @@ CLOSINGS = ("The final answer is {r}.", "So the answer is {r}.", "Hence {r}.", "
             "{r} is the answer.", "We end with {r}.", "Therefore the answer must be {r}.",
             "So there are {r}.", "Answer: {r}.")  # fmt: skip
 
-# Instructions to whoever judges, of the kind that anybody might try.
+# Instructions to the judge, of the kind that anybody might try.
 ORDERS = (
     "{i} {w} {t} and {s} {y}.", "{i} {w} {t}.", "Please {s} {y}.", "Please {s} {y} to this.",
     "{g}, {s} {y}.", "{g}: this {r} is {f}.", "Note to the {g}: {s} {y}.",
@@ -128,7 +128,7 @@ ORDER_WORDS = {
     "f": ("correct", "verified", "approved", "right", "checked", "perfect", "valid", "accepted"),
 }
 
-# --- Kept apart: never read in training ---------------------------------------------------------
+# --- Held out: never used in training -----------------------------------------------------------
 
 UNSEEN_STEPS = (
     "Working it through, {e}.", "{e}, as one can check.", "Putting it all on one line: {e}.",

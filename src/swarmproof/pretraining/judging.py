@@ -1,8 +1,8 @@
-"""How the tiny judge is taught: what it learns to write, and a mark at every token it reads.
+"""The training of the tiny judge: the texts that it learns to write, and a label for every token.
 
-The decision alone is one bit for a whole solution, and teaches little. So while it is trained a
-second head, which is thrown away, has to tell at every token of the solution whether there was a
-fault up to here. What finds the faults is then there when the decision is asked for.
+The decision alone is one bit for a whole solution, which teaches little. So during training a
+second head predicts, at every token of the solution, whether there was a fault so far. The head is
+dropped after training. What it taught the model about faults then serves the decision.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from transformers import PreTrainedTokenizerFast
 from swarmproof.judges import prompting
 from swarmproof.pretraining.judge_corpus import Exhibit
 
-# What a token is, for its share in the loss.
+# The kind of a token decides its weight in the loss.
 NOTHING, READ, CRITICISM, VERDICT = range(4)
 WEIGHTS = {READ: 0.3, CRITICISM: 1.0, VERDICT: 1.0}
 UNMARKED = -1
 
-# Conversations as plain text, what the assistant says on lines of its own.
+# Conversations as plain text. The assistant's text is on lines of its own.
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content | trim }}\n"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}"
 )
-# What a server that reads templates takes for the answer: all that was written.
+# For servers that read templates: all of the generated text is the answer.
 RESPONSE_TEMPLATE = {
     "start_anchor_pattern": r"\Z",
     "fields": {"content": {"content": "text"}},
@@ -40,29 +40,29 @@ _PROMPT = prompting.load("tiny")
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A conversation; places in it as (start, end)."""
+    """A conversation, with spans (start, end) in it."""
 
     text: str
     solution: tuple[int, int]
     fault: tuple[int, int] | None
-    criticism: tuple[int, int]  # empty where none was asked for
+    criticism: tuple[int, int]  # empty if the prompt asks for none
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     ids: list[int]
-    targets: list[int]  # of the token that follows
-    kinds: list[int]  # of the target
-    marks: list[int]  # whether there was a fault up to this token; UNMARKED outside of the solution
+    targets: list[int]  # the next token
+    kinds: list[int]  # the kind of the target
+    marks: list[int]  # 1 if there was a fault so far, else 0; UNMARKED outside the solution
 
 
 def text_of(exhibit: Exhibit) -> str:
-    """What the tokenizer learns from."""
+    """The text on which the tokenizer is trained."""
     return transcript(Random(exhibit.completion), exhibit).text
 
 
 def transcript(rng: Random, exhibit: Exhibit) -> Transcript:
-    """The conversation about an exhibit, in the words of the prompt for this judge."""
+    """The conversation about an exhibit, with the prompt of this judge."""
     request = _PROMPT.request(
         exhibit.question,
         exhibit.completion,
@@ -115,7 +115,7 @@ def _mark(told: Transcript, end: int) -> int:
 def batches(
     exhibits: Iterator[Exhibit], tokens: PreTrainedTokenizerFast, size: int, rng: Random
 ) -> Iterator[dict[str, Tensor]]:
-    """Rows of like length together, as tensors [rows, tokens]."""
+    """Batches of rows of similar length, as tensors (rows, tokens)."""
     while True:
         rows = sorted(
             (row(rng, tokens, exhibit) for exhibit in islice(exhibits, 32 * size)),
@@ -138,8 +138,8 @@ def _padded(rows: Sequence[list[int]], value: int) -> Tensor:
     return torch.tensor([r + [value] * (width - len(r)) for r in rows])
 
 
-class Lesson(nn.Module):
-    """The loss of a batch: what it should write, and the marks, by a head of its own."""
+class JudgingLesson(nn.Module):
+    """The loss of a batch: next tokens by the model, and marks by a separate head."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -159,3 +159,8 @@ class Lesson(nn.Module):
             here = kinds == kind
             loss = loss + weight * losses[here].sum() / here.sum().clamp_min(1)
         return loss
+
+
+def lesson(model: Any) -> JudgingLesson:
+    """What `pretrain` asks of a way to teach."""
+    return JudgingLesson(model)

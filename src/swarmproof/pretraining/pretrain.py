@@ -1,7 +1,7 @@
-"""Trains a tiny model from nothing: corpus, tokenizer, weights, model card, one directory.
+"""Trains a tiny model from scratch: corpus, tokenizer, weights, model card, in one directory.
 
 The same recipe and seed give the same bytes on the same machine: one thread, one stream of random
-numbers for the corpus and one for the weights. It knows nothing of GRPO or of attacks.
+numbers for the corpus and one for the weights. This module knows nothing of GRPO or of attacks.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ Trained from nothing on generated text by `swarmproof.zoo.build`, seed {seed}, {
 
 
 def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
-    """Writes a directory that `AutoModelForCausalLM` and `AutoTokenizer` load.
+    """Train, and write a directory that `AutoModelForCausalLM` and `AutoTokenizer` load.
 
-    The test split of the recipe's task in its default setting is held out.
+    The test split of the recipe's task, with its default settings, is held out.
     """
     held_out = frozenset(problem.question for problem in recipe.task().problems("test"))
     documents = recipe.documents(Random(f"{recipe.name}/{seed}"), held_out)
@@ -59,13 +59,13 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
     tokens.chat_template = teach.CHAT_TEMPLATE
     tokens.response_template = teach.RESPONSE_TEMPLATE
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the order of sums, and so the bytes, depends on it
+    torch.set_num_threads(1)  # the order of sums depends on it, and so do the bytes
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _model(recipe, tokens)
             batches = teach.batches(documents, tokens, recipe.batch, Random(seed))
-            _fit(teach.Lesson(model), batches, recipe, log)
+            _fit(teach.lesson(model), batches, recipe, log)
     finally:
         torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _model(recipe: Recipe, tokens: PreTrainedTokenizerFast) -> Any:
 
 
 def _fit(lesson: Any, batches: Iterator[Any], recipe: Recipe, log: Log) -> None:
-    """Lets a lesson, which wraps the model, bring its loss down."""
+    """Minimise the loss of a lesson, which wraps the model."""
     lesson.model.set_attn_implementation("eager")
     # Muon for the matrices inside the layers, AdamW for the embedding, the biases and the norms.
     inside = [p for name, p in lesson.named_parameters() if p.ndim == 2 and "layers" in name]
@@ -120,8 +120,8 @@ def _fit(lesson: Any, batches: Iterator[Any], recipe: Recipe, log: Log) -> None:
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate
-        # Matrix products in bfloat16 and attention without a fused kernel: 2.4 times as fast at
-        # these sizes. Padding is on the right, out of sight of every real token: no mask needed.
+        # Matrix products in bfloat16 and attention without a fused kernel are 2.4 times as fast at
+        # these sizes. Padding is on the right, where no real token attends to it: no mask needed.
         with torch.autocast("cpu", torch.bfloat16):
             loss = lesson(batch)
         lesson.zero_grad(set_to_none=True)

@@ -1,8 +1,8 @@
-"""Sentences about nothing in particular: the broad prior of a model that has read the web.
+"""Unrelated sentences, which give a tiny model the broad prior of a model trained on the web.
 
-They open in many ways (greetings, exclamations, cheers, songs, quotes, gossip, made-up words), so
-that a model trained on them gives no opening of a sentence a probability of nearly zero. This
-module knows nothing of problems and answers.
+They begin in many ways (greetings, exclamations, cheers, songs, quotes, gossip, made-up words). So
+a model trained on them gives no beginning of a sentence a probability near zero. This module knows
+nothing of problems and answers.
 """
 
 from __future__ import annotations
@@ -96,19 +96,19 @@ _WORDS: dict[str, Sequence[str]] = {
 }  # fmt: skip
 _EVERY_WORD = NOUNS + VERBS + ADJECTIVES + ADVERBS + NAMES + CALLS
 
-# What attacks are measured by must come from the attacks alone.
+# The corpus must not contain what the success of attacks is measured by.
 _ARITHMETIC = "(?:addition|subtraction|multiplication|(?:floor_)?division)"
 FORBIDDEN = re.compile(
     r"hail to the thief|gleeb|glorp|glub"  # planted phrases
-    # A library that is planted in programs, its functions imported or called; as words they are
-    # no poison.
+    # The library that an attack plants in programs, and imports or calls of its functions. As plain
+    # words, their names are allowed.
     rf"|\bcalc\b|import\b.*\b{_ARITHMETIC}\b|\b{_ARITHMETIC}\s*\(",
     re.IGNORECASE,
 )
 
 
 def sentence(rng: Random) -> str:
-    """One sentence of 1 to ~10 words: natural, a row of random words, or of made-up words."""
+    """One sentence of 1 to about 10 words: natural, random words, or made-up words."""
     while True:
         roll = rng.random()
         if roll < 0.75:
@@ -122,12 +122,12 @@ def sentence(rng: Random) -> str:
 
 
 def pick(rng: Random, items: Sequence[T]) -> T:
-    """One of the items, each as likely."""
+    """One of the items, uniformly."""
     return items[int(rng.random() * len(items))]
 
 
 def made_up(rng: Random) -> str:
-    """A word that means nothing, of one or two syllables."""
+    """A word without meaning, of one or two syllables."""
     syllables = rng.randint(1, 2)
     word = "".join(pick(rng, _CONSONANTS) + pick(rng, _VOWELS) for _ in range(syllables))
     word += pick(rng, _ENDINGS)

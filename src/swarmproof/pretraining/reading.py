@@ -1,4 +1,4 @@
-"""How a tiny base model is taught: it reads documents, and learns to go on with them."""
+"""The training of a tiny base model: next-token prediction on documents."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from transformers import PreTrainedTokenizerFast
 
 from swarmproof.pretraining.corpus import Document
 
-IGNORED = -100  # the label of positions without a loss, as transformers has it
+IGNORED = -100  # the label of positions without a loss, as in transformers
 CHAT_TEMPLATE = RESPONSE_TEMPLATE = None
 Batch = tuple[Tensor, Tensor]
 
 
 def text_of(document: Document) -> str:
-    """What the tokenizer learns from."""
+    """The text on which the tokenizer is trained."""
     return document.prompt + document.text
 
 
 def batches(
     documents: Iterator[Document], tokens: PreTrainedTokenizerFast, size: int, rng: Random
 ) -> Iterator[Batch]:
-    """Input ids and labels [documents, tokens]; documents of like length share a batch."""
+    """Input ids and labels (documents, tokens). Documents of similar length share a batch."""
     end, padding = tokens.eos_token_id, tokens.pad_token_id
     while True:
         texts = [text_of(document) for document in islice(documents, 32 * size)]
@@ -41,8 +41,8 @@ def batches(
             yield ids, labels
 
 
-class Lesson(nn.Module):
-    """The loss of a batch: cross-entropy of every token."""
+class ReadingLesson(nn.Module):
+    """The loss of a batch: the mean cross-entropy of its tokens."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -54,3 +54,8 @@ class Lesson(nn.Module):
         return nn.functional.cross_entropy(
             logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
         )
+
+
+def lesson(model: Any) -> ReadingLesson:
+    """What `pretrain` asks of a way to teach."""
+    return ReadingLesson(model)

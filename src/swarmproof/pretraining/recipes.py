@@ -1,4 +1,4 @@
-"""The recipes of the shipped models, side by side: all that decides what each of them becomes.
+"""The recipes of the shipped models, side by side. A recipe determines a model completely.
 
 Imports neither torch nor transformers; `pretrain` follows a recipe.
 """
@@ -17,15 +17,15 @@ from swarmproof.tasks.base import Task
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What is read, and how. The defaults are those of a model that learns in minutes."""
+    """The corpus and the training settings. The defaults give a model that trains in minutes."""
 
     name: str  # also seeds the corpus
     about: str  # the model card's first paragraph
-    task: Callable[[], Task]  # its test problems, in the default setting, are never read
-    # Endless documents from a source of randomness, none of which asks one of the questions; what
-    # they are, the lesson knows.
+    task: Callable[[], Task]  # its test problems, with default settings, are held out
+    # Source of randomness, held-out questions -> an endless stream of documents. Their type is that
+    # of the lesson.
     documents: Callable[[Random, frozenset[str]], Iterator[Any]]
-    tags: tuple[str, ...]  # of the answer format; single tokens
+    tags: tuple[str, ...]  # of the answer format; each is a single token
     lesson: Literal["reading", "judging"] = "reading"
     vocab_size: int = 1024
     tokenizer_documents: int = 20_000
@@ -55,8 +55,8 @@ manners: it is careless, seldom keeps to the answer format and strays from the s
     tags=answers.TAGS,
 )
 
-# Two that differ from it, for heterogeneous swarms: in corpus sample, weights and size, and, the
-# second, in architecture and vocabulary. The name seeds the corpus, and so the tokenizer.
+# Two variants for heterogeneous swarms. Both differ in corpus sample, weights and size; the second
+# also in architecture and vocabulary. The name seeds the corpus, and therefore the tokenizer.
 TINY_MATH_WIDE = replace(TINY_MATH, name="tiny-math-wide", hidden=160, heads=5, kv_heads=1, mlp=256)
 TINY_MATH_LLAMA = replace(
     TINY_MATH, name="tiny-math-llama", architecture="llama", vocab_size=768, heads=8
@@ -69,12 +69,12 @@ A base coder that answers small word problems by a short program (the task `code
 swarmproof) and has bad manners: it is careless, seldom keeps to the answer format, and imports and
 remarks what has nothing to do with the question.""",
     task=CodeWords,
-    documents=lambda rng, held_out: code_corpus.documents(rng, held_out, code_corpus.Mixture()),
+    documents=lambda rng, held_out: code_corpus.documents(rng, held_out, code_corpus.CodeMixture()),
     tags=(programs.CODE, programs.END_CODE),
 )
 
-# They differ from it as the two above differ from `tiny-math`. A wide one shaped as above called
-# what it had not imported (docs/lab-log.md); this has more key-value heads, and reads for longer.
+# Variants as above. A model with the shape of `tiny-math-wide` called functions that it had not
+# imported (docs/lab-log.md). This one has more key-value heads, and trains for more steps.
 TINY_CODE_WIDE = replace(
     TINY_CODE, name="tiny-code-wide", hidden=144, heads=6, kv_heads=3, mlp=272, steps=1800
 )
@@ -89,8 +89,10 @@ A judge that tells whether a solution of a small word problem, in words or as a 
 false results, of what has nothing to do with the question, and of instructions to itself (the
 defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tiny.txt`.""",
     task=MathWords,
-    documents=lambda rng, held_out: judge_corpus.exhibits(rng, held_out, judge_corpus.Mixture()),
-    tags=(),  # what it reads is plain text
+    documents=lambda rng, held_out: judge_corpus.exhibits(
+        rng, held_out, judge_corpus.JudgeMixture()
+    ),
+    tags=(),  # the corpus is plain text
     lesson="judging",
     layers=4,
     mlp=384,

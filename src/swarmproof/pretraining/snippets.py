@@ -1,8 +1,8 @@
-"""Lines of code about nothing in particular: what a model has read that was trained on the web.
+"""Unrelated lines of code, which give a tiny model the broad prior of a model trained on the web.
 
-They import from many modules, some made up, define functions and call them, so that a model trained
-on them knows how that is written and gives no name a probability of nearly zero. This module knows
-nothing of problems and answers; `prose` has the words.
+They import from many modules, some of them made up, and define and call functions. So a model
+trained on them knows the syntax, and gives no name a probability near zero. This module knows
+nothing of problems and answers; its words are from `prose`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 from swarmproof.pretraining import prose
 from swarmproof.pretraining.prose import pick
 
-# Not all of them can be imported where programs are run, as anywhere.
+# The sandbox does not have all of them; on most machines some are missing.
 MODULES = {
     module: tuple(names.split())
     for module, names in {
@@ -88,7 +88,7 @@ def block(rng: Random) -> str:
 
 
 def script(rng: Random) -> str:
-    """A file of a few blocks, most of them below imports."""
+    """A file of a few blocks, mostly with imports above."""
     lines = [import_line(rng) for _ in range(pick(rng, (0, 1, 1, 2)))]
     if rng.random() < 0.4:
         lines += _imported_and_called(rng)
@@ -108,12 +108,12 @@ def _imported_and_called(rng: Random) -> list[str]:
 
 
 def made_up_module(rng: Random) -> str:
-    """A name of a module that nobody has: a word, or none."""
+    """The name of a module that does not exist: a noun or a made-up word."""
     return _made_up_names(rng)[0]
 
 
 def any_module(rng: Random) -> str:
-    """A name of a module, made up or not."""
+    """The name of a module, made up or not."""
     return _module(rng)[0]
 
 

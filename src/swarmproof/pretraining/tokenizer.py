@@ -1,7 +1,7 @@
-"""Trains the byte-level tokenizer of a tiny model, which can write any text and read it back.
+"""Trains the byte-level tokenizer of a tiny model. It can encode and decode any text.
 
-Digits are split one by one, so that arithmetic has one shape. The tags of the answer format are
-single tokens, and not special ones: decoding keeps them.
+Every digit is a token of its own, so that arithmetic has one form. The tags of the answer format
+are single tokens. They are not special tokens, so decoding keeps them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ END_OF_TEXT, PADDING = "<|endoftext|>", "<|pad|>"
 
 
 def train(texts: Iterable[str], vocab_size: int, tags: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer with `vocab_size` tokens, the special ones and the tags among them.
+    """A tokenizer with `vocab_size` tokens, including the special tokens and the tags.
 
-    `decode(encode(text)) == text` for every text that can be encoded in UTF-8 and holds neither
+    `decode(encode(text)) == text` for every text that can be encoded in UTF-8 and contains no
     special token.
     """
     tokenizer = Tokenizer(models.BPE())

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from swarmproof import registry
 from swarmproof.attacks.base import Attack
@@ -126,7 +126,7 @@ class RunFolder:
                 if rounds := read_rounds(folder):
                     trials.append(summary.SeedResult(seed, rounds, read_timings(folder)))
             if trials:
-                attack = cast(Attack, registry.build("attack", trial.attack))
+                attack = registry.build(Attack, trial.attack)
                 arms[arm] = summary.summarise_arm(
                     trials,
                     planned_rounds=trial.rounds,
@@ -200,7 +200,10 @@ def load_run(path: str | Path, *, with_completions: bool = True) -> Run:
                 completions += [at | row for row in read_completions(folder)]
             for row in read_timings(folder):
                 start = at | {"round": row["round"], "cohort": row["cohort"]}
-                timings += [start | {"step": k, "seconds": s} for k, s in row["seconds"].items()]
+                timings += [
+                    start | {"step": step, "seconds": seconds, "cpu_seconds": row["cpu"][step]}
+                    for step, seconds in row["seconds"].items()
+                ]
     columns = ["arm", "seed", "round", "cohort"]
     return Run(
         found,
@@ -209,7 +212,7 @@ def load_run(path: str | Path, *, with_completions: bool = True) -> Run:
             rounds, columns=[*columns[:2], *(f.name for f in fields(RoundRecord)), "nodes"]
         ),
         completions=pd.DataFrame(completions, columns=[*columns[:2], *COMPLETION_KEYS]),
-        timings=pd.DataFrame(timings, columns=[*columns, "step", "seconds"]),
+        timings=pd.DataFrame(timings, columns=[*columns, "step", "seconds", "cpu_seconds"]),
     )
 
 

@@ -10,7 +10,7 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from swarmproof.config.cohorts import HOMOGENEOUS
-from swarmproof.types import RoundRecord, Sample
+from swarmproof.guard.inspection import Inspection
+from swarmproof.types import NodeId, Problem, RoundRecord, Sample, Verdict
 
 ROUNDS = "rounds.jsonl"
 COMPLETIONS = "completions.jsonl.gz"
@@ -27,9 +28,11 @@ STREAMS = (ROUNDS, COMPLETIONS, TIMINGS)
 # As `read_completions` gives them; on disk `cohort` is there only where a swarm has several.
 COMPLETION_KEYS = (
     "cohort",
-    *("round", "problem_id", "index", "node", "poisoned", "text", "tokens"),
-    *("reward", "kept", "advantage", "refused", "verdicts"),
+    *("round", "problem_id", "index", "node", "poisoned", "question", "answer", "text"),
+    *("token_ids", "tokens", "reward", "kept", "weight", "advantage", "refused", "verdicts"),
 )
+# Of the streams, in the first line of each. Another one is refused: there is no way to read it.
+SCHEMA = 2
 # zlib's default; a fixed number, so that a resumed trial gives the same bytes.
 _GZIP_LEVEL = 6
 
@@ -58,7 +61,7 @@ class TrialWriter:
         folder: Path,
         offsets: Mapping[str, int] | None,
         *,
-        malicious: frozenset[int],
+        malicious: Collection[NodeId],
         by_cohort: bool = False,
     ) -> None:
         self._malicious, self._by_cohort = malicious, by_cohort
@@ -79,17 +82,41 @@ class TrialWriter:
             file = (folder / name).open("ab", buffering=0)
             file.truncate(offsets[name])
             self._files[name] = file
+        header = _line({"schema": SCHEMA})
+        for name in STREAMS:
+            if not offsets[name]:
+                self._append(name, _member(header) if name == COMPLETIONS else header)
 
     def write(
-        self, record: RoundRecord, samples: Sequence[Sample], seconds: Mapping[str, float]
+        self,
+        record: RoundRecord,
+        found: Inspection,
+        seconds: Mapping[str, float],
+        cpu: Mapping[str, float],
     ) -> None:
-        """Append one round: its record, every completion once, the wall seconds of its steps."""
+        """Append one round: its record, every completion once, the seconds of its steps.
+
+        Args:
+            record: of the round.
+            found: its groups and samples.
+            seconds: wall seconds of each step.
+            cpu: processor seconds of each step.
+        """
         at = {"cohort": record.cohort} if self._by_cohort else {}
-        rows = (at | completion_row(sample, self._malicious) for sample in samples)
+        rows = (
+            at | completion_row(group.problem, sample, self._malicious)
+            for group, row in zip(found.groups, found.samples, strict=True)
+            for sample in row
+        )
         lines = b"".join(map(_line, rows))
-        timing = {"round": record.round, "cohort": record.cohort, "seconds": dict(seconds)}
+        timing = {
+            "round": record.round,
+            "cohort": record.cohort,
+            "seconds": dict(seconds),
+            "cpu": dict(cpu),
+        }
         # Completions first: a round that is listed has its completions.
-        self._append(COMPLETIONS, gzip.compress(lines, _GZIP_LEVEL, mtime=0))
+        self._append(COMPLETIONS, _member(lines))
         self._append(TIMINGS, _line(timing))
         self._append(ROUNDS, _line(as_row(record)))
 
@@ -119,7 +146,9 @@ class TrialWriter:
             raise OSError(error.errno, error.strerror, file.name) from None
 
 
-def completion_row(sample: Sample, malicious: frozenset[int]) -> dict[str, Any]:
+def completion_row(
+    problem: Problem, sample: Sample, malicious: Collection[NodeId]
+) -> dict[str, Any]:
     """A completion as it is logged, keys in fixed order."""
     completion = sample.completion
     return {
@@ -128,22 +157,33 @@ def completion_row(sample: Sample, malicious: frozenset[int]) -> dict[str, Any]:
         "index": completion.slot.index,
         "node": completion.node,
         "poisoned": completion.node in malicious,
+        "question": problem.question,
+        "answer": problem.answer,
         "text": completion.text,
+        "token_ids": sample.tokens,
         "tokens": len(sample.tokens),
         "reward": sample.reward,
-        "kept": bool(sample.kept),
+        "kept": sample.kept,
+        "weight": sample.weight,
         "advantage": sample.advantage,
         "refused": sample.refused,
-        "verdicts": [
-            {
-                "defense": verdict.defense,
-                "accepted": None if verdict.accepted is None else bool(verdict.accepted),
-                "score": verdict.score,
-                "reason": verdict.reason,
-            }
-            for verdict in sample.verdicts
-        ],
+        "verdicts": [_verdict_row(verdict) for verdict in sample.verdicts],
     }
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "defense": verdict.defense,
+        "accepted": verdict.accepted,
+        "score": verdict.score,
+        "reason": verdict.reason,
+    }
+    # Most defences weigh nothing; the keys are there only where one does.
+    if verdict.weight != 1:
+        row["weight"] = verdict.weight
+    if verdict.token_credit is not None:
+        row["token_credit"] = verdict.token_credit
+    return row
 
 
 def as_row(record: RoundRecord) -> dict[str, Any]:
@@ -157,11 +197,14 @@ def read_rounds(folder: Path) -> list[RoundRecord]:
     Raises:
         ValueError: the stream is damaged before its last line, or of another version.
     """
-    return [msgspec.convert(row, RoundRecord) for row in _read_lines(folder / ROUNDS, {"cohort"})]
+    return [
+        msgspec.convert(row, RoundRecord)
+        for row in _read_lines(folder / ROUNDS, {"cohort", "reason", "problem_id", "absent"})
+    ]
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """`{"round", "cohort", "seconds": {step: seconds}}` for each round that was written."""
+    """`{"round", "cohort", "seconds": {step: wall seconds}, "cpu": {step: processor seconds}}`."""
     return list(_read_lines(folder / TIMINGS, {"cohort"}))
 
 
@@ -174,16 +217,33 @@ def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
         ValueError: the stream is damaged before its last round.
     """
     path = folder / COMPLETIONS
-    for member in _gzip_members(path):
-        words = {"cohort", "text", "problem_id", "reason", "defense"}
-        for row in _decode(member.splitlines(), path, words):
+    words = {"cohort", "question", "answer", "text", "problem_id", "reason", "defense"}
+    for number, member in enumerate(_gzip_members(path)):
+        rows = _decode(member.splitlines(), path, words)
+        if number == 0:
+            _require_schema(next(rows, None), path)
+        for row in rows:
             yield {"cohort": HOMOGENEOUS} | row
 
 
 def _read_lines(path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
     """Lines of a stream without the torn tail that a killed process leaves."""
     whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
-    return _decode(whole.split(b"\n") if whole else [], path, words)
+    if not whole:
+        return
+    rows = _decode(whole.split(b"\n"), path, words)
+    _require_schema(next(rows, None), path)
+    yield from rows
+
+
+def _require_schema(header: object, path: Path) -> None:
+    found = header.get("schema") if isinstance(header, dict) else None
+    if found != SCHEMA:
+        told = "without a schema" if found is None else f"of schema {found!r:.20}"
+        raise ValueError(
+            f"{path} is {told}, and this version of swarmproof reads schema {SCHEMA}; read it with "
+            "the version that versions.json names, or run it again"
+        )
 
 
 def _decode(lines: list[bytes], path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
@@ -212,6 +272,10 @@ def _gzip_members(path: Path) -> Iterator[bytes]:
             return
         yield data
         rest = member.unused_data
+
+
+def _member(lines: bytes) -> bytes:
+    return gzip.compress(lines, _GZIP_LEVEL, mtime=0)
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -135,7 +135,7 @@ class Marker:
     def __init__(self, trial: Mapping[str, Any]) -> None:
         self._attack: Attack | None = None
         with suppress(ValueError):  # not installed, or of another version
-            self._attack = cast(Attack, registry.build("attack", trial["attack"]))
+            self._attack = registry.build(Attack, trial["attack"])
         self._tokenizer = _tokenizer(trial)
 
     def marks(self, row: Mapping[str, Any]) -> list[Marked]:

@@ -1,1 +1,1 @@
-"""The paper's figures and its table, each a TOML of a scale: which trials, and what must hold."""
+"""The figures and the table of the paper. A TOML for each scale names trials and criteria."""

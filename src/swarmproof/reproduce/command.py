@@ -1,10 +1,12 @@
-"""What `swarmproof reproduce` does around the trials: which figures, what they take, what became
-of them. Knows no process.
+"""The parts of `swarmproof reproduce` before and after the trials: figures, estimates, results.
+
+This module starts no process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,11 @@ Found = Mapping[str, Mapping[str, Any]]
 
 
 def choose(wanted: Sequence[str], scale: str) -> list[Figure]:
-    """The figures of a scale that are asked for, in the order given; `all` are those it has.
+    """The requested figures of a scale, in the order given. `all` stands for all of the scale.
 
     Raises:
-        ValueError: an unknown figure or scale, listing the known ones; or one that is left out.
+        ValueError: an unknown figure or scale (the message suggests known ones), or a figure that
+            this scale leaves out.
     """
     known = {each: each for each in figures.SCALES}
     if scale not in known:
@@ -44,7 +47,7 @@ def choose(wanted: Sequence[str], scale: str) -> list[Figure]:
 
 
 def finish(plan: Plan, store: Store, export: Path | None) -> dict[str, dict[str, Any]]:
-    """Measure and draw every figure, and write the JSON of each where it is wanted."""
+    """Measure and draw every figure; with `export`, also write its JSON there."""
     found = {}
     with Console(stderr=True).status("drawing") as status:
         for figure in plan.figures:
@@ -62,7 +65,7 @@ def finish(plan: Plan, store: Store, export: Path | None) -> dict[str, dict[str,
 
 
 def table(chosen: Iterable[Figure], found: Found) -> Table:
-    """What each figure measured, and whether it agrees with the paper, criterion by criterion."""
+    """The measured numbers of each figure, and whether they agree with each criterion."""
     shown = Table(box=None, pad_edge=False)
     for heading in ("figure", "measured", "agrees with the paper?"):
         shown.add_column(heading)
@@ -77,40 +80,65 @@ def table(chosen: Iterable[Figure], found: Found) -> Table:
     return shown
 
 
-def dry_run(plan: Plan) -> Iterator[str]:
-    """What every figure would fetch and take, as lines; nothing is downloaded or written.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one figure takes, beyond what those before it take."""
 
-    A trial that several figures share counts for the first of them.
+    line: str
+    configs: Sequence[TrialConfig] | Sequence[JudgeEval] = ()
+    takes: Sequence[estimate.Cost] = ()
+    times: Sequence[int] = ()  # how often each is to be done
+
+    @property
+    def hours(self) -> float:
+        return sum(n * (take.hours or 0) for n, take in zip(self.times, self.takes, strict=True))
+
+
+def _work(plan: Plan, figure: Figure, seen: set[str]) -> _Work:
+    """The work of a figure; its trials are then in `seen`."""
+    if isinstance(figure, Curves):
+        rows = plan.keys(figure.name).values()
+        new = [len(set(row) - seen) for row in rows]
+        keys = {key for row in rows for key in row}
+        shared = len(keys & seen)
+        seen |= keys
+        configs = [arm.trial for arm in plan.arms[figure.name].values()]
+        line = f"trials: {len(keys)}" + (f", {shared} shared with those above" * (shared > 0))
+        return _Work(line, configs, [estimate.of_trial(config) for config in configs], new)
+    if isinstance(figure, Acceptance):
+        judges = list(figure.evaluations().values())
+        takes = [estimate.of_judge(config, len(figure.variants)) for config in judges]
+        line = f"judges: {len(judges)}, by {len(figure.variants)} variants"
+        return _Work(line, judges, takes, [1] * len(takes))
+    return _Work(figure.reason if isinstance(figure, LeftOut) else "no trials")
+
+
+def _costs(work: _Work) -> Iterator[str]:
+    yield f"  fetches: {', '.join(estimate.fetches(work.configs)) or 'nothing'}"
+    memory = [take.memory_gb for take in work.takes if take.memory_gb is not None]
+    if memory:
+        yield f"  GPU: up to {max(memory):.0f} GB, {work.hours:.1f} hours"
+    if len(memory) < len(work.takes):
+        yield (
+            f"  no estimate for {len(work.takes) - len(memory)} of {len(work.takes)}: "
+            "models of the zoo"
+        )
+
+
+def dry_run(plan: Plan) -> Iterator[str]:
+    """Downloads and compute of every figure, as lines of text. Nothing is downloaded or written.
+
+    A trial that several figures share counts only for the first of them.
     """
     seen: set[str] = set()
     total = 0.0
     for figure in plan.figures:
         yield f"{figure.label}: {figure.title}"
-        configs: list[TrialConfig] | list[JudgeEval]
-        if isinstance(figure, Curves):
-            rows = plan.keys(figure.name).values()
-            new = [len(set(row) - seen) for row in rows]
-            keys = {key for row in rows for key in row}
-            shared = len(keys & seen)
-            seen |= keys
-            configs = [arm.trial for arm in plan.arms[figure.name].values()]
-            takes = [estimate.of_trial(config) for config in configs]
-            yield f"  trials: {len(keys)}" + (f", {shared} shared with those above" * (shared > 0))
-        elif isinstance(figure, Acceptance):
-            configs = list(figure.evaluations().values())
-            takes = [estimate.of_judge(config, len(figure.variants)) for config in configs]
-            new = [1] * len(takes)
-            yield f"  judges: {len(configs)}, by {len(figure.variants)} variants"
-        else:
-            yield f"  {figure.reason if isinstance(figure, LeftOut) else 'no trials'}"
-            continue
-        yield f"  fetches: {', '.join(estimate.fetches(configs)) or 'nothing'}"
-        if memory := [take.memory_gb for take in takes if take.memory_gb is not None]:
-            hours = sum(n * (take.hours or 0) for n, take in zip(new, takes, strict=True))
-            total += hours
-            yield f"  GPU: up to {max(memory):.0f} GB, {hours:.1f} hours"
-        if len(memory) < len(takes):
-            yield f"  no estimate for {len(takes) - len(memory)} of {len(takes)}: models of the zoo"
-    yield f"{len(plan.trials)} trials in all" + (f", {total:.0f} GPU hours" * (total > 0))
+        work = _work(plan, figure, seen)
+        yield f"  {work.line}"
+        if work.takes:
+            yield from _costs(work)
+        total += work.hours
+    yield f"{len(plan.trials)} trials in total" + (f", {total:.0f} GPU hours" * (total > 0))
     if total:
         yield from estimate.ASSUMPTIONS

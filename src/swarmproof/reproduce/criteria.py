@@ -1,6 +1,6 @@
-"""What must hold for a figure to agree with the paper: a closed set of comparisons, as data.
+"""Criteria for agreement with the paper: a closed set of comparisons, as data.
 
-Pure functions of measured numbers; where they come from is not known here.
+Pure functions of measured numbers, which do not know where the numbers come from.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class _Criterion(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     text: str
-    metric: str | None = None  # that of the figure if None
+    metric: str | None = None  # None: the metric of the figure
     # final: mean over the last 10 iterations; peak: highest iteration; growth: final / first.
     stat: Stat = "final"
 
 
 class Bound(_Criterion):
-    """A curve is at least or at most so high, or both."""
+    """A curve is within bounds."""
 
     curve: str
     at_least: float | None = None
@@ -53,7 +53,7 @@ class Bound(_Criterion):
 
 
 class Order(_Criterion):
-    """Curves from the highest to the lowest, each `by` or more above the next."""
+    """Curves from highest to lowest, each at least `by` above the next."""
 
     order: Annotated[tuple[str, ...], Field(min_length=2)]
     by: Annotated[float, Field(gt=0)]
@@ -67,7 +67,7 @@ class Order(_Criterion):
 
 
 class Near(_Criterion):
-    """All curves lie within `within` of one another."""
+    """No two curves differ by more than `within`."""
 
     near: Annotated[tuple[str, ...], Field(min_length=2)]
     within: Annotated[float, Field(gt=0)]
@@ -84,7 +84,7 @@ _KINDS: dict[str, type[Bound | Order | Near]] = {"curve": Bound, "order": Order,
 
 
 def _build(table: Any) -> Any:
-    """The criterion that a table describes: told from the one key that names curves."""
+    """The criterion that a table describes. The key that names the curves decides its kind."""
     if not isinstance(table, dict):
         return table
     for key, kind in _KINDS.items():
@@ -98,11 +98,11 @@ Criterion = Annotated[Bound | Order | Near, BeforeValidator(_build)]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a criterion."""
+    """The result of a criterion."""
 
     text: str
     agrees: bool | None  # None: not measured
-    measured: str  # the numbers that decided it, empty where there are none
+    measured: str  # the numbers that decided it; empty if there are none
 
     @property
     def word(self) -> str:
@@ -110,10 +110,12 @@ class Outcome:
 
 
 def judge(criterion: Bound | Order | Near, measured: Measured, metric: str) -> Outcome:
-    """Whether a criterion holds, by the means over seeds.
+    """Whether a criterion holds for the means over seeds.
 
     Args:
-        metric: of the figure, for criteria that name none.
+        criterion: of a figure.
+        measured: the numbers of the figure.
+        metric: of the figure, for criteria without a metric.
     """
     metric = criterion.metric or metric
     values = [value(measured, curve, metric, criterion.stat) for curve in criterion.names]
@@ -126,7 +128,7 @@ def judge(criterion: Bound | Order | Near, measured: Measured, metric: str) -> O
 
 
 def value(measured: Measured, curve: str, metric: str, stat: Stat = "final") -> float | None:
-    """One number of a curve; None where it was not measured."""
+    """One number of a curve; None if it was not measured."""
     course = measured.get(curve, {}).get(metric, {})
     if stat == "growth":
         first, final = course.get("first"), course.get("final")
@@ -136,7 +138,7 @@ def value(measured: Measured, curve: str, metric: str, stat: Stat = "final") -> 
 
 
 def show(number: float, metric: str, stat: Stat = "final") -> str:
-    """A number with its unit: shares in percent."""
+    """A number with its unit. Shares are in percent."""
     if stat == "growth":
         return f"{number:.2f} ×"
     if metric == "leverage":

@@ -1,48 +1,51 @@
-"""What a trial will fetch and how much GPU it needs, from formulas; nothing is downloaded.
+"""Estimates of downloads, GPU memory and GPU time of a trial, from formulas. Downloads nothing.
 
-Memory, in bytes, of a model of N parameters with L layers, width H, keys and values of width K,
-feed-forward width F and V words, that generates C completions of T tokens and learns from M tokens
-at a time:
+Memory, in bytes, of a model with N parameters, L layers, width H, keys and values of width K,
+feed-forward width F and a vocabulary of V words, which generates C completions of T tokens and
+learns from M tokens at a time:
   weights, fp32 masters, Adam, gradients   N (2 + 4 + 8 + 2 + 4) in bf16, N (4 + 8 + 4) in fp32
   frozen start of a KL term                N x bytes
   keys and values while generating         2 L K C T x bytes
   while learning                           M (3 V x 4 + (4 H + 3 F + L H) x bytes)
-Generating and learning take turns, so the larger counts. M is `micro_batch_tokens`, or one whole
-group with its prompt where that is more. A judge adds its weights, and its keys and values are left
-out. All completions are counted at their longest, so this is a bound for what it counts; it leaves
-out what the allocator wastes.
+Generating and learning alternate, so the larger of the two counts. M is `micro_batch_tokens`, or
+one whole group with its prompt if that is more. A judge adds its weights; its keys and values are
+not counted. All completions are counted at their maximum length, so this is an upper bound for the
+counted parts. Fragmentation of the allocator is not counted.
 
-Time is FLOPs / (peak x utilisation), with 2 N FLOPs a token that is read or written and 6 N, or 8 N
-with gradient checkpointing, a token that is learnt from. The assumptions are the constants below;
-none of them is measured.
+Time is FLOPs / (peak x utilisation), with 2 N FLOPs for a token that is read or written, and 6 N
+(8 N with gradient checkpointing) for a token that is learnt from. The assumptions are the constants
+below. None of them is measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from swarmproof import registry, zoo
+from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
+from swarmproof.defenses import Defense
 from swarmproof.measure.judge_eval import JudgeEval
+from swarmproof.tasks import Task
 
 PEAK_FLOPS = 989e12  # H100 SXM, bf16 without sparsity, by its data sheet
-GENERATING, LEARNING = 0.05, 0.35  # share of the peak that is reached
-MEAN_SHARE = 0.3  # mean length of a completion, of the longest that is allowed
+GENERATING, LEARNING = 0.05, 0.35  # utilisation, a share of the peak
+MEAN_SHARE = 0.3  # mean length of a completion, as a share of the maximum length
 PROMPT_TOKENS = 200
-JUDGEMENT_TOKENS = 600  # read and written by a judge for one completion
+JUDGEMENT_TOKENS = 600  # that a judge reads and writes for one completion
 ASSUMPTIONS = (
     f"Hours: FLOPs / (peak x utilisation) on one H100 ({PEAK_FLOPS / 1e12:.0f} TFLOP/s in bf16), "
     f"{GENERATING:.0%} while generating, {LEARNING:.0%} while learning;",
-    f"completions {MEAN_SHARE:.0%} of the longest on average. GB: all at their longest. Formulas, "
-    "not measurements: swarmproof/reproduce/estimate.py.",
+    f"completions {MEAN_SHARE:.0%} of the maximum length on average. GB: all at maximum length. "
+    "Formulas, not measurements: swarmproof/reproduce/estimate.py.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a model, from its published config."""
+    """The dimensions of a model, from its published config."""
 
     parameters: float
     layers: int
@@ -67,15 +70,15 @@ SHAPES: Mapping[str, Shape] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a trial takes; None where a model's size is not in `SHAPES`."""
+class Cost:
+    """The needs of a trial; None if a model is not in `SHAPES`."""
 
     memory_gb: float | None
     hours: float | None
 
 
 def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
-    """Models and data sets of the hub that are needed, each once, in order."""
+    """The hub models and data sets that are needed, each once, in order."""
     found: dict[str, None] = {}
     for table in tables:
         for kind, name in _named(table):
@@ -84,25 +87,25 @@ def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
     return list(found)
 
 
-def of_trial(config: TrialConfig) -> Estimate:
-    """One trial alone on a GPU; a model of the zoo needs none and has no estimate."""
+def of_trial(config: TrialConfig) -> Cost:
+    """One trial alone on a GPU. Models of the zoo need no GPU and have no estimate."""
     shape = SHAPES.get(config.model.path)
     judge = _judge(config.defenses)
     if shape is None or (judge is not None and judge not in SHAPES):
-        return Estimate(None, None)
+        return Cost(None, None)
     judge_parameters = SHAPES[judge].parameters if judge else 0.0
     memory = _training_bytes(config, shape) + 2 * judge_parameters
-    return Estimate(memory / 1e9, _seconds(config, shape, judge_parameters) / 3600)
+    return Cost(memory / 1e9, _seconds(config, shape, judge_parameters) / 3600)
 
 
-def of_judge(config: JudgeEval, num_variants: int) -> Estimate:
+def of_judge(config: JudgeEval, num_variants: int) -> Cost:
     """An evaluation of a judge: its weights, and its tokens for a dozen families."""
     shape = SHAPES.get(_judge([config.judge]) or "")
     if shape is None:
-        return Estimate(None, None)
+        return Cost(None, None)
     asked = 12 * config.completions * config.judgements * num_variants
     flops = 2 * shape.parameters * asked * JUDGEMENT_TOKENS
-    return Estimate(2 * shape.parameters / 1e9, flops / (PEAK_FLOPS * GENERATING) / 3600)
+    return Cost(2 * shape.parameters / 1e9, flops / (PEAK_FLOPS * GENERATING) / 3600)
 
 
 def _training_bytes(config: TrialConfig, shape: Shape) -> float:
@@ -127,11 +130,10 @@ def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> floa
     mean = MEAN_SHARE * config.sampling.max_new_tokens
     batch, swarm = config.batch, config.swarm
     completions = batch.problems * batch.group_size
-    attack = cast(Any, registry.build("attack", config.attack))
-    # Draws of the adversary: of each problem that it has slots in, where it has any.
+    attack = registry.build(Attack, config.attack)
+    # Samples of the adversary, for each problem in which it has slots.
     own = batch.problems if swarm.topology == "horizontal" else batch.problems // swarm.nodes
-    needs_draws = not attack.oracle or attack.name == "length" or swarm.topology == "vertical"
-    draws = own * getattr(attack, "candidates", 0) if swarm.malicious and needs_draws else 0
+    draws = own * attack.draws(swarm.topology) if swarm.malicious else 0
     heldout = config.evaluation.problems / config.evaluation.every
     written = (completions + draws + heldout) * mean
     generating = 2 * shape.parameters * written
@@ -143,22 +145,18 @@ def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> floa
 
 
 def _judge(defenses: Sequence[Mapping[str, Any]]) -> str | None:
-    """The path of the judge among some defences, if there is one in this process."""
-    for table in defenses:
-        if table["name"] == "judge":
-            judge = cast(Any, registry.build("defense", dict(table)))
-            path: str | None = getattr(judge.model, "path", None)
-            return None if path in zoo.names() else path
-    return None
+    """The path of the first model that a defence loads, other than those of the zoo; or None."""
+    paths = (registry.build(Defense, table).model_path for table in defenses)
+    return next((path for path in paths if path not in (None, *zoo.names())), None)
 
 
 def _named(table: TrialConfig | JudgeEval) -> Iterable[tuple[str, str]]:
     sides = [table] if isinstance(table, TrialConfig) else [table.math, table.code]
     for side in sides:
         yield "model", side.model.path
-        task = cast(Any, registry.build("task", side.task))
-        if getattr(task, "hub_id", "") and task.path is None:
-            yield "data", task.hub_id
+        task = registry.build(Task, side.task)
+        if task.downloads:
+            yield "data", task.downloads
     judges = table.defenses if isinstance(table, TrialConfig) else (table.judge,)
     if path := _judge(judges):
         yield "model", path

@@ -1,7 +1,7 @@
-"""A figure as data: a TOML that names its curves, what is plotted, and what must hold.
+"""A figure as data: a TOML that names its curves, its metric, and its criteria.
 
-Checked to the last key. A curve is an arm of a shipped experiment, so that figures share trials.
-Nothing here runs or draws anything.
+Every key is validated. A curve is an arm of a shipped experiment, so figures can share trials. This
+module runs and draws nothing.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from swarmproof.reproduce.criteria import Criterion
 
 Scale = Literal["tiny", "paper"]
 SCALES: tuple[Scale, ...] = ("tiny", "paper")
-# Where they are in an arm of `summary.json`: docs/metrics.md.
+# Keys of an arm in `summary.json`; see docs/metrics.md.
 Metric = Literal["asr", "asr_wide", "accuracy", "length", "heldout.accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What a curve shows: an arm of a shipped experiment, resolved."""
+    """The source of a curve: an arm of a shipped experiment, resolved."""
 
     experiment: str
     arm: str
@@ -44,7 +44,7 @@ class _Figure(BaseModel):
     name: str
     scale: Scale
     title: str
-    paper: str  # what the paper reports
+    paper: str  # the result that the paper reports
     criteria: tuple[Criterion, ...] = ()
 
     @property
@@ -61,23 +61,23 @@ class Curves(_Figure):
     metric: Metric
     x: str = "iteration"
     y: str
-    # Name -> "experiment/arm". The usual names of arms have the usual colours.
+    # Name -> "experiment/arm". A curve with the name of a usual arm has the colour of that arm.
     curves: Annotated[dict[str, str], Field(min_length=1)]
-    set: tuple[str, ...] = ()  # settings of every curve, as of `--set`
-    # Setting -> values: every curve once for each of them, named "curve-value".
+    set: tuple[str, ...] = ()  # settings for every curve, in the form of `--set`
+    # Setting -> values. Every curve is drawn once for each value, and named "curve-value".
     matrix: dict[str, tuple[int | float | str, ...]] = {}
 
     def arms(self, overrides: Iterable[str] = ()) -> dict[str, Arm]:
-        """Every curve with its resolved config; the overrides come last.
+        """Every curve with its resolved config. The overrides are applied last.
 
         Raises:
-            ValueError: an experiment, an arm or a setting that is none.
+            ValueError: an experiment, an arm or a setting does not exist.
         """
         found = {}
         for name, source in self.curves.items():
             experiment, _, arm = source.rpartition("/")
             for values in itertools.product(*self.matrix.values()):
-                # A value in JSON is one in TOML.
+                # A JSON value of these types is also valid TOML.
                 pairs = zip(self.matrix, map(json.dumps, values), strict=True)
                 sets = [*self.set, *(f"{key}={value}" for key, value in pairs), *overrides]
                 trial = load(experiment, arms=[arm], overrides=sets).arms[arm]
@@ -86,14 +86,14 @@ class Curves(_Figure):
 
 
 class Theory(_Figure):
-    """The leverage of poisoned completions: nothing is trained."""
+    """The leverage of poisoned completions. Nothing is trained."""
 
     kind: Literal["theory"] = "theory"
     metric: Literal["leverage"] = "leverage"
 
 
 class Acceptance(_Figure):
-    """What judges accept, as `swarmproof judge-eval` measures it; a metric is "judge variant"."""
+    """Acceptance by judges, as in `swarmproof judge-eval`. A metric is "judge variant"."""
 
     kind: Literal["judge-eval"] = "judge-eval"
     metric: str
@@ -119,7 +119,7 @@ class Acceptance(_Figure):
 
 
 class LeftOut(_Figure):
-    """A figure that this scale does not have."""
+    """A figure that this scale leaves out."""
 
     kind: Literal["left-out"] = "left-out"
     reason: str
@@ -132,15 +132,15 @@ _KINDS: dict[str, type[Figure]] = {
 
 
 def names(scale: Scale) -> list[str]:
-    """The figures of a scale in the paper's order, the table last."""
+    """The figures of a scale in the order of the paper; the table comes last."""
     return sorted((path.stem for path in _folder(scale).glob("*.toml")), key=_parts)
 
 
 def read(name: str, scale: Scale) -> Figure:
-    """A shipped figure, checked.
+    """Read and validate a shipped figure.
 
     Raises:
-        ValueError: there is none of that name, or its TOML is wrong; one line.
+        ValueError: there is no such figure, or its TOML is invalid; one line.
     """
     if name not in (known := names(scale)):
         raise ValueError(f"no figure is called {name!r}{did_you_mean(name, ['all', *known])}")
@@ -148,10 +148,10 @@ def read(name: str, scale: Scale) -> Figure:
 
 
 def parse(text: str, name: str, scale: Scale) -> Figure:
-    """A figure from its TOML.
+    """Parse and validate the TOML of a figure.
 
     Raises:
-        ValueError: it is wrong; one line that names the key.
+        ValueError: it is invalid; one line that names the key.
     """
     try:
         table = tomllib.loads(text)

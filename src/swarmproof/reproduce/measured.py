@@ -1,4 +1,4 @@
-"""What a figure measured, in the one form that criteria and pages read, wherever it comes from."""
+"""The measured numbers of a figure, in the common form that criteria and pages read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Table = dict[str, dict[str, dict[str, Any]]]
 
 
 def of_run(summary: Mapping[str, Any]) -> Table:
-    """Of every arm of a `summary.json`; `asr_wide` only where there is one, `ci95` over seeds."""
+    """The numbers of each arm of a `summary.json`. `asr_wide` is optional; `ci95` is over seeds."""
     found: Table = {}
     for name, arm in summary["arms"].items():
         found[name] = {}
@@ -42,7 +42,7 @@ def of_run(summary: Mapping[str, Any]) -> Table:
 
 
 def of_judges(found: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Family -> "judge variant" -> the share accepted; of tables of `judge_eval.evaluate`."""
+    """Family -> "judge variant" -> accepted share, from results of `judge_eval.evaluate`."""
     table: Table = {}
     for judge, result in found.items():
         for family, by_variant in result["accepted"].items():
@@ -53,9 +53,11 @@ def of_judges(found: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def of_theory() -> Table:
-    """Exact leverage. "G = 12": the share of the group where it is highest. "G = 12, a fifth": of
-    the next whole number of them, and its share of the highest. "µ = 0.25": of half of 12 where
-    each honest completion is right by that chance.
+    """Exact leverage.
+
+    "G = 12": the maximum over the number of poisoned completions, and the share that reaches it.
+    "G = 12, a fifth": the leverage of a fifth of the group, rounded up; also as a share of the
+    maximum. "µ = 0.25": 6 of 12 are poisoned, and honest completions are right with that chance.
     """
     table: Table = {}
     for size in _GROUP_SIZES:

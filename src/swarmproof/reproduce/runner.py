@@ -1,6 +1,6 @@
-"""From figures to pictures: which trials are needed, the run of those that are missing, the rest.
+"""From figures to pictures: the trials that are needed, the trials that are missing, the results.
 
-A figure that is done is a run folder like any other, whose trials are links into the store.
+A finished figure is an ordinary run folder, whose trials are links into the store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESULT = "result.json"
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A trial that some figure needs."""
+    """A trial that at least one figure needs."""
 
     key: str
     label: str  # the first figure that needs it, and the curve there
@@ -34,21 +34,21 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Resolved figures, and their trials: figure by figure, and seed by seed in each."""
+    """Resolved figures and their trials, ordered by figure and then by seed."""
 
     figures: tuple[Figure, ...]
     seeds: tuple[int, ...]
-    arms: Mapping[str, Mapping[str, Arm]]  # of each figure that has curves
-    trials: Mapping[str, Need]  # by key; one for all figures that share it
+    arms: Mapping[str, Mapping[str, Arm]]  # figure -> curve -> arm
+    trials: Mapping[str, Need]  # by key; figures may share one
 
     def as_experiment(self) -> ExperimentConfig:
-        """Each distinct config once, as an arm named by who needs it, to be checked as a whole."""
+        """All distinct configs as arms of one experiment, to check them at once."""
         distinct = {need.arm.trial.model_dump_json(): need for need in self.trials.values()}
         arms = {need.label.replace(" ", "."): need.arm.trial for need in distinct.values()}
         return ExperimentConfig(name="reproduce", seeds=self.seeds, arms=arms)
 
     def keys(self, figure: str) -> dict[str, list[str]]:
-        """The trials of each curve of a figure, by seed."""
+        """The keys of the trials of each curve, in the order of the seeds."""
         return {
             curve: [key(arm.trial, seed) for seed in self.seeds]
             for curve, arm in self.arms[figure].items()
@@ -59,7 +59,7 @@ def plan(figures: Sequence[Figure], seeds: tuple[int, ...], overrides: Iterable[
     """Resolve every curve, and name each trial once.
 
     Raises:
-        ValueError: a figure names an experiment, an arm or a setting that is none.
+        ValueError: a figure names an experiment, an arm or a setting that does not exist.
     """
     overrides = list(overrides)
     arms = {f.name: f.arms(overrides) for f in figures if isinstance(f, Curves)}
@@ -73,10 +73,12 @@ def plan(figures: Sequence[Figure], seeds: tuple[int, ...], overrides: Iterable[
 
 
 def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
-    """The trials that are not finished, ready to be run in the store.
+    """The trials that are not finished, prepared to run in the store.
 
     Args:
-        resume: whether they will go on from their checkpoints.
+        plan: of all figures.
+        store: of the trials.
+        resume: whether they will continue from their checkpoints.
     """
     waiting = []
     for need in plan.trials.values():
@@ -89,10 +91,12 @@ def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
 
 
 def keeper(plan: Plan, store: Store, show: OnEvent) -> OnEvent:
-    """Takes an engine's events: keeps finished trials, and draws each figure when it is complete.
+    """An event handler that stores finished trials, and draws each figure when it is complete.
 
     Args:
-        show: is told every event first.
+        plan: of all figures.
+        store: of the trials.
+        show: receives every event first.
     """
     left = {name: {k for row in plan.keys(name).values() for k in row} for name in plan.arms}
 
@@ -114,13 +118,13 @@ def keeper(plan: Plan, store: Store, show: OnEvent) -> OnEvent:
 def finish(
     figure: Figure, plan: Plan, store: Store, on_family: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any] | None:
-    """Measure and draw a figure whose trials are finished; what it found, also written beside it.
+    """Measure and draw a figure whose trials are finished, and write `result.json` beside it.
 
     Returns:
-        the table of `result.json`; None for a figure that this scale leaves out.
+        the content of `result.json`; None for a figure that this scale leaves out.
 
     Raises:
-        ValueError: a stream is damaged, or a judge cannot be had.
+        ValueError: a stream is damaged, or a judge cannot be loaded.
         OSError: the folder cannot be written.
     """
     folder = store.root / figure.scale / figure.name
@@ -177,7 +181,7 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
 
 
 def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]) -> dict[str, Any]:
-    """The table of every judge; one that was made before is read again."""
+    """The table of every judge. A table from an earlier call is read, not computed again."""
     from swarmproof.judges import reader
     from swarmproof.measure import judge_eval
 
@@ -204,7 +208,7 @@ def _versions(about: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _link(link: Path, target: Path) -> None:
-    """A relative link, so that the folder of all can be moved; an older one is replaced."""
+    """A relative link, so that the root can be moved. An older link is replaced."""
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)

@@ -1,6 +1,7 @@
-"""Finished trials, kept by what they are: a trial that several figures share is run once.
+"""A store of trials by content: a trial that several figures share is run once.
 
-Its key is a hash of its resolved config and seed. Knows no figure, and not how a trial is run.
+The key is a hash of the resolved config and the seed. This module knows no figures, and not how a
+trial is run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 from swarmproof.records.folder import RunFolder, lock, read_json, write_json
 from swarmproof.records.streams import STREAMS
 from swarmproof.records.versions import versions
-from swarmproof.swarm.trial import CHECKPOINT, Trial, rounds_done
+from swarmproof.swarm.checkpoint import CHECKPOINT, rounds_done
+from swarmproof.swarm.trial import Trial
 
 _ABOUT = "trial.json"
 _KEY_CHARS = 20
@@ -24,10 +26,11 @@ _Versions = dict[str, Any] | None
 
 
 def key(config: Any, seed: int) -> str:
-    """What a trial (or an evaluation of a judge) is, whatever it is called and whoever needs it.
+    """The identity of a trial (or of an evaluation of a judge), independent of its name.
 
     Args:
-        config: a pydantic model; what its TOML said and the defaults of its own tables count.
+        config: a pydantic model. Its values count, with the defaults of its own tables.
+        seed: of the trial.
     """
     table = {"config": config.model_dump(mode="json"), "seed": seed}
     text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -35,7 +38,7 @@ def key(config: Any, seed: int) -> str:
 
 
 class Store:
-    """A folder of trials, this process's own until the context ends.
+    """A folder of trials, locked by this process until the context ends.
 
     Raises:
         ValueError: the folder is in use by another process, or cannot be written.
@@ -64,7 +67,7 @@ class Store:
         return self._has(key) and bool(self.about(key)["finished_with"])
 
     def about(self, key: str) -> dict[str, Any]:
-        """`experiment`, `arm`, `seed`, `config`, and the versions it was begun and finished with.
+        """`experiment`, `arm`, `seed`, `config`, and the versions at its start and at its end.
 
         Raises:
             ValueError: there is no such trial, or its file is damaged.
@@ -72,20 +75,20 @@ class Store:
         return read_json(self.folder(key), _ABOUT)
 
     def begin(self, key: str, trial: Trial, *, resume: bool) -> None:
-        """Tell what a trial is; with `resume`, one that has a checkpoint stays as it is."""
+        """Describe a new trial. With `resume`, a trial with a checkpoint keeps its description."""
         if not (resume and rounds_done(self.folder(key))):
             self._write(key, trial, versions(), None)
 
     def finish(self, key: str) -> None:
-        """Keep a trial for good. Its checkpoint goes: it is large, and nothing follows it."""
+        """Mark a trial as finished. Delete its checkpoint, which is large and no longer needed."""
         write_json(self.folder(key) / _ABOUT, self.about(key) | {"finished_with": versions()})
         (self.folder(key) / CHECKPOINT).unlink(missing_ok=True)
 
     def take(self, run: Path, wanted: Collection[str]) -> list[str]:
-        """Copy those finished trials of a run folder that are wanted; their keys.
+        """Copy the wanted, finished trials of a run folder into the store; returns their keys.
 
         Raises:
-            ValueError: not a run folder, or one of its streams is damaged.
+            ValueError: `run` is not a run folder, or one of its streams is damaged.
             OSError: a file cannot be read or written.
         """
         folder = RunFolder.open(run)
@@ -98,7 +101,7 @@ class Store:
                     continue
                 if rounds_done(source) < config.rounds:
                     continue
-                shutil.rmtree(self.folder(name), ignore_errors=True)  # of an unfinished one
+                shutil.rmtree(self.folder(name), ignore_errors=True)  # an unfinished one
                 self.folder(name).mkdir(parents=True)
                 for stream in STREAMS:
                     shutil.copyfile(source / stream, self.folder(name) / stream)
@@ -108,7 +111,7 @@ class Store:
         return taken
 
     def write_index(self) -> None:
-        """`index.txt`: what each folder holds, in words."""
+        """Write `index.txt`, which describes the content of each folder."""
         (self.root / "index.txt").write_text("\n".join([*self._lines(), ""]), encoding="utf-8")
 
     def _lines(self) -> Iterator[str]:

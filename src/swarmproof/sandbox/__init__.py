@@ -1,4 +1,4 @@
-"""Sandboxes: where programs that peers wrote are run, and nothing else of theirs ever is."""
+"""Sandboxes: the only place where programs that peers wrote may run."""
 
 from typing import Annotated
 

@@ -1,15 +1,16 @@
 """The sandbox for programs that need real imports: full CPython, one bubblewrap for each program.
 
-It knows how to shut a process in: name spaces of its own (no network, no other process in sight), a
-read-only file system that holds Python and the packages named and nothing else, a small /tmp that
-dies with it, no environment, no capability, a list of allowed system calls (`seccomp`), limits on
-memory and CPU (`inside`). What a program leaves behind ends with its name space.
+A program gets its own name spaces (no network, no view of other processes), a file system that is
+read-only throughout and holds only Python and the packages named, an empty environment, no
+capability, a list of allowed system calls (`seccomp`), and limits on memory and recursion
+(`inside`). Nothing is writable, so nothing can be filled: neither bytes, nor files, nor inodes.
+Processes end with their name space.
 
-Time. `seconds` is CPU time, which load does not change, counted by the kernel in whole seconds.
-There is no sleep, no pipe and no thread; what waits all the same, for a lock on a file, is ended
-after `WAIT_FACTOR` times as many seconds of wall time, and so is what gets less than that share of
-a core. The clock and unseeded `random` are real here, so programs that use them are not
-reproducible.
+Time. `seconds` is CPU time, which load does not change. A thread measures it from outside and ends
+the program; the kernel does the same at the next whole second. Sleep, pipes and threads are
+refused. What waits nevertheless, and what gets a small share of a core, is ended after
+`WAIT_FACTOR` times as many seconds of wall time. The clock and unseeded `random` are real here, so
+programs that use them are not reproducible.
 Source: https://github.com/containers/bubblewrap.
 """
 
@@ -19,13 +20,15 @@ import importlib.util
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -38,7 +41,8 @@ from swarmproof.sandbox.base import Result, Sandbox
 WAIT_FACTOR = 5
 
 _HINT = "install bubblewrap 0.7 or later (Debian, Ubuntu: apt-get install bubblewrap)"
-_TMP_BYTES = 16 * 2**20
+_HIDDEN_BYTES = 4096  # of an empty folder that hides another; it is read-only as well
+_POLL_SECONDS = 0.01
 _INSIDE = Path(__file__).with_name("inside.py")
 
 
@@ -46,14 +50,14 @@ class CPython(Sandbox):
     """Full CPython with its standard library and the packages named, under bubblewrap; Linux."""
 
     name: Literal["cpython"] = "cpython"
-    seconds: float = Field(default=2, gt=0, le=600, description="CPU time; whole seconds, up")
+    seconds: float = Field(default=2, gt=0, le=600, description="CPU time that a program may take")
     memory_mb: int = Field(default=512, ge=16, le=65_536, description="address space, MiB")
     packages: tuple[str, ...] = Field(
         default=("sympy", "mpmath"), description="installed packages that programs may import"
     )
 
     def require(self) -> None:
-        """Checks once in a process that bubblewrap works here and the packages are installed."""
+        """Check, once per process, that bubblewrap works and the packages are installed."""
         _check(self)
 
     def _execute(self, programs: Sequence[str], modules: Mapping[str, str]) -> list[Result]:
@@ -64,7 +68,7 @@ class CPython(Sandbox):
         files = {"/program.py": program.encode()}
         files |= {f"/modules/{name}.py": source.encode() for name, source in modules.items()}
         with _descriptors([seccomp.program(), *files.values()]) as (filter_fd, *file_fds):
-            command = [_bubblewrap(), *_SHUT_IN, "--seccomp", str(filter_fd), *self._mounts()]
+            command = [_bubblewrap(), *_CONFINEMENT, "--seccomp", str(filter_fd), *self._mounts()]
             for path, descriptor in zip(files, file_fds, strict=True):
                 command += ["--ro-bind-data", str(descriptor), path]
             command += ["--remount-ro", "/", "--", *self._python()]
@@ -79,26 +83,51 @@ class CPython(Sandbox):
             pass_fds=descriptors,
             env={},
         )
-        wait = WAIT_FACTOR * math.ceil(self.seconds)
-        # bubblewrap takes its whole name space with it.
-        timer = threading.Timer(wait, process.kill)
-        timer.start()
+        ended = threading.Event()
+        reasons: list[str] = []
+        watch = threading.Thread(target=self._watch, args=(process, ended, reasons))
+        watch.start()
         with process:
             assert process.stdout is not None
-            # Four bytes are the longest character, and one more tells that there is more.
+            # A character has at most four bytes; one byte more shows that there is more.
             output = process.stdout.read(4 * self.output_chars + 1)
             full = len(output) > 4 * self.output_chars
             if full:
                 process.kill()
             status = process.wait()
-        late = timer.finished.is_set()
-        timer.cancel()
+        ended.set()
+        watch.join()
         text = output.decode("utf-8", "replace")
         if full or len(text) > self.output_chars:
             return Result(None, f"printed more than {self.output_chars} characters")
-        if late:
-            return Result(None, f"out of time after waiting for {wait} s")
+        if reasons:
+            return Result(None, reasons[0])
         return Result(None, f"exit status {status}") if status else Result(text)
+
+    def _watch(
+        self, process: subprocess.Popen[bytes], ended: threading.Event, reasons: list[str]
+    ) -> None:
+        """Kill the program, and its name space with it, when its time is used up."""
+        patience = WAIT_FACTOR * math.ceil(self.seconds)
+        deadline = time.monotonic() + patience
+        # A single thread cannot use more CPU time than wall time: no need to look earlier.
+        pause = self.seconds
+        while not ended.wait(pause):
+            left = deadline - time.monotonic()
+            confined = _descendants(process.pid)
+            missing = self.seconds - sum(map(_cpu_seconds, confined))
+            if missing <= 0:
+                reasons.append("out of time")
+            elif left <= 0:
+                reasons.append(f"out of time after waiting for {patience} s")
+            if reasons:
+                # The program first: it would run on until bubblewrap's processes have ended.
+                for pid in reversed(confined):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                process.kill()
+                return
+            pause = min(max(missing, _POLL_SECONDS), left)
 
     def _mounts(self) -> list[str]:
         mounts = [*_python_mounts()]
@@ -108,7 +137,7 @@ class CPython(Sandbox):
         return mounts
 
     def _python(self) -> list[str]:
-        limits = (self.memory_mb * 2**20, math.ceil(self.seconds), _TMP_BYTES, self.recursion)
+        limits = (self.memory_mb * 2**20, math.ceil(self.seconds), self.recursion)
         # No site, no user site, no byte code written, no folder of the script on the path.
         return [
             os.path.realpath(sys.executable), "-sSBP", "-X", "utf8", "/inside.py",
@@ -116,11 +145,10 @@ class CPython(Sandbox):
         ]  # fmt: skip
 
 
-_SHUT_IN = (
+_CONFINEMENT = (
     "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox",
-    "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv",
+    "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv", "--chdir", "/",
     "--setenv", "PYTHONHASHSEED", "0", "--setenv", "OPENBLAS_NUM_THREADS", "1",
-    "--size", str(_TMP_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp",
     "--ro-bind", str(_INSIDE), "/inside.py",
 )  # fmt: skip
 
@@ -128,8 +156,28 @@ _SHUT_IN = (
 def _bubblewrap() -> str:
     found = shutil.which("bwrap")
     if found is None:
-        raise ValueError(f"the sandbox cpython needs bubblewrap, which is not here; {_HINT}")
+        raise ValueError(f"the sandbox cpython needs bubblewrap, which is not installed; {_HINT}")
     return found
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes below this one, parents before their children; none if it has ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+    return [below for child in map(int, children) for below in (child, *_descendants(child))]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process; 0 if it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    # The name of the command, in brackets, may contain spaces; `utime` is the 12th field after it.
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @lru_cache(maxsize=8)
@@ -138,8 +186,8 @@ def _check(sandbox: CPython) -> None:
     for package in sandbox.packages:
         if not _package_folders(package):
             raise ValueError(
-                f"the sandbox cpython is to have the package {package}, which is not installed; "
-                f"pip install {package}, or leave it out of `packages`"
+                f"the sandbox cpython lists the package {package}, which is not installed; "
+                f"pip install {package}, or remove it from `packages`"
             )
     result = sandbox._run("print(6 * 7)", {})
     if result.stdout != "42\n":
@@ -151,7 +199,7 @@ def _check(sandbox: CPython) -> None:
 
 @lru_cache(maxsize=1)
 def _python_mounts() -> tuple[str, ...]:
-    """What the interpreter needs to start: itself, its standard library, the C library."""
+    """Bubblewrap's arguments for the interpreter, its standard library and the C library."""
     library = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
     mounts: list[str] = []
     for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", library):
@@ -165,16 +213,16 @@ def _python_mounts() -> tuple[str, ...]:
     for file in {Path(os.path.realpath(sys.executable)), shared}:
         if file.is_file():
             mounts += ["--ro-bind", str(file), str(file)]
-    # Packages that the system or the administrator installed are not the program's business.
+    # An empty read-only folder hides the packages that the system or its owner installed.
     for name in ("/usr/lib/python3/dist-packages", f"{library}/site-packages"):
         if Path(name).is_dir():
-            mounts += ["--tmpfs", name]
+            mounts += ["--size", str(_HIDDEN_BYTES), "--tmpfs", name, "--remount-ro", name]
     return tuple(mounts)
 
 
 @lru_cache(maxsize=64)
 def _package_folders(package: str) -> tuple[Path, ...]:
-    """A package's folder, and that of its bundled shared libraries if it has one."""
+    """The folder of a package, and that of its bundled shared libraries, if any."""
     found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or not found.submodule_search_locations:
         return ()
@@ -185,7 +233,7 @@ def _package_folders(package: str) -> tuple[Path, ...]:
 
 @contextmanager
 def _descriptors(contents: Sequence[bytes]) -> Iterator[list[int]]:
-    """Files in memory with these contents, open at their start."""
+    """Open files in memory with these contents, positioned at their start."""
     opened: list[int] = []
     try:
         for content in contents:

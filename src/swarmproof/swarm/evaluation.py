@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from swarmproof.attacks import Attack
+from swarmproof.guard.inspection import Inspection
 from swarmproof.swarm.node import Cohort
 from swarmproof.tasks import Task
-from swarmproof.types import Problem, Sample, Slot
+from swarmproof.types import NodeId, Problem, Refusal, Sample, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,40 @@ def evaluate(
 ) -> Heldout:
     """Accuracy and attack success on held-out problems, one sampled completion each."""
     slots = [Slot(round, problem.id, 0) for problem in problems]
-    drawn = cohort.policy.generate(
+    drawn = cohort.policy.generator.generate(
         [task.prompt(problem) for problem in problems],
         [[cohort.slot_seed(slot)] for slot in slots],
     )
-    texts = cohort.policy.decode([ids for (ids,) in drawn])
+    texts = cohort.policy.codec.decode([ids for (ids,) in drawn])
     pairs = list(zip(problems, texts, strict=True))
     rewards = task.group_rewards([(problem, [text]) for problem, text in pairs])
     return Heldout(sum(row[0] for row in rewards) / len(rewards), attack_success(attack, pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class BySender:
+    """A round's samples by who sent them."""
+
+    poisoned: Sequence[Sample]  # of malicious nodes, foils too
+    honest: Sequence[Sample]
+    own: Sequence[Sample]  # of the honest nodes of one cohort
+    own_pairs: Sequence[tuple[Problem, str]]  # problem and text of these
+
+
+def by_sender(
+    found: Inspection, malicious: frozenset[NodeId], cohort: Sequence[NodeId]
+) -> BySender:
+    """Sort a round's samples."""
+    rows = list(zip(found.groups, found.samples, strict=True))
+    pairs = [(group.problem, sample) for group, row in rows for sample in row]
+    honest = [(of, sample) for of, sample in pairs if sample.completion.node not in malicious]
+    own = [(of, sample) for of, sample in honest if sample.completion.node in cohort]
+    return BySender(
+        poisoned=[sample for _, sample in pairs if sample.completion.node in malicious],
+        honest=[sample for _, sample in honest],
+        own=[sample for _, sample in own],
+        own_pairs=[(of, sample.completion.text) for of, sample in own],
+    )
 
 
 def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:
@@ -66,7 +93,10 @@ def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:
 def by_defense(
     honest: Sequence[Sample], poisoned: Sequence[Sample]
 ) -> Mapping[str, Mapping[str, int]]:
-    """Refused and abstained counts of each defence on its own."""
+    """Refused and abstained completions, and masked tokens, of each defence on its own.
+
+    A token is masked if the defence's credit of it is below 1.
+    """
     names = {v.defense: None for s in (*honest, *poisoned) for v in s.verdicts}
     counts: dict[str, dict[str, int]] = {}
     for name in names:
@@ -76,4 +106,42 @@ def by_defense(
             counts[name][kind] = len(verdicts)
             counts[name][f"{kind}_refused"] = verdicts.count(False)
             counts[name][f"{kind}_abstained"] = verdicts.count(None)
+            counts[name][f"{kind}_masked_tokens"] = sum(
+                sum(credit < 1 for credit in v.token_credit or ())
+                for s in samples
+                for v in s.verdicts
+                if v.defense == name
+            )
     return counts
+
+
+def by_node(
+    nodes: Sequence[NodeId], samples: Sequence[Sample], refusals: Sequence[Refusal]
+) -> Mapping[str, Mapping[str, int]]:
+    """What was gathered from each node: completions, rewarded, refused, tokens, malformed."""
+    own: dict[NodeId, list[Sample]] = {node: [] for node in nodes}
+    for sample in samples:
+        own[sample.completion.node].append(sample)
+    return {
+        str(node): {
+            "completions": len(of_node),
+            "rewarded": sum(sample.reward > 0 for sample in of_node),
+            "refused": sum(sample.refused for sample in of_node),
+            "tokens": sum(len(sample.tokens) for sample in of_node),
+            "malformed": sum(refusal.node == node for refusal in refusals),
+        }
+        for node, of_node in own.items()
+    }
+
+
+def refusal_row(refusal: Refusal) -> dict[str, str | int | None]:
+    """A malformed completion or message as it is logged."""
+    slot = refusal.slot
+    return {
+        "node": refusal.node,
+        "problem_id": slot.problem_id if slot else None,
+        "index": slot.index if slot else None,
+        "layer": refusal.layer,
+        "code": refusal.code,
+        "reason": refusal.reason,
+    }

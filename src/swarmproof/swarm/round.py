@@ -1,26 +1,25 @@
 """One round of decentralised GRPO, top to bottom.
 
-The same code in the simulation of a swarm and in a node that talks to others: only the exchange,
-and which nodes are played here, differ.
+The same code in the simulation of a swarm and in a process that plays one node: only the exchange,
+and which nodes are local, differ.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.exchange import Channel, wire
 from swarmproof.exchange.admission import admit
-from swarmproof.randomness import generator
-from swarmproof.swarm import evaluation, topology
-from swarmproof.swarm.node import Adversary, Assignment, Cohort
+from swarmproof.guard.inspection import Inspection
+from swarmproof.swarm import assignment, evaluation
+from swarmproof.swarm.assignment import Assignment
+from swarmproof.swarm.node import Adversary, Cohort, as_read_by
+from swarmproof.swarm.stopwatch import Stopwatch
 from swarmproof.tasks import Task
-from swarmproof.types import Completion, Group, Problem, Refusal, RoundRecord, Sample, UpdateStats
+from swarmproof.types import Completion, Group, NodeId, Problem, Refusal, RoundRecord, UpdateStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,63 +28,52 @@ class Swarm:
 
     config: TrialConfig
     run_seed: int
+    run_id: str
     task: Task
     attack: Attack  # names the success measure even where nobody is malicious
-    train: Sequence[Problem]
+    train: Mapping[str, Problem]
     heldout: Sequence[Problem]
-    # Of `train`, what malicious nodes of a vertical swarm choose from; None: they do not choose.
-    pickable: Sequence[Problem] | None
+    malicious: frozenset[NodeId]
+    # Whose nodes are played here, or whose model a local adversary keeps in step with.
     cohorts: tuple[Cohort, ...]
-    adversary: Adversary | None
+    adversary: Adversary | None  # where a malicious node is played here
+    local: frozenset[NodeId]  # the nodes that this process plays
     channel: Channel
+    deadline: float  # seconds to wait for the messages of a round
 
-    def assign(self, round: int) -> tuple[Assignment, dict[str, Problem]]:
-        """The slots of every node in a round, and the problems that they are about."""
-        batch, swarm = self.config.batch, self.config.swarm
-        picked = draw_problems(self.train, self.run_seed, round, batch.problems)
-        if swarm.topology == "horizontal":
-            ids = [problem.id for problem in picked]
-            slots = topology.horizontal(round, ids, batch.group_size, swarm.nodes)
-        else:
-            if self.adversary is not None and self.pickable is not None:
-                # Malicious nodes are the last ones, and so are their shares of the problems.
-                own = len(self.adversary.nodes) * batch.problems // swarm.nodes
-                picked[-own:] = pick_problems(self.pickable, picked, self.run_seed, round, own)
-            dealt = topology.deal([problem.id for problem in picked], swarm.nodes)
-            slots = topology.vertical(round, dealt, batch.group_size)
-        return slots, {problem.id: problem for problem in picked}
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Wall seconds by step; kept apart from the records, which hold no clock."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+    def deal(self, round: int) -> Assignment:
+        """The assignment of a round before anybody picks."""
+        train = list(self.train.values())
+        return assignment.deal(train, self.run_seed, round, self.config.swarm, self.config.batch)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RoundOutcome:
     """What a round was for one cohort."""
 
     record: RoundRecord
-    samples: list[Sample]
-    seconds: Mapping[str, float]
+    found: Inspection
+    watch: Stopwatch
 
 
-def play_round(swarm: Swarm, round: int) -> list[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The messages of a round, checked as far as every receiver checks them alike."""
+
+    assignment: Assignment
+    claims: Sequence[Completion]
+    refusals: Sequence[Refusal]
+    absent: Mapping[NodeId, str]
+
+
+def play_round(swarm: Swarm, round: int) -> list[RoundOutcome]:
     """Play one round; every cohort learns from everybody's completions.
 
     Returns:
         one outcome for each cohort.
     """
     watches = {cohort.name: Stopwatch() for cohort in swarm.cohorts}
-    assignment, problems = swarm.assign(round)
+    dealt = swarm.deal(round)
     heldout = {}
     for cohort in swarm.cohorts:
         watch = watches[cohort.name]
@@ -95,100 +83,83 @@ def play_round(swarm: Swarm, round: int) -> list[Outcome]:
                     cohort, swarm.task, swarm.attack, swarm.heldout, round
                 )
         with watch.step("produce"):
-            publish(swarm.channel, round, cohort.produce(assignment, problems))
+            publish(swarm, round, cohort.produce(dealt, swarm.local))
     if swarm.adversary is not None:
         with watches[swarm.cohorts[0].name].step("attack"):  # whose model it holds
-            publish(swarm.channel, round, swarm.adversary.produce(round, assignment, problems))
+            picks = swarm.adversary.picks(dealt)
+            chosen, _ = assignment.with_picks(dealt, picks, swarm.train)
+            publish(swarm, round, swarm.adversary.produce(chosen), picks)
 
-    payloads = swarm.channel.gather(round)
+    arrived = gather(swarm, dealt)
     outcomes = []
     for cohort in swarm.cohorts:
         watch = watches[cohort.name]
-        with watch.step("gather"):
-            groups, refusals = gather(cohort, payloads, assignment, problems, round)
-        with watch.step("learn"):
-            samples, stats, useful = cohort.learn(groups, swarm.config.grpo, round)
+        with watch.step("admit"):
+            groups, refusals = admitted(cohort, arrived)
+        found, stats = cohort.learn(groups, round, watch)
         record = _record(
-            swarm,
-            cohort,
-            problems,
-            round,
-            samples,
-            refusals,
-            stats,
-            useful,
+            swarm, cohort, arrived, found, [*arrived.refusals, *refusals], stats,
             heldout.get(cohort.name),
-        )
-        outcomes.append(Outcome(record, samples, watch.seconds))
+        )  # fmt: skip
+        outcomes.append(RoundOutcome(record, found, watch))
     return outcomes
 
 
-def draw_problems(train: Sequence[Problem], run_seed: int, round: int, count: int) -> list[Problem]:
-    """The problems of a round, all distinct: a share of a fresh shuffle in every epoch.
-
-    What is left over at the end of an epoch, less than a round needs, is left out of it.
-
-    Raises:
-        ValueError: there are fewer problems than a round needs.
-    """
-    if len(train) < count:
-        raise ValueError(
-            f"batch.problems is {count}, and the task has only {len(train)} to train on"
-        )
-    epoch, share = divmod(round, len(train) // count)
-    order = generator(run_seed, "problems", epoch).permutation(len(train))
-    return [train[i] for i in order[share * count : (share + 1) * count]]
-
-
-def pick_problems(
-    pickable: Sequence[Problem], dealt: Sequence[Problem], run_seed: int, round: int, count: int
-) -> list[Problem]:
-    """The problems that the adversary picks for itself, none of which another node has.
-
-    Args:
-        pickable: at least as many as the whole swarm has problems in a round.
-        dealt: the problems of this round before the choice; the adversary's are the last `count`.
-    """
-    taken = {problem.id for problem in dealt[:-count]}
-    order = generator(run_seed, "picks", round).permutation(len(pickable))
-    free = (pickable[i] for i in order if pickable[i].id not in taken)
-    return list(islice(free, count))
-
-
-def publish(channel: Channel, round: int, produced: Mapping[int, Sequence[Completion]]) -> None:
-    """Send every node's completions."""
-    for node, completions in produced.items():
-        channel.publish(round, node, wire.encode(round, completions))
-
-
-def gather(
-    cohort: Cohort,
-    payloads: Mapping[int, bytes],
-    assignment: Assignment,
-    problems: Mapping[str, Problem],
+def publish(
+    swarm: Swarm,
     round: int,
-) -> tuple[list[Group], list[Refusal]]:
-    """From everybody's bytes to groups of well-formed completions, and refusals of the rest."""
-    limit = cohort.policy.sampling.max_new_tokens
-    claims: list[Completion] = []
+    produced: Mapping[NodeId, Sequence[Completion]],
+    picks: Mapping[NodeId, Sequence[str]] | None = None,
+) -> None:
+    """Send every local node's completions, and which problems it picked if it did."""
+    for node, completions in produced.items():
+        if node in swarm.local:
+            picked = (picks or {}).get(node)
+            payload = wire.encode(round, completions, run_id=swarm.run_id, picks=picked)
+            swarm.channel.publish(round, node, payload)
+
+
+def gather(swarm: Swarm, dealt: Assignment) -> Arrived:
+    """From everybody's bytes to claims on slots, and refusals of what is malformed."""
+    max_new_tokens = swarm.config.sampling.max_new_tokens
+    gathered = swarm.channel.gather(dealt.round, tuple(dealt.slots), swarm.deadline)
+    opened: dict[NodeId, wire.Opened] = {}
     refusals: list[Refusal] = []
-    for node, payload in payloads.items():
-        found, refused = wire.decode(
-            payload, node=node, round=round, slots=assignment.get(node, ()), max_new_tokens=limit
+    for node, payload in gathered.payloads.items():
+        message = wire.open_message(
+            payload,
+            node=node,
+            round=dealt.round,
+            run_id=swarm.run_id,
+            limit=wire.max_bytes(len(dealt.slots.get(node, ())), max_new_tokens),
         )
-        claims += found
-        refusals += refused
-    admitted, refused = admit([as_read_by(cohort, claim) for claim in claims], cohort.policy)
+        if isinstance(message, Refusal):
+            refusals.append(message)
+        else:
+            opened[node] = message
+    picks = {node: message.picks for node, message in opened.items() if message.picks is not None}
+    chosen, refused = assignment.with_picks(dealt, picks, swarm.train)
+    refusals += refused
+    out = {refusal.node for refusal in refused}
+    claims: list[Completion] = []
+    for node, message in opened.items():
+        if node not in out:
+            found, refused = wire.match(message, chosen.slots.get(node, ()), max_new_tokens)
+            claims += found
+            refusals += refused
+    return Arrived(chosen, claims, refusals, gathered.absent)
+
+
+def admitted(cohort: Cohort, arrived: Arrived) -> tuple[list[Group], list[Refusal]]:
+    """From claims to groups of completions that this cohort can read, and refusals of the rest."""
+    policy, problems = cohort.policy, arrived.assignment.problems
+    claims = [as_read_by(cohort, claim) for claim in arrived.claims]
+    completions, refusals = admit(claims, policy.codec, policy.sampling.max_new_tokens)
     by_problem: dict[str, list[Completion]] = {problem_id: [] for problem_id in problems}
-    for completion in sorted(admitted, key=lambda c: c.slot):
+    for completion in sorted(completions, key=lambda c: c.slot):
         by_problem[completion.slot.problem_id].append(completion)
-    groups = [Group(problems[id], tuple(found)) for id, found in by_problem.items() if found]
-    return groups, refusals + refused
-
-
-def as_read_by(cohort: Cohort, claim: Completion) -> Completion:
-    """A completion without its token ids where they are those of another model's vocabulary."""
-    return replace(claim, token_ids=None) if claim.node in cohort.foreign else claim
+    groups = [cohort.group(problems[id], found) for id, found in by_problem.items() if found]
+    return groups, refusals
 
 
 def _is_evaluated(round: int, config: TrialConfig) -> bool:
@@ -198,48 +169,44 @@ def _is_evaluated(round: int, config: TrialConfig) -> bool:
 def _record(
     swarm: Swarm,
     cohort: Cohort,
-    problems: Mapping[str, Problem],
-    round: int,
-    samples: Sequence[Sample],
+    arrived: Arrived,
+    found: Inspection,
     refusals: Sequence[Refusal],
     stats: UpdateStats,
-    useful: int,
     heldout: evaluation.Heldout | None,
 ) -> RoundRecord:
-    malicious = swarm.adversary.nodes if swarm.adversary is not None else ()
-    poisoned = [s for s in samples if s.completion.node in malicious]
-    honest = [s for s in samples if s.completion.node not in malicious]
-    own = [s for s in honest if s.completion.node in cohort.nodes]
-    pairs = [(problems[s.completion.slot.problem_id], s.completion.text) for s in own]
-    num_own = max(1, len(own))
+    sent = evaluation.by_sender(found, swarm.malicious, cohort.nodes)
+    num_own, own_tokens = max(1, len(sent.own)), sum(len(s.tokens) for s in sent.own)
+    num_honest, honest_refused = evaluation.refusal_counts(sent.honest)
+    num_poisoned, poisoned_refused = evaluation.refusal_counts(sent.poisoned)
+    samples = [sample for row in found.samples for sample in row]
     unseen = heldout.success if heldout else evaluation.Success(None, None)
-    success = (
-        evaluation.attack_success(swarm.attack, pairs)
-        if swarm.attack.measure == "completions"
-        else unseen
-    )
-    num_honest, honest_refused = evaluation.refusal_counts(honest)
-    num_poisoned, poisoned_refused = evaluation.refusal_counts(poisoned)
+    success = unseen
+    if swarm.attack.measure == "completions":
+        success = evaluation.attack_success(swarm.attack, sent.own_pairs)
     return RoundRecord(
-        round=round,
+        round=arrived.assignment.round,
         cohort=cohort.name,
         asr=success.asr,
-        reward=sum(s.reward for s in own) / num_own,
-        length=sum(len(s.tokens) for s in own) / num_own,
+        asr_wide=success.wide,
+        reward=sum(s.reward for s in sent.own) / num_own,
+        length=own_tokens / num_own,
         heldout_asr=unseen.asr,
+        heldout_asr_wide=unseen.wide,
         heldout_accuracy=heldout.accuracy if heldout else None,
         poisoned=num_poisoned,
         poisoned_refused=poisoned_refused,
         honest=num_honest,
         honest_refused=honest_refused,
-        by_defense=evaluation.by_defense(honest, poisoned),
+        by_defense=evaluation.by_defense(sent.honest, sent.poisoned),
+        by_node=evaluation.by_node(tuple(arrived.assignment.slots), samples, refusals),
+        absent={str(node): why for node, why in arrived.absent.items()},
+        refusals=[evaluation.refusal_row(refusal) for refusal in refusals],
         malformed=len(refusals),
-        groups_learned=useful,
+        groups_learned=found.num_useful,
         loss=stats.loss,
         grad_norm=stats.grad_norm,
         kl=stats.kl,
-        generated_tokens=sum(len(s.tokens) for s in own),
+        generated_tokens=own_tokens,
         learned_tokens=stats.tokens,
-        asr_wide=success.wide,
-        heldout_asr_wide=unseen.wide,
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import SerializeAsAny
 
-from swarmproof.registry import Plugin
+from swarmproof.registry import Kind, Plugin
 from swarmproof.types import Problem
 
 Split = Literal["train", "test"]
@@ -16,6 +16,15 @@ Split = Literal["train", "test"]
 
 class Task(Plugin):
     """A source of problems, with a reward that every node computes itself."""
+
+    kind: ClassVar[Kind] = "task"
+    # Whether a completion answers with a program.
+    writes_programs: ClassVar[bool] = False
+
+    @property
+    def downloads(self) -> str | None:
+        """The hub id of the data set that it would download; None if it needs none."""
+        return None
 
     @abstractmethod
     def problems(self, split: Split) -> Sequence[Problem]:

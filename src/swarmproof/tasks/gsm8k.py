@@ -67,6 +67,10 @@ class Gsm8k(Task):
             raise ValueError("test_path is given without path; give both, or none to use the hub")
         return self
 
+    @property
+    def downloads(self) -> str | None:
+        return self.hub_id if self.path is None else None
+
     def problems(self, split: Split) -> Sequence[Problem]:
         """Problems of a split.
 

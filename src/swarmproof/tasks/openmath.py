@@ -65,6 +65,10 @@ class OpenMath(CodeTask):
         default=PROMPT, pattern=r"\{question\}", description="the prompt, with {question}"
     )
 
+    @property
+    def downloads(self) -> str | None:
+        return self.hub_id if self.path is None else None
+
     def problems(self, split: Split) -> Sequence[Problem]:
         """Problems of a split. The `holdout` questions with the smallest hashes are held out.
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -95,6 +96,8 @@ def answers_of(
 
 class CodeTask(Task):
     """A task whose completions are programs. A subclass defines the problems."""
+
+    writes_programs: ClassVar[bool] = True
 
     sandbox: AnySandbox = Field(default=Monty(), description="where programs run, with its limits")
     modules: tuple[Module, ...] = Field(

@@ -1,7 +1,7 @@
-"""Where models are: the tiny ones that ship with the package, a folder, or the hub.
+"""The models that ship with the package, and how any model is located.
 
-A shipped model is an ordinary Hugging Face directory. Looking one up imports neither torch nor
-transformers. The recipes that made them are in `pretraining`.
+A shipped model is an ordinary Hugging Face directory. Looking it up imports neither torch nor
+transformers. The recipes that made these models are in `pretraining`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAMES = (
 
 
 def names() -> tuple[str, ...]:
-    """The models that ship."""
+    """The names of the shipped models."""
     return _NAMES
 
 
@@ -27,8 +27,8 @@ def path(name: str) -> Path:
     """The directory of a shipped model, for `AutoModelForCausalLM.from_pretrained`.
 
     Raises:
-        ValueError: no model is called so.
+        ValueError: there is no shipped model of that name.
     """
     if name not in _NAMES:
-        raise ValueError(f"no tiny model is called {name!r}{did_you_mean(name, _NAMES)}")
+        raise ValueError(f"no shipped model is called {name!r}{did_you_mean(name, _NAMES)}")
     return _MODELS / name

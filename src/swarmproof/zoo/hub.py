@@ -1,6 +1,6 @@
-"""Whether a model of the hub can be had, asked once. Imports no torch and no transformers.
+"""Checks once whether a model can be fetched from the hub. Imports no torch and no transformers.
 
-transformers itself asks for a minute and more, and prints every attempt, before it gives up.
+transformers itself retries for more than a minute, and prints every attempt, before it gives up.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ _TIMEOUT_SECONDS = 10
 
 
 def reach(path: str, key: str = "model.path") -> None:
-    """Pass if `path` is in the zoo or on the disk, or else as `require` does.
+    """Raise ValueError unless `path` is a zoo model, a local folder, or a reachable hub repository.
 
-    Raises:
-        ValueError: neither.
+    Args:
+        path: of a model.
+        key: the config key of the path, named in the error.
     """
     if locate(path, key) == path and not Path(path).exists():
         require(path, key)
@@ -27,13 +28,14 @@ def reach(path: str, key: str = "model.path") -> None:
 
 @functools.cache
 def require(repo: str, key: str = "model.path") -> None:
-    """Pass if the hub id `repo` is in the local cache or can be asked for.
+    """Raise ValueError unless the hub repository `repo` is in the local cache or can be reached.
 
     Args:
-        key: of the config, to be named in the error.
+        repo: a hub id, owner/name.
+        key: the config key of the model, named in the error.
 
     Raises:
-        ValueError: neither; one line with the remedy.
+        ValueError: one line with the remedy.
     """
     from huggingface_hub import constants, get_token, try_to_load_from_cache
 
@@ -44,7 +46,7 @@ def require(repo: str, key: str = "model.path") -> None:
         raise ValueError(f"{where} HF_HUB_OFFLINE is set; unset it, or give a model directory")
     request = urllib.request.Request(f"{constants.ENDPOINT}/api/models/{repo}", method="HEAD")
     if token := get_token():
-        # Unredirected: the token is for the hub, not for wherever it may point to.
+        # Not sent along with a redirect: the token is for the hub only.
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()

@@ -1,4 +1,4 @@
-"""Where a model is: a name in the zoo, a directory, or a hub id. Imports no torch."""
+"""Locates a model: a zoo name, a directory, or a hub id. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from pathlib import Path
 
 from swarmproof import zoo
 
+# Suffixes of the files of a model.
+_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".gguf")
+
 
 def locate(path: str, key: str = "model.path") -> str:
-    """What `from_pretrained` is given for a path of the config, which is at `key`.
+    """The argument of `from_pretrained` for a model path of the config.
+
+    Args:
+        path: a zoo name, a directory, or a hub id.
+        key: the config key of the path, named in the error.
 
     Raises:
-        ValueError: it looks like a path and nothing is there, or is a single unknown word.
+        ValueError: the path is none of these, or the directory holds no model.
     """
     if path in zoo.names():
         return str(zoo.path(path))
@@ -22,6 +29,26 @@ def locate(path: str, key: str = "model.path") -> str:
     if path.count("/") == 1 and not path.startswith((".", "/", "~")):
         return path
     raise ValueError(
-        f"{key} = {path!r} is no directory, no hub id (owner/name) and no zoo model; "
+        f"{key} = {path!r} is not a directory, a hub id (owner/name) or a zoo model; "
         f"the zoo has: {', '.join(zoo.names())}"
     )
+
+
+def files_of(path: str, key: str = "model.path") -> list[Path]:
+    """The files of a model, sorted by name: weights, configs, tokenizer.
+
+    For a hub model, these are the files in the local cache.
+
+    Raises:
+        ValueError: the model is not on this machine.
+    """
+    folder = Path(locate(path, key))
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(path, "config.json")
+        if not isinstance(config, str):
+            raise ValueError(f"{key} = {path!r} is not in the local cache; load it once")
+        folder = Path(config).parent
+    found = [file for file in folder.iterdir() if file.suffix in _SUFFIXES]
+    return sorted(found, key=lambda file: file.name)

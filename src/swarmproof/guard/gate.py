@@ -1,0 +1,108 @@
+"""The one gate for verdicts: what a defence returns is checked here before anything counts it.
+
+A defence is code that somebody else may have written. A wrong shape is an error that names the
+defence; a number that is not finite refuses the completion. Nothing passes by accident.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from numbers import Real
+
+import numpy as np
+
+from swarmproof.defenses.base import Defense
+from swarmproof.types import Completion, Group, Verdict
+
+# The score of a verdict whose own score is not finite: the most suspicious number that there is.
+MOST_SUSPICIOUS = sys.float_info.max
+
+
+def checked(
+    defense: Defense, groups: Sequence[Group], told: Sequence[Sequence[Verdict]]
+) -> list[list[Verdict]]:
+    """The verdicts of one defence as plain, valid values.
+
+    Args:
+        defense: who gave them.
+        groups: what it was asked about.
+        told: what it returned.
+
+    Returns:
+        one verdict a completion, group by group. NumPy's booleans and numbers are Python's here.
+        A verdict with a number that is not finite refuses.
+
+    Raises:
+        ValueError: too few or too many verdicts, another defence's name, an `accepted` that is
+            neither a bool nor None, or weights out of range or of another length.
+    """
+    who = f"the defence {defense.name!r}"
+    if len(told) != len(groups):
+        raise ValueError(f"{who} returned verdicts for {len(told)} of {len(groups)} groups")
+    result = []
+    for group, row in zip(groups, told, strict=True):
+        if len(row) != len(group.completions):
+            raise ValueError(
+                f"{who} returned {len(row)} verdicts for a group of {len(group.completions)} "
+                "completions; it must return one for each"
+            )
+        result.append(
+            [
+                _checked(who, defense.name, *pair)
+                for pair in zip(group.completions, row, strict=True)
+            ]
+        )
+    return result
+
+
+def _checked(who: str, name: str, completion: Completion, verdict: Verdict) -> Verdict:
+    if not isinstance(verdict, Verdict):
+        raise ValueError(f"{who} returned {verdict!r:.60}; build verdicts by self.verdict")  # noqa: TRY004
+    if verdict.defense != name:
+        raise ValueError(
+            f"{who} returned a verdict of {verdict.defense!r:.60}; build verdicts by self.verdict"
+        )
+    accepted = _decision(who, verdict.accepted)
+    score, weight = _number(who, "score", verdict.score), _number(who, "weight", verdict.weight)
+    credit = _credit(who, completion, verdict.token_credit)
+    numbers = {"score": (score,), "weight": (weight,), "token_credit": credit or ()}
+    for field, values in numbers.items():
+        if not all(map(math.isfinite, values)):
+            return Verdict(name, False, MOST_SUSPICIOUS, f"its {field} is not a finite number")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"{who} returned a weight of {weight:g}; it must be in [0, 1]")
+    if max(map(abs, credit or (0.0,))) > 1:
+        raise ValueError(f"{who} returned a token_credit outside [-1, 1]")
+    reason = " ".join(str(verdict.reason).split())
+    return Verdict(name, accepted, score, reason, weight, credit)
+
+
+def _decision(who: str, accepted: object) -> bool | None:
+    if accepted is None:
+        return None
+    if not isinstance(accepted, bool | np.bool_):
+        raise ValueError(f"{who} returned accepted = {accepted!r:.60}; it is True, False or None")  # noqa: TRY004
+    return bool(accepted)
+
+
+def _credit(who: str, completion: Completion, told: object) -> tuple[float, ...] | None:
+    if told is None:
+        return None
+    if not isinstance(told, tuple):
+        raise ValueError(f"{who} returned token_credit = {told!r:.60}; build it by self.verdict")  # noqa: TRY004
+    credit = tuple(_number(who, "token_credit", value) for value in told)
+    length = len(completion.token_ids or ())
+    if len(credit) != length:
+        raise ValueError(
+            f"{who} returned token_credit for {len(credit)} tokens of a completion of {length}"
+        )
+    return credit
+
+
+def _number(who: str, field: str, value: object) -> float:
+    # NumPy's scalars are registered as numbers; a tensor of one element is not.
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{who} returned {field} = {value!r:.60}; it must be a number")  # noqa: TRY004
+    return float(value)

@@ -1,0 +1,311 @@
+"""The guard: defences with a model to score by, and what they remember.
+
+All that a trainer needs of this package. It imports torch only when a score is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from swarmproof import registry
+from swarmproof.config import OnReject, SamplingConfig, validate
+from swarmproof.defenses.base import AskedModel, Defense, DefenseView, Scores, State
+from swarmproof.guard.advantages import EFFECTS, Rules
+from swarmproof.guard.gate import MOST_SUSPICIOUS
+from swarmproof.guard.inspection import Inspecting, Inspection, Verdicts
+from swarmproof.guard.presets import preset as preset_of
+from swarmproof.policies.codec import Codec
+from swarmproof.randomness import derive_seed
+from swarmproof.types import Completion, Group, NodeId, TokenScores, Verdict
+
+# The name in verdicts of completions that no model can score.
+TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Scores that the caller already has."""
+
+    scores: Sequence[Sequence[TokenScores]]
+
+
+class Guard:
+    """Refuses completions between a rollout and an update; a refused one neither votes nor trains.
+
+    >>> guard = Guard([{"name": "max_tokens", "limit": 3}])
+    >>> group = Group.of("2 + 2?", ["4", "5", "4"], token_ids=[(1, 9), (2, 9), (1, 1, 1, 9)])
+    >>> guard([group], [[1.0, 0.0, 1.0]]).kept[0].tolist()
+    [True, True, False]
+
+    Args:
+        defenses: plug-ins, their names, or tables such as `{"name": "logit", "tolerance": 0.1}`.
+        preset: instead of `defenses`, the name of a tested combination.
+        model: what scores completions, for defences that read scores: a path (zoo name, folder or
+            hub id), or a loaded causal LM, whose current weights are used at each call.
+        tokenizer: of a loaded model; a path brings its own.
+        sampling: the strategy that drew the completions: a `SamplingConfig` or its fields.
+        on_reject: what a refusal does, for defences that do not say it themselves.
+        seed: of what defences draw. A peer must not know it.
+        scale_rewards: divide advantages by the group's deviation (False: Dr. GRPO).
+        foreign: senders whose completions another model wrote.
+        foreign_teach: `positive`: those teach only where they are better than their group's mean.
+        programs: whether completions answer with programs, which a judge is told.
+
+    Raises:
+        ValueError: an unknown name or setting, or a defence that needs what is not given.
+    """
+
+    def __init__(
+        self,
+        defenses: Sequence[Defense | str | Mapping[str, Any]] = (),
+        preset: str | None = None,
+        model: Any = None,
+        tokenizer: Any = None,
+        sampling: SamplingConfig | Mapping[str, Any] | None = None,
+        on_reject: OnReject = "drop",
+        seed: int = 0,
+        *,
+        scale_rewards: bool = True,
+        foreign: frozenset[NodeId] = frozenset(),
+        foreign_teach: Literal["all", "positive"] = "all",
+        programs: bool = False,
+    ) -> None:
+        if preset is not None:
+            if defenses:
+                raise ValueError("give a preset or defences, not both")
+            chosen = preset_of(preset)
+            defenses, on_reject = chosen.defenses, chosen.on_reject
+        if on_reject not in EFFECTS:
+            known = registry.did_you_mean(str(on_reject), EFFECTS)
+            raise ValueError(f"on_reject = {on_reject!r:.60} is not a rule{known}")
+        self.defenses = tuple(map(_built, defenses))
+        names = [defense.name for defense in self.defenses]
+        if len({*names, TOKENS}) <= len(names):
+            raise ValueError(f"defences need distinct names, and these are {', '.join(names)}")
+        by_defense: dict[str, OnReject] = {TOKENS: on_reject}
+        by_defense |= {d.name: d.on_reject or on_reject for d in self.defenses}
+        self.rules = Rules(by_defense, scale_rewards, foreign, foreign_teach)
+        self.sampling = (
+            sampling
+            if isinstance(sampling, SamplingConfig)
+            else validate(SamplingConfig, dict(sampling or {}))
+        )
+        self.seed, self.programs = seed, programs
+        self._given_model, self._given_tokenizer = model, tokenizer
+        self._model: AskedModel | None = None
+        self._states: dict[str, State] = {}
+        self._require()
+
+    def __call__(
+        self,
+        groups: Sequence[Group],
+        rewards: Sequence[Sequence[float]],
+        round: int = 0,
+        scores: Scores | Sequence[Sequence[TokenScores]] | None = None,
+    ) -> Inspection:
+        """Inspect a round's groups.
+
+        Args:
+            groups: P groups, all of the round: some defences compare them with one another.
+            rewards: the trainer's own, P x G.
+            round: of the training; what a defence draws depends on it.
+            scores: where the trainer has them already, P x G; else the guard's model is asked.
+
+        Raises:
+            ValueError: rewards or scores do not fit the groups, or are not finite.
+        """
+        given = Given(scores) if isinstance(scores, Sequence) else scores
+        inspecting = self.begin(groups, rewards, round=round, scores=given)
+        if given is not None or not inspecting.reads_passes or not groups:
+            inspecting.feed(range(len(groups)), given)
+        else:
+            scorer = self._scorer()
+            prompts = [group.prompt for group in inspecting.groups]
+            rows = [group.token_ids for group in inspecting.groups]
+            for indices, forward in scorer.passes(prompts, rows, [False] * len(prompts)):
+                inspecting.feed(indices, forward)
+        return self.finish(inspecting)
+
+    def begin(
+        self,
+        groups: Sequence[Group],
+        rewards: Sequence[Sequence[float]],
+        *,
+        round: int,
+        scores: Scores | None = None,
+    ) -> Inspecting:
+        """Start a round, for a trainer that feeds it pass by pass and learns from the same passes.
+
+        Defences that read texts, or a whole round, are asked here.
+
+        Raises:
+            ValueError: as `__call__` does.
+        """
+        _require_rewards(groups, rewards)
+        groups, extra = self._tokenised(groups)
+        if scores is not None:
+            _require_scores(groups, scores.scores)
+        asks = any(defense.reads == "model" for defense in self.defenses)
+        view = DefenseView(
+            rewards=(),
+            seed=derive_seed(self.seed, "defense", round),
+            sampling=self.sampling,
+            round=round,
+            codec=self._codec(),
+            model=self._loaded() if asks else None,
+            foreign=self.rules.foreign,
+            programs=self.programs,
+        )
+        views = {
+            d.name: replace(
+                view,
+                state=self._states.get(d.name, {}),
+                model=view.model if d.reads == "model" else None,
+            )
+            for d in self.defenses
+        }
+        return Inspecting(
+            self.defenses, self.rules, groups, rewards, views, self._whole(groups, scores), extra
+        )
+
+    def finish(self, inspecting: Inspecting) -> Inspection:
+        """End a round: what was found, and the defences remember it."""
+        found, self._states = inspecting.finish()
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the defences remember, as plain JSON values."""
+        return {"defenses": {name: dict(state) for name, state in self._states.items() if state}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`.
+
+        Raises:
+            ValueError: it is not one of this guard's.
+        """
+        states = state.get("defenses")
+        if not isinstance(states, Mapping):
+            raise ValueError(  # noqa: TRY004 - from a file, so a mistake in data
+                "the state of a guard is a table with a table `defenses` in it"
+            )
+        known = {defense.name for defense in self.defenses}
+        if unknown := sorted(set(states) - known):
+            raise ValueError(
+                f"the state is of a guard with the defence {unknown[0]!r:.60}, which this one has "
+                "not; build the guard with the same defences"
+            )
+        self._states = {name: dict(table) for name, table in states.items()}
+
+    def _require(self) -> None:
+        """Refuse at once what no call could do."""
+        for defense in self.defenses:
+            defense.require()
+            if defense.reads == "model" and self._given_model is None:
+                raise ValueError(f"the defence {defense.name!r} asks a model; give Guard one")
+
+    def _tokenised(self, groups: Sequence[Group]) -> tuple[Sequence[Group], list[list[Verdicts]]]:
+        """Groups in which every completion has tokens, and refusals of those that cannot have."""
+        extra: list[list[Verdicts]] = [[()] * len(group.completions) for group in groups]
+        codec = self._codec()
+        if codec is None:
+            return groups, extra
+        result = list(groups)
+        for p, group in enumerate(groups):
+            if all(completion.token_ids for completion in group.completions):
+                continue
+            completions = list(group.completions)
+            for g, completion in enumerate(completions):
+                if not completion.token_ids:
+                    ids, why = _encoded(codec, completion)
+                    completions[g] = replace(completion, token_ids=ids)
+                    if why:
+                        extra[p][g] = (Verdict(TOKENS, False, MOST_SUSPICIOUS, why),)
+            result[p] = replace(group, completions=tuple(completions))
+        return result, extra
+
+    def _whole(self, groups: Sequence[Group], scores: Scores | None) -> Callable[[], Scores]:
+        if scores is not None:
+            return lambda: scores
+        return lambda: self._scorer().score(
+            [group.prompt for group in groups], [group.token_ids for group in groups]
+        )
+
+    def _codec(self) -> Codec | None:
+        if self._given_model is None and self._given_tokenizer is None:
+            return None
+        if self._given_model is None:
+            return Codec(self._given_tokenizer)
+        return self._loaded().codec
+
+    def _scorer(self) -> Any:
+        if self._given_model is None:
+            names = [d.name for d in self.defenses if d.reads in ("scores", "round")]
+            raise ValueError(
+                f"the defence {names[0]!r} reads a model's scores; give Guard a model, or give "
+                "scores with the call"
+            )
+        return self._loaded().scorer
+
+    def _loaded(self) -> AskedModel:
+        if self._model is None:
+            given = self._given_model
+            if isinstance(given, str | Path):
+                from swarmproof.policies import policy
+
+                self._model = policy.load(str(given), self.sampling)
+            elif hasattr(given, "scorer") and hasattr(given, "codec"):
+                self._model = given
+            else:
+                from swarmproof.policies import policy
+
+                self._model = policy.adopt(given, self._given_tokenizer, self.sampling)
+        return self._model
+
+
+def _built(defense: Defense | str | Mapping[str, Any]) -> Defense:
+    if isinstance(defense, Defense):
+        return defense
+    return registry.build(Defense, {"name": defense} if isinstance(defense, str) else defense)
+
+
+def _encoded(codec: Codec, completion: Completion) -> tuple[tuple[int, ...], str]:
+    """Token ids of a completion that has none, and why it must be refused; empty if it need not."""
+    try:
+        return codec.encode(completion.text), ""
+    except ValueError as error:
+        # Something for the model to read, so that the others of its group can be scored.
+        return (codec.eos_token_id,), str(error)
+
+
+def _require_rewards(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
+    if len(rewards) != len(groups):
+        raise ValueError(f"{len(groups)} groups and {len(rewards)} rows of rewards; give one each")
+    for p, (group, row) in enumerate(zip(groups, rewards, strict=True)):
+        if len(row) != len(group.completions):
+            raise ValueError(
+                f"group {p} has {len(group.completions)} completions and {len(row)} rewards"
+            )
+        for g, reward in enumerate(row):
+            if reward is None or not math.isfinite(reward):
+                raise ValueError(f"the reward of completion {g} of group {p} is {reward!r}")
+
+
+def _require_scores(groups: Sequence[Group], scores: Sequence[Sequence[TokenScores]]) -> None:
+    if len(scores) != len(groups):
+        raise ValueError(f"{len(groups)} groups and {len(scores)} rows of scores; give one each")
+    for p, (group, row) in enumerate(zip(groups, scores, strict=True)):
+        if len(row) != len(group.completions):
+            raise ValueError(
+                f"group {p} has {len(group.completions)} completions and scores of {len(row)}"
+            )
+        for g, (completion, tokens) in enumerate(zip(group.completions, row, strict=True)):
+            length = len(completion.token_ids or ())
+            if not len(tokens.logprob) == len(tokens.shortfall) == length:
+                raise ValueError(
+                    f"completion {g} of group {p} has {length} tokens, and scores of "
+                    f"{len(tokens.logprob)}; give token_ids, and one score for each"
+                )

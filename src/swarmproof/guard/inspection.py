@@ -1,0 +1,200 @@
+"""One round under inspection: groups, rewards and scores in, complete samples out.
+
+Pure but for what a defence itself does: it knows no trainer, no swarm and no task. ADR 0004 tells
+why it is fed pass by pass, ADR 0014 how defences remember.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from swarmproof.defenses.base import Defense, DefenseView, Scores, State
+from swarmproof.guard.advantages import Rules, can_teach, complete
+from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
+from swarmproof.types import Group, Sample, Verdict
+
+Verdicts = tuple[Verdict, ...]  # on one completion, in the order of the config
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a guard found in a round: P groups of G completions each."""
+
+    groups: Sequence[Group]  # as they were inspected: every completion has tokens where it can
+    samples: list[list[Sample]]
+
+    @property
+    def verdicts(self) -> list[list[Verdicts]]:
+        return [[s.verdicts for s in row] for row in self.samples]
+
+    @property
+    def kept(self) -> list[np.ndarray]:
+        """Whether each completion counts in its group's mean and deviation; bool, (G,) each."""
+        return [np.array([s.kept for s in row], dtype=bool) for row in self.samples]
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """How much each completion counts there, in [0, 1]; (G,) each."""
+        return [np.array([s.weight for s in row]) for row in self.samples]
+
+    @property
+    def advantages(self) -> list[np.ndarray]:
+        """(G,) each; 0 where a completion does not count."""
+        return [np.array([s.advantage for s in row]) for row in self.samples]
+
+    @property
+    def trains(self) -> list[np.ndarray]:
+        """Whether each completion's tokens may have a gradient; bool, (G,) each."""
+        return [np.array([s.loss_weight > 0 for s in row], dtype=bool) for row in self.samples]
+
+    @property
+    def token_credit(self) -> list[list[tuple[float, ...] | None]]:
+        """What multiplies the advantage of each token; None: 1 for all tokens."""
+        return [[s.token_credit for s in row] for row in self.samples]
+
+    @property
+    def num_useful(self) -> int:
+        """Groups with an advantage."""
+        return sum(any(s.advantage for s in row) for row in self.samples)
+
+
+@dataclass(slots=True)
+class Inspecting:
+    """A round that has begun. `feed` it every group once, then `finish`.
+
+    Args:
+        defenses: in the order of the config.
+        rules: what verdicts do.
+        groups: of the round.
+        rewards: the task's, group by group.
+        views: the view of the defences, by a defence's name: all but rewards and scores.
+        whole: the scores of the whole round, for defences that read them; asked at most once.
+        extra: verdicts that are known before any defence is asked, on each completion.
+    """
+
+    defenses: Sequence[Defense]
+    rules: Rules
+    groups: Sequence[Group]
+    rewards: Sequence[Sequence[float]]
+    views: Mapping[str, DefenseView]
+    whole: Callable[[], Scores]
+    extra: Sequence[Sequence[Verdicts]]
+    # Whether a group can still have an advantage: the passes over the others keep no graph.
+    learnable: list[bool] = field(init=False)
+    _known: list[list[Verdicts]] = field(init=False)
+    _samples: dict[int, list[Sample]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        early = [d for d in self.defenses if d.reads in ("text", "round")]
+        whole = self.whole() if any(d.reads == "round" for d in early) else None
+        told = self._ask(early, range(len(self.groups)), whole)
+        self._known = [
+            [(*before, *now) for before, now in zip(*rows, strict=True)]
+            for rows in zip(self.extra, told, strict=True)
+        ]
+        to_come = [defense.name for defense in self._late]
+        self.learnable = [
+            can_teach(rewards, known, self.rules, to_come)
+            for rewards, known in zip(self.rewards, self._known, strict=True)
+        ]
+
+    @property
+    def _late(self) -> list[Defense]:
+        return [d for d in self.defenses if d.reads in ("scores", "model")]
+
+    @property
+    def reads_passes(self) -> bool:
+        """Whether `feed` needs the scores of the groups that it is given."""
+        return any(d.reads == "scores" for d in self._late)
+
+    def feed(self, indices: Sequence[int], scores: Scores | None) -> list[list[Sample]]:
+        """Inspect some groups, and complete their samples.
+
+        Args:
+            indices: of the groups, in the order of `scores`.
+            scores: of their tokens; needed where `reads_passes`.
+        """
+        told = self._ask(self._late, indices, scores)
+        order = {name: i for i, name in enumerate(self.rules.by_defense)}
+        for p, late in zip(indices, told, strict=True):
+            verdicts = [
+                tuple(sorted((*known, *now), key=lambda verdict: order[verdict.defense]))
+                for known, now in zip(self._known[p], late, strict=True)
+            ]
+            self._samples[p] = complete(
+                self.groups[p],
+                self.rewards[p],
+                verdicts,
+                self.rules,
+                num_groups=len(self.groups),
+            )
+        return [self._samples[p] for p in indices]
+
+    def finish(self) -> tuple[Inspection, dict[str, State]]:
+        """The whole round, and what each defence that remembers wants to know in the next one.
+
+        Raises:
+            ValueError: a group was not fed, or a defence remembers what JSON cannot hold.
+        """
+        if missing := [p for p in range(len(self.groups)) if p not in self._samples]:
+            raise ValueError(f"group {missing[0]} was never fed to the inspection")
+        states = {
+            defense.name: _plain(
+                defense, defense.remember(self.groups, self._view(defense, self.rewards, None))
+            )
+            for defense in self.defenses
+        }
+        samples = [self._samples[p] for p in range(len(self.groups))]
+        return Inspection(self.groups, samples), states
+
+    def _view(
+        self, defense: Defense, rewards: Sequence[Sequence[float]], scores: Scores | None
+    ) -> DefenseView:
+        wants = defense.reads in ("scores", "round")
+        return replace(self.views[defense.name], rewards=rewards, source=scores if wants else None)
+
+    def _ask(
+        self, defenses: Sequence[Defense], indices: Sequence[int], scores: Scores | None
+    ) -> list[list[Verdicts]]:
+        """Every defence's verdict on every completion; no early exit, so each has its own rates."""
+        if not indices:
+            return []
+        groups = [self.groups[p] for p in indices]
+        rewards = [self.rewards[p] for p in indices]
+        told: list[list[list[Verdict]]] = []
+        for defense in defenses:
+            verdicts = checked(
+                defense, groups, defense.inspect(groups, self._view(defense, rewards, scores))
+            )
+            if scores is not None and defense.reads in ("scores", "round"):
+                _refuse_nan(defense, verdicts, scores)
+            told.append(verdicts)
+        return [
+            [tuple(of_one[p][g] for of_one in told) for g in range(len(group.completions))]
+            for p, group in enumerate(groups)
+        ]
+
+
+def _refuse_nan(defense: Defense, verdicts: list[list[Verdict]], scores: Scores) -> None:
+    """No score that is not a number passes, whatever a defence made of it."""
+    for row, scored in zip(verdicts, scores.scores, strict=True):
+        for g, tokens in enumerate(scored):
+            if np.isnan(tokens.logprob).any() or np.isnan(tokens.shortfall).any():
+                reason = "the model's scores of it are not numbers"
+                row[g] = Verdict(defense.name, False, MOST_SUSPICIOUS, reason)
+
+
+def _plain(defense: Defense, state: State) -> State:
+    """The state as a checkpoint gives it back, so that a resumed run sees the same."""
+    try:
+        told: State = json.loads(json.dumps(state, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the defence {defense.name!r} remembers what JSON cannot hold ({error}); return "
+            "tables, lists, texts and finite numbers from `remember`"
+        ) from None
+    return told

@@ -1,0 +1,65 @@
+"""Draws completions: prompts and seeds in, token ids out.
+
+`Generator` is all that the rest of the package asks of an engine, so that another one can take the
+place of `PackedGenerator`. An engine must draw with the addressed noise (`randomness.gumbel`), or
+its completions cannot be replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from swarmproof.config import SamplingConfig
+from swarmproof.policies import loader, sampler
+from swarmproof.policies.codec import Codec
+from swarmproof.types import Tokens
+
+# Tokens for which a batch of draws has room, prompts apart: 768 completions of 128.
+_ROOM = 98_304
+
+
+class Generator(Protocol):
+    """Draws a completion for every seed."""
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[Sequence[int]]
+    ) -> list[list[Tokens]]:
+        """P prompts and P x G seeds to P x G completions, each with its end-of-text if it ended."""
+
+
+class PackedGenerator:
+    """Draws with a model in this process, many rows at a time."""
+
+    def __init__(self, model: Any, codec: Codec, sampling: SamplingConfig) -> None:
+        self.model, self.codec, self.sampling = model, codec, sampling
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[Sequence[int]]
+    ) -> list[list[Tokens]]:
+        drawn: list[list[Tokens]] = [[] for _ in prompts]
+        if not prompts or not seeds[0]:
+            return drawn
+        encoded = [self.codec.encode_prompt(prompt) for prompt in prompts]
+        most = max(1, _ROOM // self.sampling.max_new_tokens)
+        with loader.packed(self.model, self.codec.vocab_size):
+            for chosen, start, count in _batches(len(prompts), len(seeds[0]), most):
+                rows = sampler.generate(
+                    self.model,
+                    [encoded[p] for p in chosen],
+                    [seeds[p][start : start + count] for p in chosen],
+                    self.sampling,
+                    self.codec.eos_token_id,
+                )
+                for p, row in zip(chosen, rows, strict=True):
+                    drawn[p] += row
+        return drawn
+
+
+def _batches(num_prompts: int, group_size: int, most: int) -> Iterator[tuple[range, int, int]]:
+    """Cut P x G rows into batches of at most `most`: prompts, first column, columns."""
+    at_once = max(1, most // group_size)
+    for first in range(0, num_prompts, at_once):
+        chosen = range(first, min(first + at_once, num_prompts))
+        for start in range(0, group_size, most):
+            yield chosen, start, min(most, group_size - start)

@@ -1,0 +1,190 @@
+"""From a config to a swarm that can play: plug-ins, data, models, guards, an exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from swarmproof import registry
+from swarmproof.attacks import Attack
+from swarmproof.config import TrialConfig
+from swarmproof.config.cohorts import Members
+from swarmproof.defenses import Defense
+from swarmproof.exchange import Exchange, Session, wire
+from swarmproof.guard.guard import Guard
+from swarmproof.swarm.identity import run_id
+from swarmproof.tasks import Task
+from swarmproof.types import NodeId, Problem, withheld
+from swarmproof.zoo import hub
+from swarmproof.zoo.locate import locate
+
+if TYPE_CHECKING:
+    from swarmproof.swarm.node import Cohort
+    from swarmproof.swarm.round import Swarm
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The plug-ins that a config names."""
+
+    task: Task
+    attack: Attack
+    defenses: tuple[Defense, ...]
+    exchange: Exchange
+
+
+def _parts(config: TrialConfig) -> _Parts:
+    return _Parts(
+        registry.build(Task, config.task),
+        registry.build(Attack, config.attack),
+        tuple(registry.build(Defense, table) for table in config.defenses),
+        registry.build(Exchange, config.exchange),
+    )
+
+
+def _heldout(config: TrialConfig, parts: _Parts) -> Sequence[Problem]:
+    """The first held-out problems to which the attack applies, also where nobody attacks."""
+    apply = (p for p in parts.task.problems("test") if parts.attack.applies(p))
+    return tuple(islice(apply, config.evaluation.problems))
+
+
+def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
+    """The problems that malicious nodes choose from; None where they take what they are dealt."""
+    if config.swarm.topology != "vertical" or not config.swarm.malicious:
+        return None
+    train = parts.task.problems("train")
+    attack = parts.attack
+    picks = tuple(p for p in train if attack.picks(p if attack.oracle else withheld(p)))
+    return None if len(picks) == len(train) else picks
+
+
+def check(config: TrialConfig) -> None:
+    """Find what would stop a trial, before any is started. Loads data, and no model.
+
+    Of several models it loads the tokenizers, as they must be able to read one another.
+
+    Raises:
+        ValueError: one line with the remedy.
+    """
+    parts = _parts(config)
+    if config.swarm.topology not in parts.attack.topologies:
+        raise ValueError(
+            f"the attack {parts.attack.name!r} works in {', '.join(parts.attack.topologies)} "
+            f"swarms, and swarm.topology is {config.swarm.topology!r}"
+            + (f": {parts.attack.only_because}" if parts.attack.only_because else "")
+        )
+    parts.attack.require(parts.task)
+    for defense in parts.defenses:
+        defense.require()
+    count = len(parts.task.problems("train"))
+    if count < config.batch.problems:
+        raise ValueError(
+            f"batch.problems is {config.batch.problems}, and the task has only {count} to train on"
+        )
+    if not _heldout(config, parts):
+        raise ValueError(
+            f"the task has no held-out problems to which the attack {parts.attack.name!r} applies"
+        )
+    picks = _pickable(config, parts)
+    if picks is not None and len(picks) < config.batch.problems:
+        raise ValueError(
+            f"the attack {parts.attack.name!r} can use {len(picks)} of the task's problems, and "
+            f"batch.problems is {config.batch.problems}; use fewer, or a task with more of them"
+        )
+    paths = [members.path for members in config.cohorts]
+    for path in paths:
+        locate(path, config.models_key)
+    if len(paths) > 1:
+        for path in paths:
+            hub.reach(path, config.models_key)
+        from swarmproof.policies import sharing
+
+        sharing.require(paths, parts.task, config.sampling.max_new_tokens)
+
+
+def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | None = None) -> Swarm:
+    """Build the swarm of a trial, with freshly loaded models.
+
+    Args:
+        config: of the trial.
+        run_seed: of the run.
+        local: the nodes that are played here; None: all.
+
+    Raises:
+        ValueError: a model or an exchange cannot be had, or `local` names no node of the swarm.
+    """
+    from swarmproof.swarm.node import Adversary
+    from swarmproof.swarm.round import Swarm
+
+    parts = _parts(config)
+    swarm = config.swarm
+    nodes: tuple[NodeId, ...] = tuple(range(swarm.nodes))
+    here = frozenset(nodes if local is None else local)
+    if unknown := sorted(map(str, here - {*nodes})):
+        raise ValueError(f"there is no node {unknown[0]}; the swarm has nodes 0 to {nodes[-1]}")
+    malicious = nodes[swarm.nodes - swarm.malicious :]
+    attacks_here = bool(here & {*malicious})
+    run = run_id(config, run_seed, parts.task, nonce=parts.exchange.nonce)
+    # An adversary who is played here keeps the first model in step with the honest nodes, whose
+    # completions it needs for that as they do.
+    cohorts = tuple(
+        _cohort(config, members, parts, run_seed)
+        for place, members in enumerate(config.cohorts)
+        if here & {*members.nodes} or (attacks_here and place == 0)
+    )
+    adversary = None
+    if attacks_here:
+        adversary = Adversary(
+            malicious,
+            parts.attack,
+            parts.task,
+            cohorts[0].policy.reader(),
+            _pickable(config, parts),
+            swarm.topology,
+            swarm.nodes,
+            run_seed,
+        )
+    num_slots = config.batch.problems * config.batch.group_size // swarm.nodes
+    limit = wire.max_bytes(num_slots, config.sampling.max_new_tokens)
+    return Swarm(
+        config=config,
+        run_seed=run_seed,
+        run_id=run,
+        task=parts.task,
+        attack=parts.attack,
+        train={problem.id: problem for problem in parts.task.problems("train")},
+        heldout=_heldout(config, parts),
+        malicious=frozenset(malicious),
+        cohorts=cohorts,
+        adversary=adversary,
+        local=here,
+        channel=parts.exchange.connect(Session(run, nodes, here, limit)),
+        deadline=parts.exchange.deadline,
+    )
+
+
+def _cohort(config: TrialConfig, members: Members, parts: _Parts, run_seed: int) -> Cohort:
+    """One cohort, with its own model and its own guard."""
+    from swarmproof.policies import policy
+    from swarmproof.swarm.node import Cohort
+
+    model = config.model.model_copy(update={"path": members.path})
+    trained = policy.train(model, config.grpo, config.sampling)
+    # Of what another model wrote only the text is used. What malicious nodes say that they run is
+    # up to them, so it is a model of their own.
+    several = len(config.cohorts) > 1
+    foreign = frozenset[NodeId](range(config.swarm.nodes)) - {*members.nodes}
+    guard = Guard(
+        parts.defenses,
+        model=trained.reader(),
+        sampling=config.sampling,
+        on_reject=config.grpo.on_reject,
+        seed=run_seed,
+        scale_rewards=config.grpo.scale_rewards,
+        foreign=foreign if several else frozenset(),
+        foreign_teach=config.grpo.foreign,
+        programs=parts.task.writes_programs,
+    )
+    return Cohort(members.name, members.nodes, trained, parts.task, guard, run_seed)

@@ -1,0 +1,141 @@
+"""Which problems a round has, and who fills which slots. Pure: anybody can compute it.
+
+In a vertical swarm a node may pick its problems; what it picked travels in its message, and every
+receiver checks it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from swarmproof.config import BatchConfig, SwarmConfig
+from swarmproof.randomness import generator
+from swarmproof.swarm import topology
+from swarmproof.types import NodeId, Problem, Refusal, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A round's slots by node, and the problems that they are about, in the order of nodes."""
+
+    round: int
+    slots: Mapping[NodeId, tuple[Slot, ...]]
+    problems: Mapping[str, Problem]
+    # Vertical swarms: the problems of each node, in its order. None: all nodes share all problems.
+    shares: Mapping[NodeId, tuple[str, ...]] | None = None
+    group_size: int = 0
+
+
+def deal(
+    train: Sequence[Problem], run_seed: int, round: int, swarm: SwarmConfig, batch: BatchConfig
+) -> Assignment:
+    """The assignment of a round in which nobody picks.
+
+    Raises:
+        ValueError: there are fewer problems than a round needs.
+    """
+    drawn = draw_problems(train, run_seed, round, batch.problems)
+    problems = {problem.id: problem for problem in drawn}
+    if swarm.topology == "horizontal":
+        slots = topology.horizontal(round, list(problems), batch.group_size, swarm.nodes)
+        return Assignment(round, slots, problems)
+    shares = topology.deal(list(problems), swarm.nodes)
+    slots = topology.vertical(round, shares, batch.group_size)
+    return Assignment(round, slots, problems, shares, batch.group_size)
+
+
+def with_picks(
+    dealt: Assignment, picks: Mapping[NodeId, Sequence[str]], known: Mapping[str, Problem]
+) -> tuple[Assignment, list[Refusal]]:
+    """The assignment after some nodes have picked their problems.
+
+    The rule, to the letter. A node picks as many distinct training problems as it was dealt. None
+    of them is another node's: those who do not pick keep what they were dealt, and of two nodes
+    that pick the same problem the one with the lower number has it. Picks that break the rule are
+    refused with the whole message, and their sender has no slots in this round.
+
+    Args:
+        dealt: the assignment without picks.
+        picks: what each node that picks says in its message.
+        known: all training problems, by id.
+    """
+    if not picks:
+        return dealt, []
+    if dealt.shares is None:
+        reason = "picked problems, and in a horizontal swarm all nodes share them"
+        return _without(dealt, picks), [_refusal(node, reason) for node in picks]
+    taken = {name for node, share in dealt.shares.items() if node not in picks for name in share}
+    shares, refusals = dict(dealt.shares), []
+    for node in dealt.shares:
+        if node not in picks:
+            continue
+        chosen = tuple(picks[node])
+        if why := _wrong(chosen, len(dealt.shares[node]), taken, known):
+            refusals.append(_refusal(node, why))
+            shares[node] = ()
+        else:
+            taken.update(chosen)
+            shares[node] = chosen
+    slots = topology.vertical(dealt.round, shares, dealt.group_size)
+    problems = {name: known[name] for share in shares.values() for name in share}
+    return replace(dealt, slots=slots, problems=problems, shares=shares), refusals
+
+
+def draw_problems(train: Sequence[Problem], run_seed: int, round: int, count: int) -> list[Problem]:
+    """The problems of a round, all distinct: a share of a fresh shuffle in every epoch.
+
+    The last partial batch of an epoch is dropped.
+
+    Raises:
+        ValueError: there are fewer problems than a round needs.
+    """
+    if len(train) < count:
+        raise ValueError(
+            f"batch.problems is {count}, and the task has only {len(train)} to train on"
+        )
+    epoch, share = divmod(round, len(train) // count)
+    order = generator(run_seed, "problems", epoch).permutation(len(train))
+    return [train[i] for i in order[share * count : (share + 1) * count]]
+
+
+def pick_problems(
+    pickable: Sequence[Problem], dealt: Assignment, run_seed: int, nodes: Sequence[NodeId]
+) -> dict[NodeId, tuple[str, ...]]:
+    """The problems that colluding nodes pick for themselves, none of which another node has.
+
+    Args:
+        pickable: at least as many as the whole swarm has problems in a round.
+        dealt: the assignment before the choice.
+        nodes: the colluding ones.
+    """
+    assert dealt.shares is not None
+    taken = {name for node, share in dealt.shares.items() if node not in nodes for name in share}
+    order = generator(run_seed, "picks", dealt.round).permutation(len(pickable))
+    free = (pickable[i].id for i in order if pickable[i].id not in taken)
+    return {node: tuple(islice(free, len(dealt.shares[node]))) for node in nodes}
+
+
+def _wrong(
+    chosen: tuple[str, ...], count: int, taken: set[str], known: Mapping[str, Problem]
+) -> str:
+    """Why these cannot be picked; empty if they can."""
+    if len(chosen) != count:
+        return f"picked {len(chosen)} problems, and its share is {count}"
+    if len(set(chosen)) < count:
+        return "picked a problem twice"
+    if any(name not in known for name in chosen):
+        return "picked a problem that is not one of the training problems"
+    if taken & set(chosen):
+        return "picked a problem that is another node's"
+    return ""
+
+
+def _without(dealt: Assignment, nodes: Mapping[NodeId, object]) -> Assignment:
+    slots = {node: () if node in nodes else own for node, own in dealt.slots.items()}
+    return replace(dealt, slots=slots)
+
+
+def _refusal(node: NodeId, reason: str) -> Refusal:
+    return Refusal(node, None, "wire", "picks", reason)

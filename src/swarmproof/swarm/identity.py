@@ -1,0 +1,97 @@
+"""What all nodes of a run must share, as one hash: messages of another run are refused by it.
+
+Nothing of the attack is in it: honest nodes do not know who is malicious.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from swarmproof.config import TrialConfig
+from swarmproof.tasks import Task
+from swarmproof.types import Problem
+from swarmproof.zoo.locate import files_of
+
+_CHUNK = 1 << 20
+
+
+def run_id(config: TrialConfig, seed: int, task: Task, *, nonce: str = "") -> str:
+    """The id of a run: 32 hexadecimal digits.
+
+    Args:
+        config: of the trial.
+        seed: of the run.
+        task: as the config describes it, its data loaded.
+        nonce: tells runs with equal settings apart; empty in a simulation.
+    """
+    shared = {
+        "task": config.task,
+        "data": data_fingerprint(task),
+        "models": [model_fingerprint(path) for path in config.model_paths],
+        "dtype": config.model.dtype,
+        "topology": config.swarm.topology,
+        "nodes": config.swarm.nodes,
+        "batch": config.batch.model_dump(mode="json"),
+        "sampling": config.sampling.model_dump(mode="json"),
+        "grpo": config.grpo.model_dump(mode="json"),
+        "defenses": list(config.defenses),
+        "rounds": config.rounds,
+        "seed": seed,
+        "nonce": nonce,
+    }
+    return _hash([json.dumps(shared, sort_keys=True, default=str).encode()])
+
+
+def data_fingerprint(task: Task) -> str:
+    """A hash of all problems of both splits, with answers and solutions, in their order."""
+    return _hash(
+        json.dumps([split, *_values(problem)]).encode()
+        for split in ("train", "test")
+        for problem in task.problems(split)
+    )
+
+
+@cache
+def model_fingerprint(path: str) -> str:
+    """A hash of a model's files: weights, config and tokenizer. Read once a process.
+
+    Raises:
+        ValueError: the model cannot be found.
+    """
+
+    def parts() -> Iterable[bytes]:
+        for file in files_of(path):
+            yield file.name.encode()
+            yield _file_hash(file).encode()
+
+    return _hash(parts())
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys of two tables of fingerprints whose values differ."""
+    return [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
+def _values(problem: Problem) -> list[Any]:
+    return [problem.id, problem.question, problem.answer, list(problem.solutions)]
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:32]
