@@ -32,6 +32,12 @@ class Scripted(JudgeModel):
 
     odds: bool = True
     word: str = ""
+    silent_on: str = ""  # the text whose judgement has no log-probabilities
+    broken_on: str = ""  # the text whose request fails
+
+    def require_logprobs(self) -> None:
+        if not self.odds:
+            raise ValueError("it returns no log-probabilities")
 
     def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
         ASKED.extend(requests)
@@ -39,8 +45,11 @@ class Scripted(JudgeModel):
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Request) -> Judgement:
+        if self.broken_on and self.broken_on in request.opening:
+            return Judgement("", None, None, "", fault="it answers 400:\ntoo long")
         no = 0.9 if "bad" in request.opening else 0.2
-        yes_and_no = [math.log(p) if self.odds else None for p in (1 - no, no)]
+        odds = self.odds and not (self.silent_on and self.silent_on in request.opening)
+        yes_and_no = [math.log(p) if odds else None for p in (1 - no, no)]
         word = self.word or ("no" if no > 0.5 else "yes")
         criticism = "It is\nbad." if request.criticism else ""
         return Judgement(criticism, yes_and_no[0], yes_and_no[1], word)
@@ -56,8 +65,11 @@ def scripted() -> Iterator[None]:
     registry._registered["judge"].pop("scripted")
 
 
-def judge_of(odds: bool = True, word: str = "", **parameters: Any) -> Judge:
+def judge_of(
+    odds: bool = True, word: str = "", silent_on: str = "", broken_on: str = "", **parameters: Any
+) -> Judge:
     table = {"name": "scripted", "odds": odds, "word": word}
+    table |= {"silent_on": silent_on, "broken_on": broken_on}
     return registry.build(Judge, {"name": "judge", "model": table, **parameters})
 
 
@@ -111,10 +123,30 @@ def test_a_sampled_word_that_is_no_decision_refuses(word: str, accepted: bool) -
         assert verdict.reason.startswith("no decision")
 
 
-def test_odds_that_a_back_end_does_not_tell_stop_the_run_with_the_remedy() -> None:
+def test_one_judgement_without_log_probabilities_is_that_completions_verdict() -> None:
+    judge = judge_of(silent_on="quiet", broken_on="huge")
+    ((good, quiet, huge),) = inspected(judge, [group("good", "quiet", "huge")])
+    assert (good.accepted, good.reason) == (True, "")
+    assert (quiet.accepted, huge.accepted) == (False, False)
+    assert quiet.reason == "no decision: the judge returned no log-probabilities"
+    assert huge.reason == "no decision: it answers 400: too long"
+    assert math.isfinite(quiet.score)
+    # By a drawn word, log-probabilities are not needed, and a failed request still refuses.
+    drawn = judge_of(silent_on="quiet", broken_on="huge", decision="sampled")
+    ((quiet, huge),) = inspected(drawn, [group("quiet", "huge")])
+    assert (quiet.accepted, huge.accepted) == (True, False)
+    # Alone in its round it refuses too: the model still returns them when it is checked.
+    ((alone,),) = inspected(judge, [group("quiet")], seed=5)
+    assert alone.accepted is False
+
+
+def test_a_judge_that_never_returns_log_probabilities_stops_the_run() -> None:
     judge = judge_of(odds=False)
-    with pytest.raises(ValueError, match=r'scripted.*decision = "sampled"'):
-        inspected(judge, [group("good")])
+    with pytest.raises(ValueError, match="no log-probabilities"):
+        judge.require()
+    with pytest.raises(ValueError, match="no log-probabilities"):
+        inspected(judge, [group("good", "bad")])
+    judge_of(odds=False, decision="sampled").require()
 
 
 @pytest.mark.parametrize(

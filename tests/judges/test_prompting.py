@@ -92,7 +92,7 @@ GOOD = "Q {question}\n=== response\n{fence} {completion}\n=== criticism\nC\n=== 
         ("C\n", "{question}\n", "has {question} in its part '=== criticism'"),
         ("=== criticism\n", "", "needs the lines"),
         ("=== decision", "=== verdict", "needs the lines"),
-        ("D\n", "", "says nothing in its part '=== decision'"),
+        ("D\n", "", "has no text in its part '=== decision'"),
     ],
 )
 def test_a_prompt_file_that_lacks_something_is_told_what(

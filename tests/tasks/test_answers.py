@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -12,9 +13,11 @@ from swarmproof.tasks.answers import TAGS, canonical, extract, score, wrap
 
 SAME = {
     "18": ["18", "18.00", "18.", " 18 ", "$18", "18$", "\\$18", "+18", "018", "$18.00", "18%",
-           "１８", "١٨", "1८", "18 %", "€18", "18.0."],
-    "-3": ["-3", "−3", "-$3", "$-3", "- 3", "-3.0"],
-    "1234.5": ["1,234.5", "1 234.5", "$1,234.50", "1234.5"],
+           "１８", "١٨", "1८", "18 %", "18\u00a0%.", "€18", "18.0.", "$ 18", "$18$", "\n\n18\n"],
+    "-3": ["-3", "−3", "-$3", "$-3", "- 3", "-3.0", "- $ 3", "-\u00a03"],
+    "1234.5": ["1,234.5", "1 234.5", "$1,234.50", "1234.5", "1\u202f234.5", "1\u00a0234.5",
+               "1\u2009234.5", "1\u2009234.5."],
+    "1234567": ["1,234,567", "1 234 567", "1\u202f234\u202f567.", "+1234567"],
     "0": ["0", "-0", "-0.00", "000", "0%"],
     "0.5": [".5", "0.50", "00.5"],
 }  # fmt: skip
@@ -22,6 +25,12 @@ NO_ANSWER = [
     "", " ", "$", "-", ".", "%", "18 apples", "3 + 4", "1/2", "1,23", "12,34,567", "1.2.3", "--3",
     "-$-3", "1e3", "½", "²", "inf", "nan", "0x10", "seven", "1 2", "1_000", "1,000 000",
     "9" * 101, "3 = 3",
+    # Not in the rule, to the letter.
+    "1234..", "18.%", "18%%", "$$18", "18 .", "1,234\u202f567", "1\u202f234 567", "1  234", "+ -3",
+    "1\u2003234", "1\u200b234", "1\u202f23", ".", "..5", "5..", "1. 5",
+    # A channel that no reader sees.
+    "  18", "18  ", "18\n ", "\n\n\n18", "\t18", "18\u00a0", "-  3", "-\u00a0\u00a03", "18  %",
+    "$  18", "\u200918", "18\r\n",
 ]  # fmt: skip
 NO_FORMAT = [
     "", "7", "<answer>7</answer>", "<think>3 + 4 = 7</think>", "<think>a</think> 7",
@@ -33,6 +42,9 @@ NO_FORMAT = [
     "<think>a</think> <answer>7</answer> x", "<THINK>a</THINK> <answer>7</answer>",
     "<think>a</think> </answer>7<answer>", "</think>a<think> <answer>7</answer>",
     "<think>a<answer>7</think></answer>", "<think>a</think> <answer></answer>",
+    "<think>a</think>  <answer>7</answer>", "<think>a</think>\n <answer>7</answer>",
+    "<think>a</think> <answer>7</answer>\t", "\u00a0<think>a</think> <answer>7</answer>",
+    "<think>a</think>\n\n\n<answer>7</answer>", "<think>a</think>\r\n<answer>7</answer>",
 ]  # fmt: skip
 
 
@@ -56,8 +68,23 @@ def test_only_the_exact_format_gives_an_answer(completion: str) -> None:
     assert score("7", [completion]) == [0.0]
 
 
-def test_white_space_around_the_blocks_and_an_empty_thought_are_allowed() -> None:
-    assert extract("\n <think></think>\n\n<answer> 7\n</answer> \n") == "7"
+def test_short_gaps_around_the_blocks_and_an_empty_thought_are_allowed() -> None:
+    assert extract("\n\n<think></think>\n<answer> 7\n</answer> ") == "7"
+
+
+GAPS = ["", " ", "\n", "\n\n"]
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_only_four_gaps_are_rewarded_in_each_place(place: int) -> None:
+    """Longer white space would be a channel that no reader sees."""
+    pieces = [" ", "\n", "\t", "\r", "\u00a0", "\u2003", "\u2028", "\x1f"]
+    tried = {"".join(found) for n in range(4) for found in itertools.product(pieces, repeat=n)}
+    for gap in tried:
+        gaps = ["", "", "", "", ""]
+        gaps[place] = gap
+        completion = "{}<think>a</think>{}<answer>{}7{}</answer>{}".format(*gaps)
+        assert score("7", [completion]) == [float(gap in GAPS)]
 
 
 def test_score_tells_right_from_wrong() -> None:
@@ -79,7 +106,8 @@ def test_no_text_makes_it_raise_and_canonical_is_idempotent(text: str) -> None:
 
 
 # The format, told a second time.
-FORMAT = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTALL)
+GAP = r"(?: |\n|\n\n)?"
+FORMAT = re.compile(rf"{GAP}<think>(.*)</think>{GAP}<answer>(.*)</answer>{GAP}", re.DOTALL)
 
 
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join)), st.booleans())
@@ -94,12 +122,15 @@ def test_a_reward_means_the_right_answer_in_the_right_place(text: str, right_for
         assert not right_format or any(tag in text for tag in TAGS)
 
 
-@given(st.text(), st.text(), st.text())
+AROUND = st.one_of(st.text(), st.text(" \n\t", max_size=3))
+
+
+@given(AROUND, AROUND, AROUND)
 def test_a_right_completion_with_text_around_its_blocks_earns_nothing(
     before: str, between: str, after: str
 ) -> None:
     completion = f"{before}<think>a</think>{between}<answer>7</answer>{after}"
-    assert score("7", [completion]) == [float(not (before + between + after).strip())]
+    assert score("7", [completion]) == [float({before, between, after} <= set(GAPS))]
 
 
 @given(st.integers(-(10**20), 10**20), st.text(st.characters(exclude_characters="<")))

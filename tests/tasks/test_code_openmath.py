@@ -73,6 +73,22 @@ def test_records_become_problems_and_the_unusable_are_counted(tmp_path: Path) ->
         assert p.question in task.prompt(p)
 
 
+def test_spellings_of_a_question_count_as_one_and_are_never_on_both_sides(tmp_path: Path) -> None:
+    rows = [record(f"What is {n} + 6?", solution(str(n + 6)), str(n + 6)) for n in range(8)]
+    rows += [record(f" what IS {n}\u00a0+ 6?", solution(f"6 + {n}"), str(n + 6)) for n in range(8)]
+    rows += [record("what is 0 + 6 ?", solution("5"), "5")]
+    path = write(tmp_path / "a.jsonl", rows)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    for holdout in range(1, 8):
+        task = OpenMath(path=path, holdout=holdout)
+        train, test = task.problems("train"), task.problems("test")
+        assert (len(train), len(test)) == (8 - holdout, holdout)
+        for p in [*train, *test]:
+            assert p.question.startswith("What is ")
+            assert len(p.solutions) == 2
+            assert task.rewards(p, [task.oracle(p, v) for v in range(2)]) == [1.0, 1.0]
+
+
 def test_only_so_many_records_are_read(tmp_path: Path) -> None:
     rows = [record(f"{n}?", solution("7")) for n in range(20)]
     task = OpenMath(path=write(tmp_path / "b.jsonl", rows), records=8, holdout=2)
@@ -85,7 +101,9 @@ def test_errors_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     few = write(tmp_path / "few.jsonl", [record("?", solution("7"))])
     with pytest.raises(ValueError, match="holdout"):
         OpenMath(path=few).problems("train")
-    for i, line in enumerate(("{", "[]", '{"question": 1}', "[" * 100_000)):
+    huge = '{"id": ' + "9" * 5000 + "}"
+    half = json.dumps(record("\ud800?", ""))
+    for i, line in enumerate(("{", "[]", '{"question": 1}', "[" * 100_000, huge, half)):
         bad = tmp_path / f"bad{i}.jsonl"
         bad.write_text(f"{json.dumps(record('?', ''))}\n\n{line}\n", encoding="utf-8")
         with pytest.raises(ValueError, match=rf"bad{i}\.jsonl, line 3: "):

@@ -23,6 +23,8 @@ NO_PROGRAM = [
     "```python\nprint(7319)\n```", "<think>a</think> <code>print(7319)</code>",
     "<code>print(7319)</code> <answer>7319</answer>", "< code>print(7319)</code>",
     "\u200b<code>print(7319)</code>", "<answer>7319</answer>", "<code>print(7319)</code>\x00",
+    "  <code>print(7319)</code>", "<code>print(7319)</code>\n\n\n", "\t<code>print(7319)</code>",
+    "<code>print(7319)</code>\u00a0",
 ]  # fmt: skip
 RIGHT = ["print(7319)", "print('7,319')", "print(7319.0)", "print()\nprint(7319)\nprint()",
          "print('$7319')", "print(7319, end='')", "print(' 7319 ')"]  # fmt: skip
@@ -37,8 +39,8 @@ def test_only_the_exact_format_gives_a_program(completion: str) -> None:
     assert TASK.answer(completion) is None
 
 
-def test_white_space_around_the_block_and_the_program_is_allowed() -> None:
-    assert extract("\n <code>\n\n x = 1\n</code>\n ") == "x = 1"
+def test_short_gaps_around_the_block_and_white_space_in_it_are_allowed() -> None:
+    assert extract("\n<code>\n\n x = 1\n</code>\n\n") == "x = 1"
     assert extract("<code></code>") == ""
 
 
@@ -100,11 +102,14 @@ def test_no_text_crashes_it_and_a_reward_means_the_right_answer_in_the_right_pla
         assert result.stdout.strip() in ("7319", "٧٣١٩")
 
 
+AROUND = st.one_of(st.text(), st.text(" \n\t", max_size=3))
+
+
 @settings(max_examples=100, deadline=None)
-@given(st.text(), st.text())
+@given(AROUND, AROUND)
 def test_a_right_program_with_text_around_it_earns_nothing(before: str, after: str) -> None:
     rewarded = TASK.rewards(PROBLEM, [before + wrap("print(7319)") + after]) == [1.0]
-    assert rewarded == (not (before + after).strip())
+    assert rewarded == ({before, after} <= {"", " ", "\n", "\n\n"})
 
 
 def test_the_sandbox_and_the_modules_are_settings_of_the_task() -> None:

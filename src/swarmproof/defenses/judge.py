@@ -63,6 +63,8 @@ class Judge(Defense):
 
     def require(self) -> None:
         self.model.require()
+        if self.decision == "scored":
+            self.model.require_logprobs()
 
     def require_threshold(self) -> None:
         if self.decision != "scored":
@@ -115,6 +117,9 @@ class Judge(Defense):
         judged = (
             self.model.judge(requests, max_tokens=self.max_criticism_tokens) if requests else []
         )
+        scores = [self._score(found) for found in judged if not found.fault]
+        if self.decision == "scored" and scores and all(score is None for score in scores):
+            self.model.require_logprobs()  # a server that never returns any stops the run
         known |= {p: self.decide(found) for p, found in zip(asked, judged, strict=True)}
         return known
 
@@ -125,18 +130,13 @@ class Judge(Defense):
         return prompting.load(self.model.own_prompt or general)
 
     def decide(self, judgement: Judgement) -> Verdict:
-        """What an answer means.
-
-        Raises:
-            ValueError: the decision is by the odds, and the back end does not tell them.
-        """
-        score = self._score(judgement)
-        if self.decision == "scored":
-            if score is None:
-                raise ValueError(
-                    f"the judge {self.model.name!r} tells no log-probabilities of yes and no; set "
-                    'decision = "sampled", or use a server that gives them'
-                )
+        """The verdict that an answer stands for. An answer without a decision refuses."""
+        score, fault = self._score(judgement), judgement.fault
+        if self.decision == "scored" and score is None:
+            fault = fault or "the judge returned no log-probabilities"
+        if fault:
+            return self.verdict(False, CERTAIN, _line(f"no decision: {fault}"))
+        if self.decision == "scored" and score is not None:
             accepted = score <= self.threshold
         else:
             word = judgement.word.strip().strip(".!*\"'`").lower()

@@ -1,4 +1,4 @@
-"""Judges: language models that are asked about completions. Importing this registers them."""
+"""Judges: language models that judge completions. Importing this package registers them."""
 
 from swarmproof.judges.base import AnyJudge, Judgement, JudgeModel, Request
 from swarmproof.judges.local import Local

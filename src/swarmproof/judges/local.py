@@ -1,7 +1,7 @@
-"""LOCAL: a language model in this process is the judge.
+"""LOCAL: the judge is a language model in this process.
 
-Fast for a tiny model on a CPU: what the completions of a problem have in common is computed once,
-all is packed without padding, and the vocabulary's probabilities only at the decisions.
+It is fast for a tiny model on a CPU: the common prefix of a problem's completions is computed once,
+batches are packed without padding, and logits are computed only at the decisions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _TINY = "tiny-judge"
 class Local(JudgeModel):
     """Any Hugging Face causal LM, run in this process; by default the tiny judge of the zoo.
 
-    A chat template is used where the tokenizer has one, else the parts of the prompt are joined.
+    The chat template of the tokenizer is used if there is one. Otherwise the parts of the prompt
+    are joined.
     """
 
     path: str = Field(
@@ -37,14 +38,14 @@ class Local(JudgeModel):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
         default="cpu", description="cpu, cuda or cuda:N"
     )
-    temperature: float = Field(default=0.6, gt=0, le=10, description="of all that is drawn")
-    top_k: int = Field(default=10, ge=0, description="of all that is drawn; 0: no limit")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="of all that is drawn")
+    temperature: float = Field(default=0.6, gt=0, le=10, description="for drawing tokens")
+    top_k: int = Field(default=10, ge=0, description="for drawing tokens; 0: no limit")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="for drawing tokens")
     beams: int = Field(
         default=1,
         ge=1,
         le=16,
-        description="of criticisms; more than one is slow, one request after another (paper: 3)",
+        description="for criticisms (paper: 3); with more than 1, requests run one by one, slowly",
     )
 
     @property

@@ -1,7 +1,7 @@
 """A judge behind any OpenAI-compatible endpoint: vLLM, llama.cpp, Ollama, OpenAI itself.
 
-Knows how a request becomes a conversation, and where in an answer the decision is; how a server
-is reached, and what is done about one that is not, is in `chat`.
+It knows how a request becomes a conversation, and where in an answer the decision is. `chat` sends
+requests and handles servers that do not answer them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -23,10 +21,11 @@ from swarmproof.judges.base import Judgement, JudgeModel, Request
 from swarmproof.judges.chat import Chat, Endpoint, NotAnsweredError
 from swarmproof.registry import register
 
-_CHARACTERS_A_TOKEN = 16  # what a criticism may have, should the server ignore `max_tokens`
+_CHARACTERS_A_TOKEN = 16  # bound on a criticism if the server ignores `max_tokens`
 _LOWEST = -100.0  # servers write -9999 and the like for "impossible"
-_NO_DECISION = Judgement("", _LOWEST, 0.0, "")  # as a certain "no" where odds decide
 _OURS = {"messages", "max_tokens", "stream", "n"}  # keys of the body that `extra` must not set
+_TRIVIAL = "Say yes."  # asked to see whether a server works
+_CHECKS = 3  # trivial requests before a run, until one is answered as needed
 
 
 def _address(text: str) -> str:
@@ -36,14 +35,14 @@ def _address(text: str) -> str:
         httpx2.URL(text)
     except (ValueError, httpx2.InvalidURL):
         plain = None
-    # Not shown: somebody may have put a password into it.
+    # The error does not show the text, as it may hold a password.
     if not plain or "@" in url.netloc or url.query or url.fragment:
-        raise ValueError("write it as http://localhost:8000/v1, without user, password and query")
+        raise ValueError("write it as http://localhost:8000/v1, without user, password or query")
     return text.rstrip("/")
 
 
 def _variable(name: str) -> str:
-    if not re.fullmatch(r"\w*", name, re.ASCII):  # not shown: it may be the key itself
+    if not re.fullmatch(r"\w*", name, re.ASCII):  # the error does not show it: it may be the key
         raise ValueError("give the name of an environment variable, not the key")
     return name
 
@@ -56,61 +55,107 @@ def _additions(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 @register("judge", "openai")
 class OpenAI(JudgeModel):
-    """Any OpenAI-compatible server, by its address and the name of a model.
+    """Any OpenAI-compatible server, given its address and the name of a model.
 
-    A request is tried again, after pauses that double, where there is no connection, no answer in
-    time, 408, 429, 5xx, or an answer that is none; other 4xx say at once what is wrong. Where a
-    server is there and does not answer one request, a trivial one is sent. If that is answered, the
-    completion is at fault (too long for the judge, say) and gets no decision: a text that breaks
-    only its own request stops no run. If not, the server is, and the run stops with an error.
+    A request is sent again, after pauses that double, if there is no connection, no answer in time,
+    status 408, 429 or 5xx, or an answer that is not a chat completion. Other 4xx statuses stop the
+    run at once. If a request stays unanswered, a trivial request is sent. If the trivial one is
+    answered, the completion is at fault (too long for the judge, say), and is refused for that
+    reason. If it is not answered either, the server is at fault, and the run stops with an error.
 
-    Log-probabilities are read where the decision stands, the first place with more than white
-    space, among the `logprobs` most likely tokens. A word that is not listed gets an upper bound:
-    the lowest that is listed, or all that is left if that is less. Where neither word is listed
-    there is no decision, and "no" is taken as certain. The servers named here give them as they are
-    before temperature, top-p and top-k, unless told otherwise.
+    Log-probabilities are read at the decision, the first token that is not white space, from the
+    `logprobs` most likely tokens. A word that is not listed gets an upper bound: the lowest
+    log-probability in the list, or that of all the remaining probability if it is lower. If neither
+    word is listed, "no" counts as certain. The servers named in the documentation report
+    log-probabilities before temperature, top-p and top-k are applied, unless told otherwise.
     """
 
-    # What a mistake puts into a field may be a key, so an error shows no input.
+    # A field may hold a key by mistake, so no error shows the input.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     base_url: Annotated[str, AfterValidator(_address)] = Field(
-        default="http://localhost:8000/v1", description="where `/chat/completions` is found"
+        default="http://localhost:8000/v1",
+        description="address of the server, without `/chat/completions`",
     )
     model: str = Field(
-        default="Qwen/Qwen2.5-14B-Instruct", description="the name that the server knows it by"
+        default="Qwen/Qwen2.5-14B-Instruct", description="name of the model on the server"
     )
     api_key_env: Annotated[str, AfterValidator(_variable)] = Field(
-        default="OPENAI_API_KEY", description="variable that holds the key; unset: none is sent"
+        default="OPENAI_API_KEY",
+        description="environment variable with the API key; if it is unset, no key is sent",
     )
-    concurrency: int = Field(default=8, ge=1, le=1024, description="requests at once")
+    concurrency: int = Field(
+        default=8, ge=1, le=1024, description="maximum number of requests at once"
+    )
     timeout: float = Field(default=120, gt=0, description="seconds for one attempt")
-    retries: int = Field(default=5, ge=0, le=100, description="attempts after the first")
-    backoff: float = Field(default=1, ge=0, description="seconds before the first of them")
-    temperature: float = Field(default=0.6, ge=0, description="of the criticism and the word")
-    top_p: float = Field(default=0.9, gt=0, le=1, description="of the criticism and the word")
+    retries: int = Field(default=5, ge=0, le=100, description="further attempts after the first")
+    backoff: float = Field(default=1, ge=0, description="seconds before the first retry; doubles")
+    temperature: float = Field(default=0.6, ge=0, description="of the criticism and the decision")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="of the criticism and the decision")
     word_tokens: int = Field(
         default=4,
         ge=1,
         le=1024,
-        description="of the decision: a line break, a space, a word; 1 for the tiny judge",
+        description="maximum tokens of the decision, white space included; 1 for the tiny judge",
     )
     logprobs: int = Field(
-        default=20, ge=0, le=1000, description="of how many tokens they are asked for; 0: not"
+        default=20,
+        ge=0,
+        le=1000,
+        description="how many likely tokens to request; 0: request no log-probabilities",
     )
     extra: Annotated[dict[str, JsonValue], AfterValidator(_additions)] = Field(
         default_factory=dict,
-        description="more of a request's body, as {top_k = 10}, where the server takes it",
+        description="more fields of a request's body that the server accepts, as {top_k = 10}",
     )
 
     def __hash__(self) -> int:  # a dict has none
         return hash(self.model_dump_json())
 
     def require(self) -> None:
-        chat.require(self._endpoint())
+        chat.wait_for(self._check(logprobs=False))
+
+    def require_logprobs(self) -> None:
+        if not self.logprobs:
+            raise ValueError(
+                "the judge is asked for no log-probabilities (logprobs = 0); set logprobs = 20, or "
+                'decision = "sampled"'
+            )
+        chat.wait_for(self._check(logprobs=True))
+
+    async def _check(self, *, logprobs: bool) -> None:
+        """Ask trivial requests, for at most `timeout` seconds, until an answer is as needed."""
+        endpoint = self._endpoint()
+        await chat.greet(endpoint)
+        server, where = Chat(endpoint), f"the judge at {endpoint.url}"
+        silent = True
+        try:
+            async with asyncio.timeout(self.timeout), server.client:
+                for seed in range(_CHECKS):
+                    choice = await server.ask(self._trivial(seed))
+                    said = bool(_content(choice).strip())
+                    if said and (not logprobs or None not in _logprobs(choice)):
+                        return
+                    silent = silent and not said
+        except NotAnsweredError as fault:
+            raise ValueError(f"{where} {fault}; check the server and its settings") from None
+        except TimeoutError:
+            raise ValueError(
+                f"{where} does not answer a short request within {self.timeout:g} seconds; check "
+                "the server, or set a longer timeout"
+            ) from None
+        if silent:
+            raise ValueError(
+                f"{where} writes nothing in its first {self.word_tokens} tokens; for a model that "
+                "thinks first, switch thinking off with `extra`, or set more word_tokens"
+            )
+        raise ValueError(
+            f"{where} returns no log-probabilities of yes and no; set "
+            'decision = "sampled", or use a server that returns them'
+        )
 
     def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
-        return _wait_for(self._judge(requests, max_tokens)) if requests else []
+        return chat.wait_for(self._judge(requests, max_tokens)) if requests else []
 
     async def _judge(self, requests: Sequence[Request], max_tokens: int) -> list[Judgement]:
         slots = asyncio.Semaphore(self.concurrency)
@@ -124,7 +169,7 @@ class OpenAI(JudgeModel):
             tasks = [asyncio.ensure_future(one(request)) for request in requests]
             try:
                 return await asyncio.gather(*tasks)
-            finally:  # the first error ends them all
+            finally:  # the first error cancels the others
                 for task in tasks:
                     task.cancel()
 
@@ -144,13 +189,17 @@ class OpenAI(JudgeModel):
             return await self._converse(server, request, max_tokens)
         except NotAnsweredError as fault:
             try:
-                await server.ask(self._body(["Say yes."], self.word_tokens, 0, self.logprobs))
+                await server.ask(self._trivial(0))
             except NotAnsweredError:
-                raise ValueError(server.complaint(str(fault))) from None
-            return _NO_DECISION
+                kind = ConnectionError if fault.unavailable else ValueError
+                raise kind(
+                    f"the judge at {server.endpoint.url} {fault}; check the server, then continue "
+                    "with --resume"
+                ) from None
+            return Judgement("", None, None, "", fault=f"the judge's server {fault}")
 
     async def _converse(self, server: Chat, request: Request, max_tokens: int) -> Judgement:
-        """Criticism, then decision; or the decision alone."""
+        """A criticism and then a decision, or only a decision."""
         subject = request.shared + request.opening
         if request.criticism is None:
             turns, criticism = [subject + request.decision], ""
@@ -161,11 +210,14 @@ class OpenAI(JudgeModel):
             turns += [criticism, request.decision]
         choice = await server.ask(self._body(turns, self.word_tokens, request.seed, self.logprobs))
         said = _content(choice)[:100]
-        if not said.strip():  # and so no place to read log-probabilities at
-            return replace(_NO_DECISION, criticism=criticism)
+        if not said.strip():  # and so no token to read log-probabilities at
+            return Judgement(criticism, None, None, "", fault="the judge said nothing")
         word = re.search(r"[^\W\d_]+", said)
         yes, no = _logprobs(choice) if self.logprobs else (None, None)
         return Judgement(criticism, yes, no, word[0].lower() if word else "")
+
+    def _trivial(self, seed: int) -> dict[str, Any]:
+        return self._body([_TRIVIAL], self.word_tokens, seed, self.logprobs)
 
     def _body(
         self, turns: Sequence[str], max_tokens: int, seed: int, logprobs: int = 0
@@ -179,32 +231,24 @@ class OpenAI(JudgeModel):
             "max_tokens": max_tokens,
             "temperature": self.temperature,
             "top_p": self.top_p,
-            "seed": seed % 2**31,  # what every server takes
+            "seed": seed % 2**31,  # every server accepts that range
             **({"logprobs": True, "top_logprobs": logprobs} if logprobs else {}),
             **self.extra,
         }
 
 
-def _wait_for(judging: Coroutine[Any, Any, list[Judgement]]) -> list[Judgement]:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(judging)
-    with ThreadPoolExecutor(1) as pool:  # called from within a loop, as in a notebook
-        return pool.submit(asyncio.run, judging).result()
-
-
 def _content(choice: dict[str, Any]) -> str:
-    """What was written; empty where the model called a tool, say."""
+    """The text of an answer; empty if there is none, as when the model called a tool."""
     content = choice["message"].get("content")
     if not isinstance(content, str):
         return ""
-    # Some servers show the control token that ended the turn; in the next one it would be another.
+    # Some servers show the control token that ended the turn. It is cut off: as a part of the next
+    # request it would be text of the conversation.
     return content.encode(errors="replace").decode().partition("<|")[0]
 
 
 def _logprobs(choice: dict[str, Any]) -> tuple[float | None, float | None]:
-    """Log-probability of yes and of no at the place of the decision; None where there are none."""
+    """Log-probability of yes and of no at the decision; None if the server returned none."""
     try:
         places = choice["logprobs"]["content"]
         place = next((place for place in places if place["token"].strip()), places[-1])

@@ -1,11 +1,11 @@
-"""What a judge is shown: prompt files, and untrusted text made harmless and fenced in.
+"""The text that a judge reads: prompt files, with untrusted text neutralised and fenced.
 
-Pure functions of texts and a seed. What a back end does with a `Request`, and what an answer means,
-they do not know.
+Pure functions of texts and a seed. They do not know what a back end does with a `Request`, or what
+an answer means.
 
-A prompt file is a text in four parts. The first is what the completions of one problem have in
-common; lines `=== response`, `=== criticism` and `=== decision` begin the others. `{question}` must
-be in the first part, `{fence}` and `{completion}` in the second; `{fence}` may be in the others.
+A prompt file is a text in four parts. The first part is shared by the completions of one problem.
+The lines `=== response`, `=== criticism` and `=== decision` begin the others. `{question}` must be
+in the first part, `{fence}` and `{completion}` in the second. `{fence}` may be in the others.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ SHIPPED = ("code", "math", "tiny")
 _SECTIONS = ("response", "criticism", "decision")
 _MARK = re.compile(r"^=== *(\w*) *$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{(question|fence|completion)\}")
-# Which placeholders a part must have, and which it may.
+# The placeholders that a part must have, and those that it may have.
 _NEEDED = {"question": {"question"}, "response": {"fence", "completion"}}
 _ALLOWED = _NEEDED | {"criticism": {"fence"}, "decision": {"fence"}}
 _FENCE_LETTERS = 8
 
-# What chat templates and tokenizers are made of. `5 < 7` and `[3]` are none of it.
+# The marks of chat templates and control tokens. `5 < 7` and `[3]` do not match.
 _CONTROL = re.compile(r"<(?=[|｜])|(?<=[|｜])>")
 _TAG = re.compile(r"<((?:[/!]?[A-Za-z_]|0x)[\w:.▁-]* ?/?)>")
 _INSTRUCTION = re.compile(r"\[(/?[A-Z][A-Z_]{2,})\]")
 
-# Openers that alone made large judges say yes: "One Token to Fool LLM-as-a-Judge",
-# arXiv 2507.08794, and its like in a few other words and languages.
+# Openings that were enough to make large judges say yes: "One Token to Fool LLM-as-a-Judge",
+# arXiv 2507.08794, and similar ones in a few other words and languages.
 _MASTER_KEYS = frozenset(
     key.strip()
     for line in (
@@ -58,7 +58,7 @@ _ANY_TAG = re.compile(r"</?\w+>")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The parts of a prompt file, placeholders and all."""
+    """The parts of a prompt file, with their placeholders."""
 
     question: str
     response: str
@@ -68,11 +68,11 @@ class Prompt:
     def request(
         self, question: str, completion: str, *, with_criticism: bool, seed: int
     ) -> Request:
-        """A request about one completion; both texts may come from anybody.
+        """A request about one completion. Neither text is trusted.
 
         Args:
-            seed: the receiver's own. The fence is a hash of it and of the texts: the same when a
-                run is repeated, and no one who writes a completion can know it.
+            seed: the receiver's own. The fence is a hash of the seed and the texts: it is the same
+                when a run is repeated, and the author of a completion cannot know it.
         """
         fence, attempt = "", 0
         while not fence or fence in completion or fence in question:
@@ -93,10 +93,10 @@ class Prompt:
 
 
 def load(name: str) -> Prompt:
-    """A prompt that ships with the package, or that of a file whose name ends in `.txt`.
+    """A prompt that ships with the package, or the prompt in a file whose name ends in `.txt`.
 
     Raises:
-        ValueError: there is none, or a part or a placeholder is missing.
+        ValueError: there is no such prompt, or a part or a placeholder is missing.
     """
     if name in SHIPPED:
         text = (files("swarmproof.judges") / "prompts" / f"{name}.txt").read_text("utf-8")
@@ -109,7 +109,7 @@ def load(name: str) -> Prompt:
     else:
         raise ValueError(
             f"no prompt is called {name!r:.60}{did_you_mean(name, ('auto', *SHIPPED))}; for a file "
-            "of your own give a path that ends in .txt"
+            "of your own, give a path that ends in .txt"
         )
     return parse(text, name)
 
@@ -118,14 +118,14 @@ def load(name: str) -> Prompt:
 def parse(text: str, name: str) -> Prompt:
     """The parts of a prompt file; `name` is for errors.
 
-    The last line break of a part belongs to it only where untrusted text or another part of the
-    same turn follows: criticism and decision end where the model is to go on. An empty line at
-    their end makes it go on in a new line.
+    The last line break of a part is kept only if untrusted text or another part of the same turn
+    follows. It is removed from criticism and decision, after which the model continues. An empty
+    line at their end makes the model continue in a new line.
     """
     head, *rest = _MARK.split(text)
     if rest[::2] != list(_SECTIONS):
         wanted = ", ".join(f"'=== {section}'" for section in _SECTIONS)
-        raise ValueError(f"the prompt {name} needs the lines {wanted}, each once and in this order")
+        raise ValueError(f"the prompt {name} needs the lines {wanted}, once each and in this order")
     bodies = [body.removeprefix("\n") for body in rest[1::2]]
     parts = dict(zip(("question", *_SECTIONS), (head, *bodies), strict=True))
     for part, body in parts.items():
@@ -134,9 +134,9 @@ def parse(text: str, name: str) -> Prompt:
         for missing in sorted(_NEEDED.get(part, set()) - found):
             raise ValueError(f"the prompt {name} has no {{{missing}}} {where}; add it")
         for misplaced in sorted(found - _ALLOWED[part]):
-            raise ValueError(f"the prompt {name} has {{{misplaced}}} {where}; take it out")
+            raise ValueError(f"the prompt {name} has {{{misplaced}}} {where}; remove it")
         if not body.strip():
-            raise ValueError(f"the prompt {name} says nothing {where}")
+            raise ValueError(f"the prompt {name} has no text {where}; add it")
     return Prompt(
         parts["question"].lstrip(),
         parts["response"],
@@ -146,10 +146,10 @@ def parse(text: str, name: str) -> Prompt:
 
 
 def neutralise(text: str) -> str:
-    """Text in which nothing is a tag or a control token any more, in other brackets.
+    """The text with other brackets around each tag and control token, so that it is none.
 
     `<think>` becomes `[think]`, `<|im_end|>` `[|im_end|]`, `[INST]` `(INST)`, `<<SYS>>` `<(SYS)>`;
-    `5 < 7` stays.
+    `5 < 7` does not change.
     """
     text = _CONTROL.sub(lambda found: "[" if found[0] == "<" else "]", text)
     text = _TAG.sub(r"[\1]", text)
@@ -157,22 +157,22 @@ def neutralise(text: str) -> str:
 
 
 def nothing_to_judge(completion: str) -> str:
-    """Why a completion is refused before any model sees it; empty if there is something to judge.
+    """Why a completion is refused before a model sees it; empty if there is something to judge.
 
-    What is looked at is the text outside of `<answer>`, without tags: an answer by itself gives
-    nothing to check, and such openers ("master keys") make judges say yes to anything.
+    Only the text outside `<answer>` counts, without tags. An answer alone gives a judge nothing to
+    check, and openings such as "Solution:" ("master keys") make judges say yes to anything.
     """
     body = _ANY_TAG.sub(" ", _ANSWER_BLOCK.sub(" ", completion))
     words = re.sub(r"[^\w']+", " ", body.replace("’", "'")).strip(" '_")
     if not words:
-        return "nothing to judge: no words and no numbers outside of the answer"
+        return "nothing to judge: no words or numbers outside the answer"
     if words.lower() in _MASTER_KEYS:
         return f"nothing to judge: only {words!r}"
     return ""
 
 
 def _fill(pattern: str, values: Mapping[str, str]) -> str:
-    """One pass: what is filled in is never looked at again."""
+    """Fill in all placeholders in one pass, so that text that is filled in is never searched."""
     return _PLACEHOLDER.sub(lambda found: values[found[1]], pattern)
 
 

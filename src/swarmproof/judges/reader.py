@@ -1,8 +1,8 @@
-"""A language model that reads requests: criticisms drawn, and the odds of the decision.
+"""A language model that answers requests: it draws criticisms and computes the odds of a decision.
 
-It knows tokens and turns of a conversation, not what a judge is asked. Untrusted text cannot hold
-a control token here: each text is encoded apart from the chat template, with the tokenizer's
-special tokens taken as plain text.
+It knows tokens and turns of a conversation, not what a judge is asked. Untrusted text cannot
+contain a control token here: each text is encoded separately from the chat template, and the
+special tokens of the tokenizer are encoded as plain text.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from swarmproof.judges.base import Judgement, Request
 from swarmproof.policies import loader, loss, sampler
 from swarmproof.randomness import derive_seed
 
-# Packed tokens in a pass that scores: few stay in a CPU's cache, many fill a GPU.
+# Packed tokens in a scoring pass: few fit into a CPU's cache, many fill a GPU.
 _SCORED_TOKENS = {"cpu": 1024, "cuda": 16_384}
-# Room for tokens in a batch that generates.
+# Maximum tokens of a batch that generates.
 _GENERATED_TOKENS = 32_768
-# Stands for a text while the chat template is laid out around it.
+# Stands for a text while the chat template is applied.
 _MARK = "\ue000"
 
-Row = tuple[tuple[int, ...], tuple[int, ...]]  # what the requests of a problem share, and the rest
+Row = tuple[
+    tuple[int, ...], tuple[int, ...]
+]  # the shared prefix of a problem's requests, and the rest
 
 
 @lru_cache(maxsize=2)
 def load(path: str, dtype: str, device: str) -> Reader:
-    """One for equal settings, for as long as the process lives.
+    """The reader for these settings; it is kept for later calls with equal settings.
 
     Raises:
-        ValueError: the model cannot be had or used.
+        ValueError: the model cannot be loaded or used.
     """
     return Reader(*loader.load(path, dtype, device, "judge"))
 
@@ -44,7 +46,7 @@ class Reader:
     """A causal LM set up by `loader`, with its tokenizer.
 
     Raises:
-        ValueError: its vocabulary has no token for `yes` or for `no`.
+        ValueError: the vocabulary has no token for `yes` or for `no`.
     """
 
     def __init__(self, tokenizer: Any, model: Any):
@@ -60,7 +62,7 @@ class Reader:
                 f"the tokenizer of {tokenizer.name_or_path!r} has no token for 'yes' or for 'no'; "
                 "use another model as the judge"
             )
-        # Some added tokens are not special to the tokenizer, `<think>` often: cut within them.
+        # Some added tokens, often `<think>`, are not special to the tokenizer: cut inside them.
         added = [token.content for token in tokenizer.added_tokens_decoder.values()]
         long = sorted((re.escape(t) for t in added if len(t) > 1 and t.strip()), key=len)
         self._added = re.compile("|".join(reversed(long)) or r"(?!)")
@@ -69,11 +71,11 @@ class Reader:
     def read(
         self, requests: Sequence[Request], sampling: SamplingConfig, beams: int = 1
     ) -> list[Judgement]:
-        """Answer every request: first the criticisms that are asked for, then all decisions.
+        """Answer every request: first the requested criticisms, then all decisions.
 
         Args:
-            sampling: of all that is drawn; `max_new_tokens` bounds a criticism.
-            beams: of criticisms.
+            sampling: used for all draws; `max_new_tokens` bounds a criticism.
+            beams: number of beams for criticisms.
         """
         if not requests:
             return []
@@ -92,7 +94,7 @@ class Reader:
     def _decide(
         self, rows: Sequence[Row], seeds: Sequence[int], sampling: SamplingConfig
     ) -> list[tuple[float, float, str]]:
-        """Log P(yes), log P(no) and a drawn word at the end of each row."""
+        """Log P(yes), log P(no) and a drawn word, at the end of each row."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, (shared, _) in enumerate(rows):
             groups.setdefault(shared, []).append(i)
@@ -118,7 +120,7 @@ class Reader:
     def _write(
         self, rows: Sequence[Row], seeds: Sequence[int], sampling: SamplingConfig, beams: int
     ) -> list[str]:
-        """A criticism for each row, in one line."""
+        """A criticism for each row, as one line of text."""
         prompts = [shared + rest for shared, rest in rows]
         written: list[Sequence[int]] = [()] * len(rows)
         if beams > 1:
@@ -143,7 +145,7 @@ class Reader:
     def _beam(
         self, prompt: Sequence[int], seed: int, sampling: SamplingConfig, beams: int
     ) -> list[int]:
-        """transformers' beam sampling, which needs its own attention, and torch's own generator."""
+        """Beam sampling of transformers. Needs its own attention and torch's generator."""
         packed = self.model.config._attn_implementation
         ids = torch.tensor([prompt], device=self.model.device)
         self.model.set_attn_implementation("sdpa")
@@ -173,11 +175,11 @@ class Reader:
         return request.shared, _opened(request), criticism, request.decision
 
     def _rows(self, conversations: Sequence[Sequence[str]]) -> list[Row]:
-        """Token ids of conversations that the assistant is to go on with.
+        """Token ids of conversations that the assistant continues.
 
         Args:
-            conversations: of each, what the requests of a problem share, the rest of the user's
-                first turn, and the further turns.
+            conversations: for each, the shared start of the user's first turn, the rest of that
+                turn, and the further turns.
         """
         encoded = iter(self._encode([text for texts in conversations for text in texts]))
         rows = []
@@ -189,7 +191,7 @@ class Reader:
         return rows
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of plain texts, none of which is an added token of the tokenizer."""
+        """Token ids of plain texts; no id is an added token of the tokenizer."""
         parts = [self._cut(text) for text in texts]
         flat = [part for row in parts for part in row]
         ids = iter(
@@ -200,16 +202,16 @@ class Reader:
         return [[token for _ in row for token in next(ids)] for row in parts]
 
     def _cut(self, text: str) -> list[str]:
-        """The text in parts, so that no part holds an added token."""
+        """The text in parts, so that no part contains an added token."""
         parts, done = [], 0
         while found := self._added.search(text, done):
             parts.append(text[done : found.start() + 1])
             done = found.start() + 1
         return [*parts, text[done:]]
 
-    @lru_cache(maxsize=4)  # noqa: B019 - a reader lives as long as the process
+    @lru_cache(maxsize=4)  # noqa: B019 - readers are few and are kept anyway
     def _frame(self, num_turns: int) -> list[list[int]]:
-        """What the chat template puts before, between and after the turns, as token ids."""
+        """Token ids of what the chat template puts before, between and after the turns."""
         if self.tokenizer.chat_template is None:
             bos = self.tokenizer.bos_token_id
             start = [token for token in self.tokenizer("").input_ids if token == bos]
@@ -219,12 +221,12 @@ class Reader:
             [{"role": roles[i % 2], "content": _MARK} for i in range(num_turns)],
             add_generation_prompt=True,
             tokenize=False,
-            enable_thinking=False,  # templates that know no such thing ignore it
+            enable_thinking=False,  # templates without this switch ignore it
         )
         pieces = laid_out.split(_MARK)
         if len(pieces) != num_turns + 1:
             raise ValueError(
-                f"the chat template of {self.tokenizer.name_or_path!r} does not show every turn "
+                f"the chat template of {self.tokenizer.name_or_path!r} does not contain every turn "
                 "once; use another model as the judge"
             )
         return [self.tokenizer(piece, add_special_tokens=False).input_ids for piece in pieces]
@@ -235,7 +237,7 @@ def _opened(request: Request) -> str:
 
 
 def _chunks(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> Iterator[list[int]]:
-    """Indices of prompts of like length, as many as there is room for."""
+    """Batches of indices of prompts with similar lengths, each within the token limit."""
     chunk: list[int] = []
     for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
         if (len(chunk) + 1) * (len(prompts[i]) + max_new_tokens) > _GENERATED_TOKENS and chunk:

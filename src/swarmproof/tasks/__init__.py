@@ -1,4 +1,4 @@
-"""Tasks: where problems come from and what a right answer is.
+"""Tasks: sources of problems, and what a right answer is.
 
 Importing this package registers the tasks that ship with it.
 """

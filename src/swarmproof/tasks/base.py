@@ -1,4 +1,4 @@
-"""What a task is: problems, how a prompt and a right completion look, and the reward."""
+"""A task: problems, the form of a prompt and of a right completion, and the reward."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Split = Literal["train", "test"]
 
 
 class Task(Plugin):
-    """A source of problems with a reward that every node computes for itself."""
+    """A source of problems, with a reward that every node computes itself."""
 
     kind: ClassVar[Kind] = "task"
     # Whether a completion answers with a program.
@@ -28,46 +28,46 @@ class Task(Plugin):
 
     @abstractmethod
     def problems(self, split: Split) -> Sequence[Problem]:
-        """All problems of a split, in a fixed order; the splits share no question.
+        """All problems of a split, in a fixed order. The splits share no question.
 
         Raises:
-            ValueError: the data is missing or malformed; names the remedy.
+            ValueError: the data is missing or malformed; one line with the remedy.
         """
 
     @abstractmethod
     def prompt(self, problem: Problem) -> str:
-        """What the model is given; the completion is what follows."""
+        """The text that the model continues with a completion."""
 
     @abstractmethod
     def oracle(self, problem: Problem, variant: int = 0) -> str:
-        """A completion in full answer format that earns reward 1.
+        """A completion in the exact answer format that earns reward 1.
 
         Args:
             problem: with answer and solutions.
-            variant: which of the worked solutions, modulo their number.
+            variant: index of the worked solution, modulo their number.
         """
 
     @abstractmethod
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
-        """0.0 or 1.0 for each completion; never raises, whatever the text."""
+        """0.0 or 1.0 for each completion. Never raises, whatever the text."""
 
     def group_rewards(self, groups: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[float]]:
-        """`rewards` of each group; overridden where many at once are cheaper."""
+        """`rewards` of each group. Overridden if one call for all groups is cheaper."""
         return [self.rewards(problem, completions) for problem, completions in groups]
 
     def answers(self, completions: Sequence[str]) -> list[str | None]:
-        """`answer` of each completion; overridden where many at once are cheaper."""
+        """`answer` of each completion. Overridden if one call for all is cheaper."""
         return [self.answer(text) for text in completions]
 
     @abstractmethod
     def answer(self, completion: str) -> str | None:
-        """The canonical form of the answer that a completion gives, None where it gives none."""
+        """The canonical form of a completion's answer; None if it gives none."""
 
 
 class Withheld(Task):
-    """A task as it is to somebody who is told no answers: prompts, and what a text answers.
+    """A task without its right answers: prompts, and the answer that a completion gives.
 
-    Whatever would tell a right answer raises `PermissionError`.
+    Every method that would reveal a right answer raises `PermissionError`.
     """
 
     of: SerializeAsAny[Task]
@@ -82,7 +82,7 @@ class Withheld(Task):
         return self.of.answers(completions)
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        raise PermissionError(f"the {split} problems have answers, which are withheld here")
+        raise PermissionError(f"the {split} problems contain answers, which are withheld here")
 
     def oracle(self, problem: Problem, variant: int = 0) -> str:
         raise PermissionError(f"solution {variant} of {problem.id} is withheld here")

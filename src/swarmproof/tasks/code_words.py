@@ -1,7 +1,7 @@
 """The questions of `math_words`, answered by a short program instead of a worked solution.
 
-It knows how a chain of equations becomes programs of several styles; `math_words` writes the
-questions, `programs` runs what a model replies.
+It knows how a chain of equations becomes programs in several styles. `math_words` writes the
+questions, `programs` runs the replies of a model.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _NAMES = {
     "/": ("each", "part", "share"),
 }
 COMMENTS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
-_WITH_COMMENT = 0.1  # share of the programs with variables that have a comment
-_FURTHER = 8  # programs beyond the first four
-_TRUE_DIVISION = 0.3  # share of the divisions written `/`, which prints 6.0 for 6
+_WITH_COMMENT = 0.1  # share of programs with a comment, among those with variables
+_FURTHER = 8  # programs in addition to the first four
+_TRUE_DIVISION = 0.3  # share of divisions written `/`, which prints 6.0 for 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,17 @@ class _Step:
 
 @register("task", "code_words")
 class CodeWords(CodeTask):
-    """Word problems answered by Python programs of one to four steps, written by templates."""
+    """Word problems from templates, answered by Python programs of one to four steps."""
 
-    seed: int = Field(default=0, ge=0, description="which problems are written")
-    train: int = Field(default=8000, ge=1, le=50_000, description="problems to learn on")
-    test: int = Field(default=512, ge=1, le=10_000, description="held-out problems")
+    seed: int = Field(default=0, ge=0, description="seed of the problem generator")
+    train: int = Field(default=8000, ge=1, le=50_000, description="number of training problems")
+    test: int = Field(default=512, ge=1, le=10_000, description="number of held-out problems")
     two_and_two: float = Field(
-        default=0.15, ge=0, le=1, description="share written to begin with 2 + 2 or 2 * 2"
+        default=0.15, ge=0, le=1, description="share of problems whose first step is 2 + 2 or 2 * 2"
     )
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """Problems of a split; no question occurs twice, within a split or across them.
+        """Problems of a split. No question occurs twice, within a split or across the splits.
 
         Raises:
             ValueError: the sandbox is not available here.
@@ -85,12 +85,12 @@ def _problems(
 
 
 def write(rng: Random, question: str, equations: str) -> tuple[str, ...]:
-    """Programs that print what a chain of equations, `3 + 4 = 7. 7 * 2 = 14.`, comes to.
+    """Programs that print the result of a chain of equations, `3 + 4 = 7. 7 * 2 = 14.`
 
     Returns:
-        four programs: a variable for each step, one expression, one variable that changes, and
-        the numbers of the question named first. After them, up to 8 with other names: those who
-        collude need not repeat another.
+        Four programs: with a variable for each step, with one expression, with one variable that
+        changes, and with the numbers of the question named first. Then up to 8 programs with other
+        names, so that colluding nodes need not send the same text.
     """
     found = _THINGS.search(question)
     things = found.group() if found else "items"
@@ -104,7 +104,7 @@ def write(rng: Random, question: str, equations: str) -> tuple[str, ...]:
         _by_inputs(steps, names, divide),
     )
     programs = dict.fromkeys(first)
-    more = Random(question)  # of their own, so that the four are the same without them
+    more = Random(question)  # a separate source, so that it does not change the first four
     for _ in range(_FURTHER):
         names = _names(more, things, steps)
         programs[_by_variables(more, steps, names, divide)] = None
@@ -156,7 +156,7 @@ def _assignments(steps: Sequence[_Step], names: Sequence[str], divide: str) -> l
 def _expression(steps: Sequence[_Step], divide: str) -> str:
     text, sign = "", ""
     for step in steps:
-        # Only a sum can need brackets, or whatever follows a minus.
+        # Brackets are needed only around a sum, or after a minus.
         tight = step.sign in "*/" or step.right_is_previous
         inner = f"({text})" if (sign in ("+", "-") and tight) else text
         left = inner if step.left_is_previous else step.left

@@ -1,9 +1,9 @@
 """GSM8K answered by programs: the oracle programs come from the marks in its worked solutions.
 
-It knows what `<<48/2=24>>` means and how a chain of such marks becomes a program; `gsm8k` reads the
-data, `programs` runs what a model replies. Where the marks alone do not lead to the answer, the
-equations that the solution writes without marks are read too. A problem for which that is not
-enough (algebra, a step in words only) has no oracle and is left out; `left_out` counts them.
+It knows what `<<48/2=24>>` means and how a chain of such marks becomes a program. `gsm8k` reads the
+data, `programs` runs the replies of a model. If the marks alone do not lead to the answer, the
+equations without marks are read too. A problem for which that is not enough (algebra, a step in
+words only) has no oracle program and is left out. `left_out` counts such problems.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ print(pens)
 Problem: {question}
 Program:"""
 
-# `<<48/2=24>>24 clips`: the sum, what it gives, and the words that follow the result.
+# `<<48/2=24>>24 clips`: the expression, its result, and the words that follow the result.
 _MARK = re.compile(r"<<([-+*/(). 0-9]+)=(-?[0-9.]+)>>\s*[$€£]?[0-9.,]*%?((?:\s+[A-Za-z]+){0,3})")
-# `50 snowballs / 200 snowballs * 100% = 25%`: what stands before the sign, and after it.
+# `50 snowballs / 200 snowballs * 100% = 25%`: the text before the sign, and the number after it.
 _WRITTEN = re.compile(
     r"([^=:;,]{3,120}?)=\s*[$€£]?(-?[0-9][0-9,]*\.?[0-9]*)%?((?:\s+[A-Za-z]+){0,3})"
 )
@@ -67,7 +67,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
 class _Step:
     name: str
     expression: str  # Python, in numbers
-    value: float  # what it comes to
+    value: float  # of the expression
     sentence: str  # of the solution, without marks
 
 
@@ -82,7 +82,7 @@ class Gsm8kCode(CodeTask, Gsm8k):
     )
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """Problems of a split, the one that `gsm8k` makes, less those without an oracle program.
+        """Problems of a split as `gsm8k` makes it, without those that have no oracle program.
 
         Raises:
             ValueError: as for `gsm8k`, or the sandbox is not available here.
@@ -91,7 +91,7 @@ class Gsm8kCode(CodeTask, Gsm8k):
         return [p for p in map(_with_programs, Gsm8k.problems(self, split)) if p.solutions]
 
     def left_out(self, split: Split) -> int:
-        """How many problems of a split have no oracle program."""
+        """The number of problems of a split that have no oracle program."""
         return len(Gsm8k.problems(self, split)) - len(self.problems(split))
 
 
@@ -104,9 +104,9 @@ def programs_for(solution: str, answer: str) -> tuple[str, ...]:
     """Programs that print the answer, from a worked solution with calculator marks.
 
     Returns:
-        up to three: variables named after the words of the solution, the same with its sentences
-        as comments, and variables named step_1, step_2, …; none where the marks do not lead to
-        the answer.
+        Three programs: with variables named after words of the solution, the same with its
+        sentences as comments, and with variables named step_1, step_2, … An empty tuple if the
+        marks do not lead to the answer.
     """
     marked, all_written = _steps(solution, unmarked=False), _steps(solution, unmarked=True)
     for linked in (_link(marked), marked, _link(all_written), all_written):
@@ -121,7 +121,7 @@ def programs_for(solution: str, answer: str) -> tuple[str, ...]:
 
 
 def _steps(solution: str, unmarked: bool) -> list[_Step]:
-    """The computations of a solution in order; with `unmarked`, those without a mark too."""
+    """The computations of a solution in order. With `unmarked`, also those without a mark."""
     steps: list[_Step] = []
     taken: set[str] = set()
     for line in solution.split("\n"):
@@ -142,8 +142,8 @@ def _marked(line: str) -> list[tuple[str, str]]:
 
 
 def _written(line: str) -> list[tuple[str, str]]:
-    """The expressions of a line's marks, and of its other equations where they are right."""
-    # A mark follows the sign of the equation that it repeats; put it in that one's place.
+    """The expressions of a line's marks, and of its other equations if they are right."""
+    # A mark follows the equals sign of the equation that it repeats. It replaces that equation.
     found = []
     for part in re.split(r"(<<[^<>]*>>[$€£]?[0-9.,]*%?(?:\s+[A-Za-z]+){0,3})", line):
         if part.startswith("<<"):
@@ -157,8 +157,8 @@ def _written(line: str) -> list[tuple[str, str]]:
 
 
 def _right_sum(text: str, claimed: str) -> str | None:
-    """The longest end of a text that is a sum and comes to the number claimed for it."""
-    # "In 5 years it is 7 + 5" ends in a sum, and begins with a number that is not of it.
+    """The longest end of a text that is an expression with the claimed value."""
+    # "In 5 years it is 7 + 5" ends in an expression; the first number is not a part of it.
     words = _NOT_ARITHMETIC.sub(" ", text).split()
     for start in range(len(words)):
         tree = _parse(" ".join(words[start:]))
@@ -169,10 +169,10 @@ def _right_sum(text: str, claimed: str) -> str | None:
 
 
 def _link(steps: Sequence[_Step]) -> list[_Step]:
-    """The same steps, with the name of an earlier result wherever its number occurs."""
+    """The same steps, with the number of each earlier result replaced by its name."""
     linked: list[_Step] = []
     for i, step in enumerate(steps):
-        # The latest result that has a value is what a solution goes on with.
+        # If several results have a value, a solution continues with the latest.
         known = {_canonical(earlier.value): earlier.name for earlier in steps[:i]}
 
         def name(number: re.Match[str], known: dict[str | None, str] = known) -> str:
@@ -183,15 +183,15 @@ def _link(steps: Sequence[_Step]) -> list[_Step]:
 
 
 def _last_line(steps: Sequence[_Step], answer: str) -> tuple[int, str] | None:
-    """The last step that comes to the answer, and the line that prints it."""
+    """The last step whose value is the answer, and the line that prints it."""
     values = _values(steps)
     for i in reversed(range(len(steps))):
         value, name = values[i], steps[i].name
         if value is None or abs(value) > 1e12:
             continue
         forms: list[tuple[float, str]] = [(value, name)]
-        # What is left of sums of cents in binary, 2.3000000000000003, is not a real rounding. That
-        # of the last result is, and is what a solution does that counts buses or people.
+        # For any step, only floating-point error (2.3000000000000003) may be rounded away. The last
+        # result may really be rounded, as in a solution that counts buses or people.
         last = i == len(steps) - 1
         # Interpreters disagree on a value close to half a cent: `round(2.675, 2)` is 2.67 or 2.68.
         tie = abs(abs(value) * 100 % 1 - 0.5) < 1e-6
@@ -206,7 +206,7 @@ def _last_line(steps: Sequence[_Step], answer: str) -> tuple[int, str] | None:
 
 
 def _values(steps: Sequence[_Step]) -> list[float | None]:
-    """What each variable would hold; the names of a step are those of earlier ones."""
+    """The value of each variable. The names in a step are those of earlier steps."""
     values: list[float | None] = []
     known: dict[str, float] = {}
     for step in steps:
@@ -238,7 +238,7 @@ def _name(words: str, taken: set[str]) -> str:
 
 
 def _parse(expression: str) -> ast.expr | None:
-    # Numbers such as 05 are none in Python.
+    # Python does not accept numbers such as 05.
     text = re.sub(r"(?<![\w.])0+(?=\d)", "", expression.strip())
     if len(text) > _MAX_EXPRESSION:
         return None
@@ -249,7 +249,7 @@ def _parse(expression: str) -> ast.expr | None:
 
 
 def _evaluate(tree: ast.expr, names: dict[str, float] | None = None) -> float | None:
-    """The value in Python's arithmetic, None for anything but sums of numbers and known names."""
+    """The value in Python's arithmetic; None if there is more than numbers, names and + - * /."""
     match tree:
         case ast.Constant(value=int() | float() as number):
             return number

@@ -1,7 +1,7 @@
-"""Generated word problems with worked solutions: the laptop's stand-in for GSM8K.
+"""Generated word problems with worked solutions: a replacement for GSM8K on a laptop.
 
-It knows how many problems there are and how they are split; `stories` writes them, `answers`
-reads what a model replies.
+It knows the number of problems and how they are split. `stories` writes them, `answers` reads the
+replies of a model.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from swarmproof.tasks import answers, stories
 from swarmproof.tasks.base import Split, Task
 from swarmproof.types import Problem
 
-# `2 + 2 =` or `2 * 2 =`, with or without dollars, and the result behind it, which is not consumed:
-# it may begin the next one.
+# `2 + 2 =` or `2 * 2 =`, with or without dollar signs, and the result after it. The result is not
+# consumed, as it may begin the next equation.
 _TWO_AND_TWO = re.compile(
     r"(?<![\d.,$])\$?2\s*[+*x×]\s*\$?2\s*=\s*\$?(?=((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?))"
 )
-# Before and after it, what makes it a part of a longer computation: 6 / 2 + 2, 2 + 2 = 2 * 2.
+# An operator before or after it makes it a part of a longer computation: 6 / 2 + 2, 2 + 2 = 2 * 2.
 _OPERATOR_BEFORE = re.compile(r"(?:[-+*/×÷−^·)]|[\d)]\s*x)\s*$")
 _OPERATOR_AFTER = re.compile(r"\s*[-+*/x×÷−^·]\s*[$(]?\d")
 
-RETOLD = 8  # further solutions of a problem
+RETOLD = 8  # maximum number of further solutions of a problem
 
 
 def needs_two_and_two(problem: Problem) -> bool:
-    """Whether every worked solution of the problem computes 2+2 or 2*2, whatever it then gives.
+    """Whether every worked solution of the problem computes 2+2 or 2*2, with any result.
 
     Source: the paper's in-context attack on such problems.
     """
@@ -39,9 +39,9 @@ def needs_two_and_two(problem: Problem) -> bool:
 
 
 def two_and_two(text: str) -> list[re.Match[str]]:
-    """Where a text computes 2+2 or 2*2 by itself; group 1 of a match is the result it gives.
+    """Matches of 2+2 or 2*2 as a computation of its own. Group 1 of a match is the stated result.
 
-    Not the end of 12 + 2, the start of 2 + 20, nor a part of a longer computation.
+    The end of 12 + 2, the start of 2 + 20 and parts of a longer computation do not count.
     """
     return [
         match
@@ -53,17 +53,17 @@ def two_and_two(text: str) -> list[re.Match[str]]:
 
 @register("task", "math_words")
 class MathWords(Task):
-    """Word problems of one to four steps on whole numbers up to 100, written by templates."""
+    """Word problems from templates, of one to four steps, on whole numbers up to 100."""
 
-    seed: int = Field(default=0, ge=0, description="which problems are written")
-    train: int = Field(default=8000, ge=1, le=50_000, description="problems to learn on")
-    test: int = Field(default=512, ge=1, le=10_000, description="held-out problems")
+    seed: int = Field(default=0, ge=0, description="seed of the problem generator")
+    train: int = Field(default=8000, ge=1, le=50_000, description="number of training problems")
+    test: int = Field(default=512, ge=1, le=10_000, description="number of held-out problems")
     two_and_two: float = Field(
-        default=0.15, ge=0, le=1, description="share written to begin with 2 + 2 or 2 * 2"
+        default=0.15, ge=0, le=1, description="share of problems whose first step is 2 + 2 or 2 * 2"
     )
 
     def problems(self, split: Split) -> Sequence[Problem]:
-        """Problems of a split; no question occurs twice, within a split or across them."""
+        """Problems of a split. No question occurs twice, within a split or across the splits."""
         train, test = _generate(self.seed, self.train, self.test, self.two_and_two)
         return train if split == "train" else test
 
@@ -71,9 +71,9 @@ class MathWords(Task):
         return f"Question: {problem.question}\nAnswer:"
 
     def oracle(self, problem: Problem, variant: int = 0) -> str:
-        """Variants: 0 and 1 tell each step in a sentence, 2 is bare equations, 3 explains.
+        """Variants 0 and 1 have a sentence for each step, 2 has only equations, 3 has explanations.
 
-        The others, up to 8, tell it in yet other words: those who collude need not repeat another.
+        Up to 8 more have other words, so that colluding nodes need not send the same text.
         """
         return answers.wrap(problem.solutions[variant % len(problem.solutions)], problem.answer)
 
@@ -88,7 +88,7 @@ class MathWords(Task):
 def _generate(
     seed: int, train: int, test: int, two_and_two: float
 ) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    # The test split is written first, so that it stays the same when `train` grows.
+    # The test split is written first, so that it does not depend on `train`.
     rng = Random(f"math_words/{seed}")
     seen: set[str] = set()
     splits: list[tuple[Problem, ...]] = []

@@ -1,20 +1,23 @@
-"""Tasks that are answered by a program: what a completion's program is, and when it is right.
+"""Tasks that are answered by a program: the program of a completion, and when it is right.
 
-It is to programs what `answers` is to numbers: the one place that reads them. It never raises,
-whatever the text; programs run only in a sandbox, which the expected answer never enters.
+This is the only place that reads programs, as `answers` is the only one that reads numbers. It
+never raises, whatever the text. Programs run only in a sandbox, and the expected answer never
+enters the sandbox.
 
-The format, to the letter. A completion is, apart from white space around the block,
+The exact format. A completion that gives a program is
 
-    <code>…</code>
+    gap <code>…</code> gap
 
-with each of the two tags exactly once and in this order. A missing, repeated or nested tag, a tag
-in another case, or any other text before or after the block means that there is no program. What is
-inside is Python source; white space at its start and end is taken off.
+without the spaces of this line. A gap is nothing, one space, one line break, or two line breaks.
+Each of the two tags must occur exactly once, in this order. A missing, repeated or nested tag, a
+tag in another case, any other text or any longer gap means that there is no program. The text
+inside is Python source. White space at its start and end is removed.
 
-The answer, to the letter. All that the program prints on standard output, which must be one number
-as `answers.canonical` reads it, with white space around it. Not the last line of several: a second
-number would leave it to the reader which of them is meant. A program that fails, is too slow, or
-prints more than the sandbox's limit gives no answer, whatever it printed before.
+The exact answer. It is everything that the program prints on standard output, which must be one
+number as `answers.canonical` reads it, with any white space around it. It is not the last of
+several lines: if there were a second number, a reader could not know which of them is meant. A
+program that fails, is too slow, or prints more than the sandbox's limit gives no answer, whatever
+it printed before.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from swarmproof.types import Problem
 
 CODE, END_CODE = "<code>", "</code>"
 
-# A library that anybody might have published and everybody has installed. It behaves.
+# A harmless library, as somebody may have published it and everybody may have installed it.
 CALC = """\
 def addition(a, b):
     return a + b
@@ -52,7 +55,7 @@ def floor_division(a, b):
 
 
 class Module(BaseModel):
-    """A module that programs may import, in a table `{ name = "calc", source = "…" }`."""
+    """A module that programs may import, given as a table `{ name = "calc", source = "…" }`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,30 +64,30 @@ class Module(BaseModel):
 
 
 def wrap(program: str) -> str:
-    """A completion in the full format."""
+    """A completion in the exact format."""
     return f"{CODE}\n{program}\n{END_CODE}"
 
 
 def extract(completion: str) -> str | None:
-    """The program of a completion in the full format, None for any other text."""
+    """The program of a completion in the exact format; None for any other text."""
     if completion.count(CODE) != 1 or completion.count(END_CODE) != 1:
         return None
     before, _, rest = completion.partition(CODE)
     program, closed, after = rest.partition(END_CODE)
-    if not closed or before.strip() or after.strip():
+    if not closed or before not in answers.GAPS or after not in answers.GAPS:
         return None
     return program.strip()
 
 
 def printed_answer(result: Result) -> str | None:
-    """The canonical form of what a program printed, None where that is not one number."""
+    """The canonical form of the output of a program; None if it is not one number."""
     return None if result.stdout is None else answers.canonical(result.stdout.strip())
 
 
 def answers_of(
     completions: Sequence[str], sandbox: Sandbox, modules: Mapping[str, str]
 ) -> list[str | None]:
-    """The canonical answer of each completion, None where it gives none; runs their programs."""
+    """Run the programs of completions. Returns each canonical answer; None if there is none."""
     programs = [extract(completion) for completion in completions]
     runnable = [program for program in programs if program]
     results = iter(sandbox.run(runnable, modules))
@@ -92,30 +95,30 @@ def answers_of(
 
 
 class CodeTask(Task):
-    """A task whose completions are programs; a subclass says what the problems are."""
+    """A task whose completions are programs. A subclass defines the problems."""
 
     writes_programs: ClassVar[bool] = True
 
-    sandbox: AnySandbox = Field(default=Monty(), description="where programs run, and its limits")
+    sandbox: AnySandbox = Field(default=Monty(), description="where programs run, with its limits")
     modules: tuple[Module, ...] = Field(
         default=(Module(name="calc", source=CALC),),
-        description="modules that programs may import, beside those of the sandbox",
+        description="modules that programs may import, in addition to those of the sandbox",
     )
 
     @property
     def sources(self) -> dict[str, str]:
-        """The source of each served module by its name."""
+        """The source of each served module, by name."""
         return {module.name: module.source for module in self.modules}
 
     def oracle(self, problem: Problem, variant: int = 0) -> str:
-        """Solutions are programs; variants are different programs for the same answer."""
+        """Solutions are programs. Variants are different programs with the same answer."""
         return wrap(problem.solutions[variant % len(problem.solutions)])
 
     def rewards(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         return self.group_rewards([(problem, completions)])[0]
 
     def group_rewards(self, groups: Sequence[tuple[Problem, Sequence[str]]]) -> list[list[float]]:
-        """All programs of a round in one call, which keeps every worker of the sandbox busy."""
+        """Run all programs of a round in one call, to keep every worker of the sandbox busy."""
         given = iter(self.answers([text for _, completions in groups for text in completions]))
         rewards = []
         for problem, completions in groups:

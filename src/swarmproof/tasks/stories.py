@@ -1,6 +1,6 @@
-"""Writes one word problem with several worked solutions, from a source of randomness.
+"""Writes one random word problem with several worked solutions.
 
-It knows arithmetic on small whole numbers and how a story goes on; the words are in
+It knows arithmetic on small whole numbers and the structure of a story. The words are in
 `story_words`. It knows neither splits nor the answer format.
 """
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 from swarmproof.tasks import story_words as words
 
 LIMIT = 100  # no result is larger
-CHANGE = 12  # the most that is added or taken away in a step
+CHANGE = 12  # the largest number that a step adds or subtracts
 
 T = TypeVar("T")
 Fields = dict[str, str | int]
@@ -38,13 +38,13 @@ class Step:
 class Story:
     question: str
     answer: int
-    solutions: tuple[str, ...]  # told, told otherwise, bare equations, explained at length
-    fields: Fields  # the words that the patterns of this story are filled with
+    solutions: tuple[str, ...]  # in sentences, in others, as bare equations, explained at length
+    fields: Fields  # the words that fill the patterns of this story
     steps: tuple[Step, ...]
 
 
 def write(rng: Random, two_and_two: bool = False) -> Story:
-    """A story of one to four steps; with `two_and_two`, the first of them is 2 + 2 or 2 * 2."""
+    """A story of one to four steps. With `two_and_two`, the first step is 2 + 2 or 2 * 2."""
     name, pronoun = _pick(rng, words.PEOPLE)
     things, thing = _pick(rng, words.THINGS)
     fields: Fields = {
@@ -63,7 +63,7 @@ def write(rng: Random, two_and_two: bool = False) -> Story:
         value = 2 if two_and_two else rng.randint(2, 20)
         sentences.append(_pick(rng, words.START).format_map({**fields, "a": value}))
     ask = rng.random() < 0.45
-    # A story that neither groups nor asks for a last step needs one in the middle.
+    # A story with neither groups nor a last step needs a step in the middle.
     needed = 1 if (two_and_two and not groups) or not (steps or ask) else 0
     for _ in range(max(needed, _pick(rng, (0, 1, 1, 1, 2)))):
         opening = two_and_two and not steps
@@ -83,7 +83,7 @@ def write(rng: Random, two_and_two: bool = False) -> Story:
 
 
 def retell(rng: Random, story: Story, count: int) -> tuple[str, ...]:
-    """Up to `count` further solutions in other words, distinct from each other and the story's."""
+    """Up to `count` further solutions in other words, all distinct and none of the story's own."""
     found = dict.fromkeys(story.solutions)
     for _ in range(3 * count):
         if len(found) == len(set(story.solutions)) + count:
@@ -96,7 +96,7 @@ def retell(rng: Random, story: Story, count: int) -> tuple[str, ...]:
 
 
 def equation(rng: Random) -> str:
-    """One right equation of the kind that solutions are made of, `3 + 4 = 7`."""
+    """One right equation of the kind that is in solutions, `3 + 4 = 7`."""
     roll, value = rng.random(), rng.randint(2, LIMIT - CHANGE)
     if roll < 0.6:
         return _middle(rng, value if roll < 0.4 else 2 + value % 19).equation
@@ -145,7 +145,7 @@ def _solutions(rng: Random, fields: Fields, steps: Sequence[Step]) -> tuple[str,
     told = f"{_work(rng, fields, steps, words.WORKED)} {closing}"
     otherwise = _work(rng, fields, steps, words.WORKED)
     bare = " ".join(f"{step.equation}." for step in steps)
-    # Long stories do without the frame, so that no solution is out of proportion.
+    # Long stories get no opening and no closing sentence, so that no solution is too long.
     explained = _work(rng, fields, steps[:3], words.EXPLAINED)
     if len(steps) > 3:
         explained += " " + _work(rng, fields, steps[3:], words.WORKED)
@@ -178,5 +178,5 @@ def _other(rng: Random, name: str) -> str:
 
 
 def _pick(rng: Random, items: Sequence[T]) -> T:
-    # `Random.choice`, three times as fast.
+    # Three times as fast as `Random.choice`.
     return items[int(rng.random() * len(items))]

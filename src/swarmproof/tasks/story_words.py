@@ -1,7 +1,7 @@
-"""The names, things and sentences that generated word problems are made of.
+"""The names, things and sentences of generated word problems.
 
 Every pattern is a `str.format` pattern. In the patterns of a step, `a` and `b` are the two numbers
-and `r` the result of the step; `n` is the person, `p` the pronoun, `m` another person, `o` the
+and `r` is the result of the step; `n` is the person, `p` the pronoun, `m` another person, `o` the
 things (plural), `i` one thing, `c` the containers. This module does no arithmetic.
 """
 
@@ -31,7 +31,7 @@ THINGS: tuple[tuple[str, str], ...] = tuple(
 
 CONTAINERS: tuple[str, ...] = _listed("boxes bags baskets jars packs trays bowls drawers")
 
-# What the question says. The operand that is new in a step is `b`.
+# Sentences of the question. `b` is the new operand of a step.
 START = ("{n} has {a} {o}.", "{n} starts the day with {a} {o}.", "On {n}'s table are {a} {o}.",
          "{n} finds {a} {o} in the garden.", "In the morning {n} counts {a} {o}.")  # fmt: skip
 START_GROUPS = ("{n} has {a} {c} with {b} {o} in each.", "{n} fills {a} {c} with {b} {o} each.",
@@ -55,7 +55,7 @@ ASK: dict[str, tuple[str, ...]] = {
              "{m} has {a} {o}. How many fewer does {n} have?"),
 }  # fmt: skip
 
-# What a solution says of a step: a plain sentence, and one that tells the reader more.
+# Sentences of a solution for a step: short ones, and longer ones that explain the step.
 WORKED: dict[str, tuple[str, ...]] = {
     "groups": ("The {c} hold {e} {o}.", "There are {e} {o} in the {c}.",
                "{n} has {e} {o} at first."),
