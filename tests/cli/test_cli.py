@@ -16,8 +16,8 @@ import pytest
 
 from swarmproof import registry, zoo
 from swarmproof.cli.common import parse_seeds
-from swarmproof.cli.running import default_folder
 from swarmproof.config import load, shipped
+from swarmproof.steps import default_folder
 
 # Nothing listens there: a run of a zoo model that asked the hub for anything would fail.
 NO_HUB = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}
@@ -109,7 +109,7 @@ def test_a_mistake_is_one_line_that_names_the_remedy(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run", "--sed", "1"], ["frobnicate"], ["report"], ["run", "--jobs", "0"]]
+    "arguments", [["run", "--sed", "1"], ["frobnicate"], ["report"], ["run", "--jobs", "-1"]]
 )
 def test_a_misuse_of_the_command_line_exits_with_2(arguments: list[str], tmp_path: Path) -> None:
     done = swarmproof(*arguments, cwd=tmp_path)
@@ -282,7 +282,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert errors.startswith("interrupted; go on with: swarmproof run --arm=attack --out=out")
+    assert errors.startswith("interrupted; continue with: swarmproof run --arm=attack --out=out")
     assert errors.endswith("--resume\n")
     assert errors.count("\n") == 1
     deadline = time.monotonic() + 10
@@ -342,7 +342,7 @@ def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert errors.startswith("interrupted; go on with: swarmproof reproduce fig16 ")
+    assert errors.startswith("interrupted; continue with: swarmproof reproduce fig16 ")
 
     done = swarmproof(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

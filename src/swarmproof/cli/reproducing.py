@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from swarmproof.cli.common import INTERRUPTED, check, parse_seeds
-from swarmproof.cli.engines import Address, Engine, Jobs, Quiet, choose, run_all
+from swarmproof import steps
+from swarmproof.cli.common import INTERRUPTED, Address, Engine, Jobs, Quiet, parse_seeds
+from swarmproof.engines.place import choose
 
 
 def reproduce(
@@ -62,7 +63,7 @@ def reproduce(
     if dry_run:
         print("\n".join(command.dry_run(plan)))
         return
-    check(plan.as_experiment())
+    steps.check(plan.as_experiment())
     place = choose(engine, address, jobs)
     with Store(out) as store:
         for folder in from_ or ():
@@ -71,11 +72,11 @@ def reproduce(
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
         keep = functools.partial(runner.keeper, plan, store)
         try:
-            run_all(trials, place=place, resume=resume, quiet=quiet, wrap=keep)
+            steps.run_trials(trials, place=place, resume=resume, quiet=quiet, wrap=keep)
             found = command.finish(plan, store, export)
         except KeyboardInterrupt:
             again = shlex.join(["swarmproof", *sys.argv[1:]])
-            print(f"interrupted; go on with: {again}", file=sys.stderr)
+            print(f"interrupted; continue with: {again}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
     Console().print(command.table(plan.figures, found))
     print(f"figures: {out / scale}")
