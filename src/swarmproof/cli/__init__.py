@@ -31,6 +31,7 @@ app.command("list")(showing.list_)
 app.command()(judging.calibrate)
 app.command()(judging.judge_eval)
 
+_LONGEST = 1500  # characters of a message; lists of known names take up to 800
 # EFBIG: a limit on the size of files is a disk that is full for this process.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -54,6 +55,14 @@ def _root(
 
 
 def _one_line(error: ValueError | OSError) -> str:
+    """The message without what a file or a server could do to a terminal or its scroll bar."""
+    text = "".join(
+        char if char.isprintable() else ascii(char)[1:-1] for char in _message(error)[:_LONGEST]
+    )
+    return text if len(_message(error)) <= _LONGEST else f"{text} …"
+
+
+def _message(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.errno in _FULL:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}; free some space and run the same with --resume"

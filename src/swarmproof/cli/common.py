@@ -11,6 +11,7 @@ import typer
 from swarmproof.config import MAX_SEEDS, quote
 from swarmproof.steps import first_seeds
 
+MAX_SEED = 2**63 - 1
 INTERRUPTED = 130  # what shells use for Ctrl-C
 
 Settings = Annotated[
@@ -31,6 +32,7 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         min=0,
+        max=65_536,
         help="Trials at once; 0: in this process.  [default: by the cores, or by the cluster]",
     ),
 ]
