@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swarmproof.config import MAX_SEEDS, ExperimentConfig, load
+from swarmproof.config import MAX_SEEDS, ExperimentConfig, comparing, load
 from swarmproof.engines import carrying
 from swarmproof.engines.place import Place, choose, started
 
@@ -139,8 +139,11 @@ def execute(plan: Plan, *, quiet: bool, on_start: Callable[[Plan], None] = lambd
         ValueError, OSError: one line with the remedy; what was written before stays valid.
         KeyboardInterrupt: the run was interrupted; it can be resumed.
     """
-    from swarmproof.records.folder import RunFolder
+    from swarmproof.records.folder import CONFIG, RunFolder, read_json
 
+    if plan.resume and (plan.folder / CONFIG).exists():
+        config = plan.config.model_dump(mode="json")
+        comparing.refuse_other(str(plan.folder), read_json(plan.folder, CONFIG), config)
     folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
     try:
         on_start(plan)

@@ -26,14 +26,15 @@ Settings = Annotated[
 Engine = Annotated[str, typer.Option(metavar="[local|ray]", help="This machine, or a Ray cluster.")]
 Address = Annotated[
     str | None,
-    typer.Option(help="HOST:PORT of the Ray cluster.  [default: a new one on this machine]"),
+    typer.Option(help="HOST:PORT of the Ray cluster.", show_default="a new one on this machine"),
 ]
 Jobs = Annotated[
     int | None,
     typer.Option(
         min=0,
         max=65_536,
-        help="Trials at once; 0: in this process.  [default: by the cores, or by the cluster]",
+        help="Trials at once; 0: in this process.",
+        show_default="by the cores, or by the cluster",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

@@ -34,12 +34,14 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the completions.")] = 0,
     run_folder: Annotated[
         Path | None,
-        typer.Option("--run", help="Use the completions of this run.  [default: draw new ones]"),
+        typer.Option(
+            "--run", help="Use the completions of this run.", show_default="draw new ones"
+        ),
     ] = None,
     run_arm: Annotated[str, typer.Option(help="The arm of that run.")] = "no-attack",
     set_: Settings = None,
     out: Annotated[
-        Path | None, typer.Option(help="Also write all scores to this JSON.  [default: do not]")
+        Path | None, typer.Option(help="Also write all scores to this JSON.", show_default="none")
     ] = None,
 ) -> None:
     """Set a defence's threshold on honest completions; print the line of TOML to paste."""
@@ -83,16 +85,16 @@ def judge_eval(
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            help="scored, sampled, criticism-scored or criticism-sampled (repeatable).  "
-            "[default: all four]"
+            help="scored, sampled, criticism-scored or criticism-sampled (repeatable).",
+            show_default="all four",
         ),
     ] = None,
     run_folder: Annotated[
         list[Path] | None,
         typer.Option(
             "--run",
-            help="Also judge what the trained nodes of this run wrote (repeatable).  "
-            "[default: none]",
+            help="Also judge what the trained nodes of this run wrote (repeatable).",
+            show_default="none",
         ),
     ] = None,
     run_arm: Annotated[str, typer.Option(help="The arm of those runs.")] = "no-attack",
@@ -106,7 +108,8 @@ def judge_eval(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Also write the numbers to this JSON.  [default: do not]")
+        Path | None,
+        typer.Option(help="Also write the numbers to this JSON.", show_default="none"),
     ] = None,
 ) -> None:
     """Show what a judge accepts of poison, of injections and of honest work (paper, Table 1)."""

@@ -1,4 +1,4 @@
-"""`reproduce`: the paper's figures. The steps are in the package `reproduce`."""
+"""`reproduce`: the figures of the paper. The steps are in the package `reproduce`."""
 
 from __future__ import annotations
 
@@ -16,29 +16,43 @@ from swarmproof.engines.place import choose
 
 
 def reproduce(
-    figure: Annotated[list[str], typer.Argument(help="all, or some of fig3a … fig16 and table1.")],
+    figure: Annotated[
+        list[str],
+        typer.Argument(help="all, or some of fig3a … fig16, table1: `swarmproof list figures`."),
+    ],
     scale: Annotated[
-        str, typer.Option(metavar="[tiny|paper]", help="The zoo's models, or the paper's.")
+        str,
+        typer.Option(metavar="[tiny|paper]", help="The models of the zoo, or those of the paper."),
     ] = "tiny",
     seeds: Annotated[
         str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
     ] = "1",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of every trial."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting of every trial (repeatable).",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of all trials and figures.")] = Path(
         "runs/reproduce"
     ),
     from_: Annotated[
         list[Path] | None,
-        typer.Option("--from", metavar="DIR", help="Take over this run's trials (repeatable)."),
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Take over the trials of this run (repeatable).",
+            show_default="none",
+        ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume/--restart",
-            help="Unfinished trials go on, or start anew; finished ones are kept.",
+            help="Continue unfinished trials, or start them anew; finished ones are kept.",
         ),
     ] = True,
     engine: Engine = "local",
@@ -46,10 +60,11 @@ def reproduce(
     jobs: Jobs = None,
     quiet: Quiet = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and tell what it would take.")
+        bool, typer.Option("--dry-run", help="Check, and show what it would take.")
     ] = False,
     export: Annotated[
-        Path | None, typer.Option(help="Also write DIR/SCALE/FIGURE.json.", metavar="DIR")
+        Path | None,
+        typer.Option(help="Also write DIR/SCALE/FIGURE.json.", metavar="DIR", show_default="none"),
     ] = None,
 ) -> None:
     """Run what the paper's figures and table need, draw them, and check their criteria."""

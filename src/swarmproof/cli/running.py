@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from swarmproof import steps
+from swarmproof.cli import tables
 from swarmproof.cli.common import (
     INTERRUPTED,
     Address,
@@ -30,17 +31,18 @@ def run(
     ] = "text-horizontal",
     arm: Annotated[
         list[str] | None,
-        typer.Option(help="Run only this arm (repeatable).  [default: all]", show_default=False),
+        typer.Option(help="Run only this arm (repeatable).", show_default="all"),
     ] = None,
     set_: Settings = None,
     seeds: Annotated[
         str | None,
         typer.Option(
-            help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).  [default: the file's]"
+            help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).",
+            show_default="the file's",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run folder.  [default: runs/EXPERIMENT-N]")
+        Path | None, typer.Option(help="The run folder.", show_default="runs/EXPERIMENT-N")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an earlier run.")] = False,
     engine: Engine = "local",
@@ -72,17 +74,25 @@ def run(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
     export: Annotated[
-        Path | None, typer.Option(help="Also write all numbers, config and versions to this JSON.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the numbers: .json (all, with config and versions), .csv, .md or "
+            ".tex.",
+            show_default="none",
+        ),
     ] = None,
 ) -> None:
     """Draw the curves and the report of a run folder again, and show its table."""
     from swarmproof.records.folder import RunFolder
 
+    if export is not None:
+        tables.require_suffix(export)
     opened = RunFolder.open(folder)
     # A run that was killed has no summary yet; what it has so far is worth a report.
     opened.write_summary()
     if export is not None:
-        opened.export(export)
+        tables.export(opened, export)
     opened.close()
     _report(folder)
 

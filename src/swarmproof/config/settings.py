@@ -125,9 +125,15 @@ class GrpoConfig(_Table):
     """The learner. Defaults are the paper's, except the learning rate."""
 
     lr: Annotated[float, Field(gt=0, le=10, description="learning rate of Adam")] = 2e-5
-    beta1: Annotated[float, Field(ge=0, lt=1, description="of Adam")] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1, description="of Adam")] = 0.999
-    eps: Annotated[float, Field(gt=0, le=1, description="of Adam")] = 1e-8
+    beta1: Annotated[float, Field(ge=0, lt=1, description="decay of Adam's mean of gradients")] = (
+        0.9
+    )
+    beta2: Annotated[
+        float, Field(ge=0, lt=1, description="decay of Adam's mean of squared gradients")
+    ] = 0.999
+    eps: Annotated[
+        float, Field(gt=0, le=1, description="added to the denominator of Adam's step")
+    ] = 1e-8
     warmup: Annotated[
         int,
         Field(ge=0, le=_MAX_ROUNDS, description="rounds over which the learning rate rises"),
@@ -175,7 +181,11 @@ class EvaluationConfig(_Table):
 
     every: Annotated[
         int,
-        Field(ge=1, le=_MAX_ROUNDS, description="rounds between two evaluations; also first, last"),
+        Field(
+            ge=1,
+            le=_MAX_ROUNDS,
+            description="rounds between evaluations; the last is evaluated too",
+        ),
     ] = 10
     problems: Annotated[
         int, Field(ge=1, le=_MAX_COUNT, description="how many, if the task has so many")
@@ -276,10 +286,10 @@ class ExperimentConfig(_Table):
         Field(
             min_length=1,
             max_length=100,
-            description="names the run folder; the file's name if left out",
+            description="names the run folder",
         ),
     ]
-    title: Annotated[str, Field(max_length=1000, description="of the report")] = ""
+    title: Annotated[str, Field(max_length=1000, description="title of the report")] = ""
     claim: Annotated[
         str,
         Field(max_length=4000, description="what a reader should see if the claim holds"),
