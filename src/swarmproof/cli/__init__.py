@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from swarmproof.cli import files, judging, reproducing, running, showing, zoo
+from swarmproof.cli import files, judging, reproducing, rollouts, running, showing, zoo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app.command()(running.run)
 app.command()(running.report)
 app.command()(files.new)
 app.command()(files.runs)
+app.command()(rollouts.export)
 app.command()(reproducing.reproduce)
 app.command()(showing.theory)
 app.command("list")(showing.list_)
