@@ -1,4 +1,4 @@
-"""An experiment as data: its settings, how they are read, and who trains which model."""
+"""An experiment as data: its settings, how they are read, and which node trains which model."""
 
 from swarmproof.config.loading import find, load, shipped, validate
 from swarmproof.config.quoting import quote

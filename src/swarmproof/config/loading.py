@@ -1,4 +1,4 @@
-"""Reads an experiment: a TOML file, checked to the last key before anything is computed.
+"""Reads an experiment from a TOML file and checks every key before anything is computed.
 
 `load` reads a shipped experiment or a file, applies overrides and resolves every arm to a
 `TrialConfig`. Nothing here imports torch, so that a mistake is reported within a second.
@@ -122,7 +122,7 @@ def load(
 
 
 def validate(model: type[ModelT], table: Mapping[str, Any]) -> ModelT:
-    """`model_validate` with one line that names the key, in place of pydantic's report.
+    """`model_validate`, with one line that names the key instead of pydantic's report.
 
     Raises:
         ValueError: that line.
@@ -155,7 +155,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _refuse_deep_keys(text: str) -> None:
-    """The parser takes a time that grows with the square of a key's parts, for minutes."""
+    """Refuse what the parser would need minutes for: its time grows with a key's parts squared."""
     dots = 0
     for token in _TOKEN.finditer(text):
         if token["dot"]:
@@ -230,7 +230,7 @@ def _one_line(error: ValidationError, model: type[BaseModel], table: Mapping[str
 def _known(
     model: type[BaseModel], table: Mapping[str, Any], keys: tuple[int | str, ...]
 ) -> list[str]:
-    """The settings that there are at `keys` of a table; in a plug-in's table, that plug-in's."""
+    """The known settings at `keys` of a table; within a plug-in's table, its parameters."""
     kind: registry.Kind | None = None
     value: Any = table
     fields: Any = model.model_fields

@@ -35,7 +35,7 @@ class _Table(BaseModel):
 
 
 def describes(kind: registry.Kind) -> AfterValidator:
-    """Checks that a table describes a plug-in, and leaves it as it is."""
+    """A validator: the table must describe a plug-in of this kind. The table is not changed."""
 
     def check(table: dict[str, Any]) -> dict[str, Any]:
         registry.build(kind, table)
@@ -268,12 +268,12 @@ class TrialConfig(_Table):
 
     @property
     def models_key(self) -> str:
-        """The setting that names the models, for errors."""
+        """The setting that names the models, for messages."""
         return "swarm.models" if self.swarm.models else "model.path"
 
     @property
     def cohorts(self) -> tuple[cohorts.Members, ...]:
-        """The honest nodes by the model that they train."""
+        """The honest nodes, grouped by the model that they train."""
         swarm = self.swarm
         return cohorts.deal(swarm.models or (self.model.path,), swarm.nodes - swarm.malicious)
 
@@ -317,7 +317,7 @@ class ExperimentConfig(_Table):
     @field_validator("name", "title", "claim")
     @classmethod
     def _printable(cls, text: str) -> str:
-        # They are shown in a terminal, where a control character is a command.
+        # They are printed in a terminal, where control characters are commands.
         if not text.replace("\n", " ").isprintable():
             raise ValueError("it has a control character, or another that cannot be shown")
         return text

@@ -1,4 +1,4 @@
-"""Tables of settings before they are checked: laid on one another, overridden, kept within reach.
+"""Tables of settings before they are checked: merging, overrides, and limits for every value.
 
 Knows dotted keys and TOML values; not what a setting means.
 """
@@ -43,7 +43,7 @@ def override(table: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, table by table; a table that names another plug-in replaces it."""
+    """Lay `over` on `base`, table by table. A table that names another plug-in replaces the old."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -55,7 +55,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_out_of_reach(table: Mapping[str, Any]) -> None:
-    """Check that no value is absurd, whatever the setting: plug-ins need not bound each of theirs.
+    """Check that no value is absurd, so that plug-ins need not bound each of their parameters.
 
     Raises:
         ValueError: an integer of more than 64 bits, a number that float32 cannot hold, a text of
