@@ -13,6 +13,35 @@ from swarmproof.registry import did_you_mean
 
 _MAX_COMPLETIONS = 1_000_000
 
+_Variants = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="scored, sampled, criticism-scored or criticism-sampled (repeatable).",
+        show_default="all four",
+    ),
+]
+_Runs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--run",
+        help="Also judge what the trained nodes of this run wrote (repeatable).",
+        show_default="none",
+    ),
+]
+_JudgeSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="judge.model.name=…, math.model.path=… (repeatable).",
+        show_default=False,
+    ),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(help="Also write the numbers to this JSON.", show_default="none"),
+]
+
 
 def calibrate(
     experiment: Annotated[
@@ -82,35 +111,11 @@ def judge_eval(
         int, typer.Option(max=1000, help="Judgements of a completion, where a word is drawn.")
     ] = 4,
     seed: Annotated[int, typer.Option(max=MAX_SEED, help="Seed of all draws.")] = 0,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="scored, sampled, criticism-scored or criticism-sampled (repeatable).",
-            show_default="all four",
-        ),
-    ] = None,
-    run_folder: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--run",
-            help="Also judge what the trained nodes of this run wrote (repeatable).",
-            show_default="none",
-        ),
-    ] = None,
+    variant: _Variants = None,
+    run_folder: _Runs = None,
     run_arm: Annotated[str, typer.Option(help="The arm of those runs.")] = "no-attack",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="judge.model.name=…, math.model.path=… (repeatable).",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Also write the numbers to this JSON.", show_default="none"),
-    ] = None,
+    set_: _JudgeSettings = None,
+    out: _Out = None,
 ) -> None:
     """Show what a judge accepts of poison, of injections and of honest work (paper, Table 1)."""
     from rich.console import Console

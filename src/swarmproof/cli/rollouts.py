@@ -21,6 +21,7 @@ from swarmproof.registry import did_you_mean
 
 if TYPE_CHECKING:
     from swarmproof.config import TrialConfig
+    from swarmproof.records.folder import RunFolder
     from swarmproof.types import Problem
 
 # Ids are hashes of what they name, so that an export is the same bytes again.
@@ -63,38 +64,44 @@ def export(
 ) -> None:
     """Write the completions of a run as rollout files of TRL, verl or verifiers."""
     from swarmproof.records.folder import RunFolder
-    from swarmproof.records.streams import read_completions
 
     if format_ not in FORMATS:
         raise ValueError(f"--format {quote(format_)}{did_you_mean(format_[:60], FORMATS)}")
     folder = RunFolder.open(run)
     folder.close()
-    config = folder.config
     for name in arm or ():
-        if name not in config.arms:
-            raise ValueError(f"--arm {quote(name)}{did_you_mean(name[:60], config.arms)}")
+        if name not in folder.config.arms:
+            raise ValueError(f"--arm {quote(name)}{did_you_mean(name[:60], folder.config.arms)}")
     root = out or run.with_name(f"{run.resolve().name}-{format_}")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ValueError(f"{root} is not an empty folder; choose another with --out")
     count = 0
-    for name in arm or config.arms:
-        trial = config.arms[name]
-        wanted = _cohort(trial, cohort)
-        problems = _problems(trial)
-        for seed in config.seeds:
-            rows = [
-                row
-                for row in read_completions(folder.trial_folder(name, seed))
-                if row["cohort"] == wanted
-            ]
-            if rows:
-                prompts = _prompts(trial, problems)
-                source = _Trial(config.name, name, seed, trial.task["name"], problems, prompts)
-                FORMATS[format_](_known(rows, source), source, root / name / f"seed-{seed}")
-                count += len(rows)
+    for source, rows in _trials(folder, arm or list(folder.config.arms), cohort):
+        FORMATS[format_](rows, source, root / source.arm / f"seed-{source.seed}")
+        count += len(rows)
     if not count:
         raise ValueError(f"{run} has no completions yet")
     print(f"{count:,} completions in {root}")
+
+
+def _trials(
+    folder: RunFolder, arms: list[str], cohort: str | None
+) -> Iterator[tuple[_Trial, list[dict[str, Any]]]]:
+    """The trials that have completions, each with those that the cohort received."""
+    from swarmproof.records.streams import read_completions
+
+    config = folder.config
+    for arm in arms:
+        trial = config.arms[arm]
+        wanted = _cohort(trial, cohort)
+        task = _task(trial)
+        problems = {problem.id: problem for problem in task.problems("train")}
+        prompts = {name: task.prompt(problem) for name, problem in problems.items()}
+        for seed in config.seeds:
+            source = _Trial(config.name, arm, seed, trial.task["name"], problems, prompts)
+            every = read_completions(folder.trial_folder(arm, seed))
+            if rows := [row for row in every if row["cohort"] == wanted]:
+                yield source, _known(rows, source)
 
 
 def _cohort(trial: TrialConfig, wanted: str | None) -> str:
@@ -104,15 +111,6 @@ def _cohort(trial: TrialConfig, wanted: str | None) -> str:
     if wanted not in names:
         raise ValueError(f"--cohort {quote(wanted)}{did_you_mean(wanted[:60], names)}")
     return wanted
-
-
-def _problems(trial: TrialConfig) -> dict[str, Problem]:
-    return {problem.id: problem for problem in _task(trial).problems("train")}
-
-
-def _prompts(trial: TrialConfig, problems: Mapping[str, Problem]) -> dict[str, str]:
-    task = _task(trial)
-    return {name: task.prompt(problem) for name, problem in problems.items()}
 
 
 def _task(trial: TrialConfig) -> Any:
