@@ -26,7 +26,7 @@ def test_equal_configs_do_not_differ() -> None:
         (other(set=["grpo.lr=0.5"]), "runs/x was made with arms.attack.grpo.lr = 0.0003, now 0.5;"),
         (other(seeds=[1]), "runs/x was made with seeds = [0], now [1];"),
         (other(set=["swarm.models=['a', 'b']"]), "swarm.models = nothing, now ['a', 'b'];"),
-        (other(arms={}), "arms.attack = a table of"),
+        (other(arms={}), "runs/x has the arms attack, logit, and this run has none;"),
         (other(claim="x" * 500), "now 'xxx"),
         (other(name="renamed"), "by the experiment 'text-horizontal', and this one is called 'ren"),
     ],
