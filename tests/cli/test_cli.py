@@ -17,8 +17,8 @@ import pytest
 
 from swarmproof import registry, zoo
 from swarmproof.cli.common import parse_seeds
-from swarmproof.cli.running import default_folder
 from swarmproof.config import load, shipped
+from swarmproof.steps import default_folder
 
 # Nothing listens there: a run of a zoo model that asked the hub for anything would fail.
 NO_HUB = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}
@@ -50,7 +50,9 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
     """It failed as a mistake, not as a bug, and says what is asked for."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.endswith("\n")
+    assert done.stderr[:-1].isprintable(), done.stderr
+    assert len(done.stderr) < 1000
     for word in words:
         assert word in done.stderr
 
@@ -97,6 +99,15 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
             ["judge path", "no/such/judge"],
         ),
         (["--resume"], ["leave out --resume"]),
+        (["--resume", "--out=nowhere"], ["no folder nowhere to resume"]),
+        (["--seeds=99999999999999999999"], ["--seeds '99999999999999999999'", "how many"]),
+        (["--seeds=9999999999"], ["--seeds '9999999999'", "1 to 1000"]),
+        (["--seeds=9999999999999999999,"], ["less than 2**63"]),
+        (["--set", "sampling.temperature=1e-320"], ["temperature", "too close to 0"]),
+        (["--set", "rounds=99999999999999999999"], ["rounds", "less than 2**63"]),
+        (["x" * 5000], ["no experiment is called 'xxx"]),
+        (["x" * 5000 + ".toml"], ["there is no file 'xxx"]),
+        (["--arm", "a\x1b[2J"], [r"no arm 'a\x1b[2J'"]),
         (["--engine", "rya"], ["--engine 'rya'", "did you mean 'ray'"]),
         (["--address", "127.0.0.1:6379"], ["--engine ray"]),
     ],
@@ -110,7 +121,7 @@ def test_a_mistake_is_one_line_that_names_the_remedy(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run", "--sed", "1"], ["frobnicate"], ["report"], ["run", "--jobs", "0"]]
+    "arguments", [["run", "--sed", "1"], ["frobnicate"], ["report"], ["run", "--jobs", "-1"]]
 )
 def test_a_misuse_of_the_command_line_exits_with_2(arguments: list[str], tmp_path: Path) -> None:
     done = swarmproof(*arguments, cwd=tmp_path)
@@ -121,6 +132,34 @@ def test_a_misuse_of_the_command_line_exits_with_2(arguments: list[str], tmp_pat
 def test_a_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("rounds = 3\nname = \n")
     assert_one_line(swarmproof("run", "mine.toml", cwd=tmp_path), "mine.toml", "line 2")
+
+
+def test_an_arm_that_names_no_folder_is_refused_before_the_folder_is_made(tmp_path: Path) -> None:
+    text = Path(shipped()["text-horizontal"]).read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(f"{text}\n[arms.{'a' * 300}]\n")
+    done = swarmproof("run", "mine.toml", "--arm", "a" * 300, cwd=tmp_path)
+    assert_one_line(done, "an arm cannot be called 'aaa", "300 characters")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["calibrate", "text-horizontal", "--completions=99999999999999"],
+        ["calibrate", "text-horizontal", "--seed=99999999999999999999"],
+        ["calibrate", "text-horizontal", "--false-rejections=nan"],
+        ["judge-eval", "--completions=99999999999999"],
+        ["judge-eval", "--seed=99999999999999999999"],
+        ["zoo", "build", "tiny-math", "--out=x", "--seed=99999999999999999999"],
+        ["run", "--jobs=99999999999999999999"],
+    ],
+    ids=" ".join,
+)
+def test_an_absurd_number_exits_with_2_at_once(arguments: list[str], tmp_path: Path) -> None:
+    done = swarmproof(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_kind_and_a_folder_without_a_run(tmp_path: Path) -> None:
@@ -291,7 +330,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert errors.startswith("interrupted; go on with: swarmproof run --arm=attack --out=out")
+    assert errors.startswith("interrupted; continue with: swarmproof run --arm=attack --out=out")
     assert errors.endswith("--resume\n")
     assert errors.count("\n") == 1
     deadline = time.monotonic() + 10
@@ -351,7 +390,7 @@ def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert errors.startswith("interrupted; go on with: swarmproof reproduce fig16 ")
+    assert errors.startswith("interrupted; continue with: swarmproof reproduce fig16 ")
 
     done = swarmproof(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

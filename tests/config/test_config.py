@@ -123,7 +123,7 @@ def test_a_misspelt_setting_inside_an_arm_is_named(tmp_path: Path) -> None:
         ("swarm.topology=diagonal", "swarm.topology: .*'horizontal' or 'vertical'.*'diagonal'"),
         ("batch.group_size=1", "batch.group_size: .*greater than or equal to 2"),
         ("batch.problems=1000000000000", "batch.problems: .*less than"),
-        ("sampling.temperature=0", "sampling.temperature: .*greater than 0"),
+        ("sampling.temperature=0", "sampling.temperature: .*greater than or equal to 0.0001"),
         ("sampling.top_p=1.5", "sampling.top_p: .*less than or equal to 1"),
         ("sampling.max_new_tokens=99999999999999999999", "max_new_tokens: .*less than"),
         ("grpo.lr=-1e-4", "grpo.lr: .*greater than 0"),

@@ -19,7 +19,8 @@ import swarmproof
 from rounds import RECORD
 from swarmproof.config import ExperimentConfig, GrpoConfig, TrialConfig, load
 from swarmproof.guard.inspection import Inspection
-from swarmproof.records.folder import RunFolder, load_run
+from swarmproof.records.folder import RunFolder
+from swarmproof.records.run import load_run
 from swarmproof.records.streams import (
     STREAMS,
     TrialWriter,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from report.synthetic import synthetic_run
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 
 
 @pytest.fixture(scope="session")

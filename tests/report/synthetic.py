@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from swarmproof.config import ExperimentConfig, SwarmConfig, TrialConfig
 from swarmproof.guard.inspection import Inspection
-from swarmproof.records.folder import Run, RunFolder, load_run
+from swarmproof.records.folder import RunFolder
+from swarmproof.records.run import Run, load_run
 from swarmproof.records.streams import TrialWriter
 from swarmproof.types import Completion, Group, Problem, RoundRecord, Sample, Slot, Verdict
 from swarmproof.zoo.locate import locate

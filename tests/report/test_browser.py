@@ -13,7 +13,7 @@ import pytest
 
 from browser import Page, chromium, opened
 from report.synthetic import ANSWER, PHRASE, QUESTION
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import contents, defended, html
 from swarmproof.report.table import rows
 

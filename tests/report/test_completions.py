@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from report.synthetic import ANSWER, PHRASE, QUESTION, synthetic_run
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import completions
 from swarmproof.report.completions import MAX_BYTES, kind
 from swarmproof.report.marks import Marker

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import contents, defended
 
 

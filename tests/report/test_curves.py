@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from report.synthetic import synthetic_run
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import curves
 from swarmproof.report.palette import arm_styles
 
@@ -64,7 +64,9 @@ def test_bands_only_where_there_are_several_seeds(run: Run, run_of_one_seed: Run
 
 
 def test_a_run_without_rounds_is_one_line(run: Run) -> None:
-    empty = Run({**run.summary, "arms": {}}, run.config, run.rounds, run.completions, run.timings)
+    empty = Run(
+        run.path, {**run.summary, "arms": {}}, run.config, run.rounds, run.completions, run.timings
+    )
     with pytest.raises(ValueError, match="nothing to draw yet"):
         curves.svg(empty)
 

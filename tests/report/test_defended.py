@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.records.summary import t_interval, wilson_interval
 from swarmproof.report.defended import rows
 from swarmproof.report.table import percent

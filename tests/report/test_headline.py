@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from report.synthetic import synthetic_run
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import contents
 from swarmproof.report.headline import headline
 from swarmproof.report.pairs import quiet, undefended

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from report.synthetic import HOSTILE, synthetic_run
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import contents, html
 from swarmproof.report.palette import arm_styles
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import curves, labels
 
 
@@ -58,6 +58,7 @@ def _with_arms(run: Run, names: list[str]) -> Run:
     arm, trial = run.summary["arms"]["attack"], run.config["arms"]["attack"]
     attacked = run.rounds[run.rounds["arm"] == "attack"]
     return Run(
+        run.path,
         run.summary | {"arms": dict.fromkeys(names, arm)},
         run.config | {"arms": dict.fromkeys(names, trial)},
         pd.concat([attacked.assign(arm=name) for name in names]),

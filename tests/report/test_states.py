@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from report.synthetic import synthetic_run
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report.states import of_arms
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from report.synthetic import synthetic_run
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import contents, terminal
 from swarmproof.report.contents import Contents
 from swarmproof.report.table import LEGEND, interval, legend, model_rows, percent, rows

@@ -13,7 +13,8 @@ import pytest
 from models import save_random_qwen2
 from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Finished
-from swarmproof.records.folder import RunFolder, load_run
+from swarmproof.records.folder import RunFolder
+from swarmproof.records.run import load_run
 from swarmproof.records.streams import COMPLETIONS, ROUNDS
 from swarmproof.report.reproduction import outcomes
 from swarmproof.reproduce import command, figures, runner

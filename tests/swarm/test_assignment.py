@@ -153,7 +153,7 @@ def test_colluding_nodes_pick_no_problem_of_an_honest_node_and_none_twice(
 
 EQUATION: dict[str, Any] = {
     "swarm": {"topology": "vertical", "malicious": 2},
-    # Seven of these 32 compute 2 + 2, and six are somebody's in each round.
+    # Seven of these 32 compute 2 + 2.
     "task": {"name": "math_words", "train": 32, "test": 20},
     "batch": {"problems": 4, "group_size": 4},
     "attack": {"name": "equation", "foil": "gibberish"},
@@ -165,16 +165,19 @@ EQUATION: dict[str, Any] = {
 def test_in_a_played_round_every_problem_is_distinct_and_nothing_is_refused(
     random_model: Path,
 ) -> None:
-    swarm = assemble(trial_config(random_model, **EQUATION), 0)
+    swarm = assemble(trial_config(random_model, **EQUATION), 9)
     assert swarm.adversary is not None
-    poisoned = 0
-    for round in range(6):
+    poisoned = wanted = 0
+    for round in range(5):
         (outcome,) = play_round(swarm, round)
         dealt = swarm.deal(round)
         assert dealt.shares is not None
         names = [group.problem.id for group in outcome.found.groups]
         assert len(set(names)) == len(names)
         of_honest = {name for node in (0, 1) for name in dealt.shares[node]}
+        if_nobody_had_any = replace(dealt, shares={**dealt.shares, 0: (), 1: ()})
+        liked = swarm.adversary.picks(if_nobody_had_any).values()
+        wanted += sum(name in of_honest for row in liked for name in row)
         for group in outcome.found.groups:
             sent_by = {completion.node for completion in group.completions}
             assert len(sent_by) == 1
@@ -184,6 +187,7 @@ def test_in_a_played_round_every_problem_is_distinct_and_nothing_is_refused(
         assert outcome.record.honest == 8
         poisoned += outcome.record.poisoned
     assert poisoned > 6
+    assert wanted > 0, "there was nothing to clash over"
 
 
 class Greedy(Channel):

@@ -1,7 +1,7 @@
 """The command line. A wrong setting or a failing machine is one line and exit code 2.
 
-Knows which commands there are, and how an error is told. torch, transformers, matplotlib, pandas
-and ray are imported within commands only, so that help and mistakes are told at once.
+Knows the commands, and how an error is shown. torch, transformers, matplotlib, pandas and ray are
+imported within commands only, so that help and mistakes are shown at once.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
-from swarmproof.cli import judging, reproducing, running, showing, zoo
+from swarmproof.cli import files, judging, reproducing, rollouts, running, showing, zoo
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     # A bug shows Python's own traceback.
     pretty_exceptions_enable=False,
     help="Prove your swarm against malicious completions.",
@@ -25,18 +25,22 @@ app = typer.Typer(
 app.add_typer(zoo.app, name="zoo")
 app.command()(running.run)
 app.command()(running.report)
+app.command()(files.new)
+app.command()(files.runs)
+app.command()(rollouts.export)
 app.command()(reproducing.reproduce)
 app.command()(showing.theory)
 app.command("list")(showing.list_)
 app.command()(judging.calibrate)
 app.command()(judging.judge_eval)
 
+_LONGEST = 1500  # characters of a message; lists of known names take up to 800
 # EFBIG: a limit on the size of files is a disk that is full for this process.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
-    """The entry point: what a user or a machine did wrong is one line, a bug its traceback."""
+    """The entry point. A mistake of a user or a machine is one line; a bug shows its traceback."""
     try:
         app()
     except (ValueError, OSError) as error:
@@ -54,9 +58,17 @@ def _root(
 
 
 def _one_line(error: ValueError | OSError) -> str:
+    """The message without what a file or a server could do to a terminal or its scroll bar."""
+    text = "".join(
+        char if char.isprintable() else ascii(char)[1:-1] for char in _message(error)[:_LONGEST]
+    )
+    return text if len(_message(error)) <= _LONGEST else f"{text} …"
+
+
+def _message(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.errno in _FULL:
         where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}; free some space and run the same with --resume"
+        return f"the disk is full{where}; free some space and run the same command with --resume"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""What there is to choose from, as text: plug-ins with their parameters, models and so on."""
+"""What `swarmproof list` shows: plug-ins with their parameters, models, experiments, settings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pydantic.fields import FieldInfo
 
 from swarmproof import config, registry
+from swarmproof.config import reference
 
-_WIDTH = 70  # of a default value; templates of prompts are long
+_WIDTH = 70  # characters of a default value; templates of prompts are longer
 
 
 def describe(kind: str) -> Iterator[str]:
-    """The lines that tell what there is of a kind, which is a key of `KINDS`."""
+    """The lines that `list KIND` prints; the kind is a key of `KINDS`."""
     yield kind
     yield from KINDS[kind]()
 
@@ -36,7 +37,7 @@ def _models() -> Iterator[str]:
 
     for name in zoo.names():
         yield f"  {name}"
-    yield "  or a directory with a Hugging Face model, or a hub id"
+    yield "  or a folder with a Hugging Face model, or a hub id"
 
 
 def _experiments() -> Iterator[str]:
@@ -67,11 +68,12 @@ KINDS: dict[str, Callable[[], Iterator[str]]] = {
     "models": _models,
     "experiments": _experiments,
     "figures": _figures,
+    "settings": reference.lines,
 }
 
 
 def _first_line(plugin: type[registry.Plugin]) -> str:
-    # Its own docstring: getdoc would fall back on that of the base class.
+    # Not `getdoc`, which falls back on the docstring of the base class.
     return inspect.cleandoc(plugin.__doc__ or "").partition("\n")[0]
 
 

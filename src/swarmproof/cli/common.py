@@ -1,4 +1,4 @@
-"""What several commands share: options, seeds, the check before a run, JSON files."""
+"""What several commands share: options, seeds, and the writing of JSON files."""
 
 from __future__ import annotations
 
@@ -8,45 +8,67 @@ from typing import Annotated, Any
 
 import typer
 
-from swarmproof.config import ExperimentConfig
+from swarmproof.config import MAX_SEEDS, quote
+from swarmproof.steps import first_seeds
 
+MAX_SEED = 2**63 - 1
 INTERRUPTED = 130  # what shells use for Ctrl-C
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (repeatable)."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting (repeatable): `swarmproof list settings`.",
+        show_default=False,
+    ),
 ]
-
-
-def check(config: ExperimentConfig) -> None:
-    from swarmproof.swarm.assembly import check
-    from swarmproof.zoo import hub
-
-    for name, trial in config.arms.items():
-        try:
-            check(trial)
-            for members in trial.cohorts:
-                hub.reach(members.path, trial.models_key)
-        except ValueError as error:
-            raise ValueError(f"arm {name}: {error}") from None
+Engine = Annotated[str, typer.Option(metavar="[local|ray]", help="This machine, or a Ray cluster.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT of the Ray cluster.", show_default="a new one on this machine"),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65_536,
+        help="Trials at once; 0: in this process.",
+        show_default="by the cores, or by the cluster",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """The seeds that `--seeds` names: `3` is 0, 1, 2; `0,5` and `4,` are lists.
+
+    Raises:
+        ValueError: it is neither, too large, or a seed is listed twice.
+    """
     if text is None:
         return None
-    if not re.fullmatch(r"\d+(,\d+)*,?", text) or text == "0":
+    # 19 digits hold every seed.
+    if not re.fullmatch(r"[0-9]{1,19}(,[0-9]{1,19})*,?", text):
         raise ValueError(
-            f"--seeds {text!r}: give how many (3), or which, with commas (0,1,5 or 4,)"
+            f"--seeds {quote(text)}: give how many (3), or which, with commas (0,1,5 or 4,)"
         )
     if "," not in text:
-        return tuple(range(int(text)))
+        if not 1 <= int(text) <= MAX_SEEDS:
+            raise ValueError(
+                f"--seeds {quote(text)}: give 1 to {MAX_SEEDS} of them, or which, with commas"
+            )
+        return first_seeds(int(text))
     seeds = tuple(map(int, text.removesuffix(",").split(",")))
+    if max(seeds) >= 2**63:
+        raise ValueError(f"--seeds {quote(text)}: a seed is less than 2**63")
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seeds {text!r}: a seed is listed twice")
+        raise ValueError(f"--seeds {quote(text)}: a seed is listed twice")
     return seeds
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
+    """Write what a command found as JSON, with the versions that made it."""
     from swarmproof.records.folder import write_json
     from swarmproof.records.versions import versions
 

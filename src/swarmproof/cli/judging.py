@@ -1,4 +1,4 @@
-"""`calibrate` and `judge-eval`: how good a defence is, without a run."""
+"""`calibrate` and `judge-eval`: measure a defence without a run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,40 @@ from typing import Annotated
 
 import typer
 
-from swarmproof.cli.common import Settings, write
+from swarmproof.cli.common import MAX_SEED, Settings, write
 from swarmproof.config import load
 from swarmproof.registry import did_you_mean
+
+_MAX_COMPLETIONS = 1_000_000
+
+_Variants = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="scored, sampled, criticism-scored or criticism-sampled (repeatable).",
+        show_default="all four",
+    ),
+]
+_Runs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--run",
+        help="Also judge what the trained nodes of this run wrote (repeatable).",
+        show_default="none",
+    ),
+]
+_JudgeSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="judge.model.name=…, math.model.path=… (repeatable).",
+        show_default=False,
+    ),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(help="Also write the numbers to this JSON.", show_default="none"),
+]
 
 
 def calibrate(
@@ -21,15 +52,26 @@ def calibrate(
         float, typer.Option(min=1e-6, max=0.5, help="Share of honest completions to refuse.")
     ] = 0.02,
     completions: Annotated[
-        int, typer.Option(min=2, help="Right ones of honest nodes, both halves together.")
+        int,
+        typer.Option(
+            min=2,
+            max=_MAX_COMPLETIONS,
+            help="How many right completions of honest nodes; one half sets the threshold, the "
+            "other tests it.",
+        ),
     ] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the completions.")] = 0,
     run_folder: Annotated[
-        Path | None, typer.Option("--run", help="Take those that this run recorded.")
+        Path | None,
+        typer.Option(
+            "--run", help="Use the completions of this run.", show_default="draw new ones"
+        ),
     ] = None,
-    run_arm: Annotated[str, typer.Option(help="Of that run.")] = "no-attack",
+    run_arm: Annotated[str, typer.Option(help="The arm of that run.")] = "no-attack",
     set_: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="Also write all scores to this JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write all scores to this JSON.", show_default="none")
+    ] = None,
 ) -> None:
     """Set a defence's threshold on honest completions; print the line of TOML to paste."""
     from swarmproof.measure import calibrate as calibration
@@ -50,33 +92,28 @@ def calibrate(
     low, high = (100 * end for end in tested["ci95"])
     print(f"# [arms.{arm}], threshold chosen on {found['chosen_on']} honest completions.")
     print(
-        f"# On {tested['of']} others it refuses {tested['count']}: {100 * tested['rate']:.2f} % "
+        f"# Of {tested['of']} others it refuses {tested['count']}: {100 * tested['rate']:.2f} % "
         f"(95 % interval {low:.2f} to {high:.2f})."
     )
     print(calibration.toml_line(found["defenses"]))
 
 
 def judge_eval(
-    completions: Annotated[int, typer.Option(help="Of each kind.")] = 400,
-    problems: Annotated[int, typer.Option(help="Held-out problems that may be used.")] = 512,
-    judgements: Annotated[int, typer.Option(help="Of each, where a word is drawn.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(help="scored, sampled, criticism-scored, …  [default: all four]"),
-    ] = None,
-    run_folder: Annotated[
-        list[Path] | None,
-        typer.Option("--run", help="Also judge what this run's trained nodes wrote (repeatable)."),
-    ] = None,
-    run_arm: Annotated[str, typer.Option(help="Of those runs.")] = "no-attack",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="judge.model.name=…, math.model.path=… (repeatable)."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON.")] = None,
+    completions: Annotated[
+        int, typer.Option(max=_MAX_COMPLETIONS, help="How many completions of each kind.")
+    ] = 400,
+    problems: Annotated[
+        int, typer.Option(max=_MAX_COMPLETIONS, help="How many held-out problems may be used.")
+    ] = 512,
+    judgements: Annotated[
+        int, typer.Option(max=1000, help="Judgements of a completion, where a word is drawn.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(max=MAX_SEED, help="Seed of all draws.")] = 0,
+    variant: _Variants = None,
+    run_folder: _Runs = None,
+    run_arm: Annotated[str, typer.Option(help="The arm of those runs.")] = "no-attack",
+    set_: _JudgeSettings = None,
+    out: _Out = None,
 ) -> None:
     """Show what a judge accepts of poison, of injections and of honest work (paper, Table 1)."""
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""`reproduce`: the paper's figures. The steps are in the package `reproduce`."""
+"""`reproduce`: the figures of the paper. The steps are in the package `reproduce`."""
 
 from __future__ import annotations
 
@@ -10,46 +10,68 @@ from typing import Annotated
 
 import typer
 
-from swarmproof.cli.common import INTERRUPTED, check, parse_seeds
-from swarmproof.cli.engines import Address, Engine, Jobs, Quiet, choose, run_all
+from swarmproof import steps
+from swarmproof.cli.common import INTERRUPTED, Address, Engine, Jobs, Quiet, parse_seeds
+from swarmproof.engines.place import choose
+
+_Figures = Annotated[
+    list[str],
+    typer.Argument(help="all, or some of fig3a … fig16, table1: `swarmproof list figures`."),
+]
+_Scale = Annotated[
+    str,
+    typer.Option(metavar="[tiny|paper]", help="The models of the zoo, or those of the paper."),
+]
+_Seeds = Annotated[
+    str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
+]
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting of every trial (repeatable).",
+        show_default=False,
+    ),
+]
+_Out = Annotated[Path, typer.Option(help="The folder of all trials and figures.")]
+_From = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--from",
+        metavar="DIR",
+        help="Take over the trials of this run (repeatable).",
+        show_default="none",
+    ),
+]
+_Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--restart",
+        help="Continue unfinished trials, or start them anew; finished ones are kept.",
+    ),
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, and show what it would take.")]
+_Export = Annotated[
+    Path | None,
+    typer.Option(help="Also write DIR/SCALE/FIGURE.json.", metavar="DIR", show_default="none"),
+]
 
 
 def reproduce(
-    figure: Annotated[list[str], typer.Argument(help="all, or some of fig3a … fig16 and table1.")],
-    scale: Annotated[
-        str, typer.Option(metavar="[tiny|paper]", help="The zoo's models, or the paper's.")
-    ] = "tiny",
-    seeds: Annotated[
-        str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
-    ] = "1",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of every trial."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of all trials and figures.")] = Path(
-        "runs/reproduce"
-    ),
-    from_: Annotated[
-        list[Path] | None,
-        typer.Option("--from", metavar="DIR", help="Take over this run's trials (repeatable)."),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume/--restart",
-            help="Unfinished trials go on, or start anew; finished ones are kept.",
-        ),
-    ] = True,
+    figure: _Figures,
+    scale: _Scale = "tiny",
+    seeds: _Seeds = "1",
+    set_: _Settings = None,
+    out: _Out = Path("runs/reproduce"),
+    from_: _From = None,
+    resume: _Resume = True,
     engine: Engine = "local",
     address: Address = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and tell what it would take.")
-    ] = False,
-    export: Annotated[
-        Path | None, typer.Option(help="Also write DIR/SCALE/FIGURE.json.", metavar="DIR")
-    ] = None,
+    dry_run: _DryRun = False,
+    export: _Export = None,
 ) -> None:
     """Run what the paper's figures and table need, draw them, and check their criteria."""
     from rich.console import Console
@@ -62,7 +84,7 @@ def reproduce(
     if dry_run:
         print("\n".join(command.dry_run(plan)))
         return
-    check(plan.as_experiment())
+    steps.check(plan.as_experiment())
     place = choose(engine, address, jobs)
     with Store(out) as store:
         for folder in from_ or ():
@@ -71,11 +93,11 @@ def reproduce(
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
         keep = functools.partial(runner.keeper, plan, store)
         try:
-            run_all(trials, place=place, resume=resume, quiet=quiet, wrap=keep)
+            steps.run_trials(trials, place=place, resume=resume, quiet=quiet, wrap=keep)
             found = command.finish(plan, store, export)
         except KeyboardInterrupt:
             again = shlex.join(["swarmproof", *sys.argv[1:]])
-            print(f"interrupted; go on with: {again}", file=sys.stderr)
+            print(f"interrupted; continue with: {again}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
     Console().print(command.table(plan.figures, found))
     print(f"figures: {out / scale}")

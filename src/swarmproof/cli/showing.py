@@ -1,4 +1,4 @@
-"""`list` and `theory`: what there is to choose from, and what can be known without a run."""
+"""`list` and `theory`: what is available, and what follows without a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from swarmproof.registry import did_you_mean
 def theory(
     group_size: Annotated[
         list[int] | None,
-        typer.Option(help="Completions of a problem (repeatable).  [default: 12 16 24 32]"),
+        typer.Option(help="Completions per problem (repeatable).", show_default="12 16 24 32"),
     ] = None,
     accuracy: Annotated[
-        float, typer.Option(help="Share of right answers among the honest ones, for the table.")
+        float,
+        typer.Option(help="Share of right answers among honest completions, for the table."),
     ] = 0.0,
     variance: Annotated[
-        float, typer.Option(help="Of normal honest rewards, for the picture.")
+        float, typer.Option(help="Variance of normal honest rewards, for the figure.")
     ] = 0.25,
-    out: Annotated[Path, typer.Option(help="The folder for the picture.")] = Path(),
+    out: Annotated[Path, typer.Option(help="The folder of the figure.")] = Path(),
 ) -> None:
     """Show what a share of poisoned completions is worth: a table, theory.png and theory.svg."""
     from rich.console import Console
@@ -38,11 +39,14 @@ def theory(
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(metavar=f"[{'|'.join(catalogue.KINDS)}]", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar=f"[{'|'.join(catalogue.KINDS)}]", help="What to list.", show_default="all"
+        ),
     ] = None,
 ) -> None:
-    """Show what there is to choose from, with parameters and defaults."""
+    """Show what is available, with parameters and defaults."""
     if kind is not None and kind not in catalogue.KINDS:
         raise ValueError(f"nothing is called {kind!r}{did_you_mean(kind, catalogue.KINDS)}")
-    for each in [kind] if kind else catalogue.KINDS:
+    for each in [kind] if kind is not None else catalogue.KINDS:
         print("\n".join(catalogue.describe(each)))

@@ -1,7 +1,9 @@
-"""An experiment as data: its settings, how they are read, and who trains which model."""
+"""An experiment as data: its settings, how they are read, and which node trains which model."""
 
-from swarmproof.config.loading import load, override, shipped, validate
+from swarmproof.config.loading import find, load, shipped, validate
+from swarmproof.config.quoting import quote
 from swarmproof.config.settings import (
+    MAX_SEEDS,
     BatchConfig,
     EvaluationConfig,
     ExperimentConfig,
@@ -14,8 +16,10 @@ from swarmproof.config.settings import (
     TrialConfig,
     describes,
 )
+from swarmproof.config.tables import override
 
 __all__ = [
+    "MAX_SEEDS",
     "BatchConfig",
     "EvaluationConfig",
     "ExperimentConfig",
@@ -27,8 +31,10 @@ __all__ = [
     "Topology",
     "TrialConfig",
     "describes",
+    "find",
     "load",
     "override",
+    "quote",
     "shipped",
     "validate",
 ]

@@ -1,4 +1,4 @@
-"""Which honest node trains which model. Pure: nothing is loaded, or looked up on a disk."""
+"""Assigns models to honest nodes. Pure: loads nothing and reads no disk."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 from swarmproof.types import NodeId
 
-HOMOGENEOUS = "honest"  # the one cohort of a swarm in which all train one model
+HOMOGENEOUS = "honest"  # the only cohort of a swarm in which all nodes train one model
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The honest nodes that train one model."""
+    """A cohort: the honest nodes that train one model."""
 
-    name: str  # of the cohort
+    name: str  # the cohort's
     path: str
     nodes: tuple[NodeId, ...]
 
 
 def deal(paths: Sequence[str], num_honest: int) -> tuple[Members, ...]:
-    """Deal models to the honest nodes in turn: node i gets number i modulo `len(paths)`.
+    """Give models to the honest nodes in turn: node i gets model i modulo `len(paths)`.
 
-    A path that comes several times is one model, with as many more nodes. The cohort is called
-    after the path's last part, with a number behind it where that is taken.
+    A path that is listed several times is one model with more nodes. A cohort is named after the
+    last part of its path, with a number appended if that name is taken.
 
     >>> deal(["tiny-math", "me/tiny-math"], 3)  # doctest: +NORMALIZE_WHITESPACE
     (Members(name='tiny-math', path='tiny-math', nodes=(0, 2)),
@@ -48,7 +48,8 @@ def deal(paths: Sequence[str], num_honest: int) -> tuple[Members, ...]:
 
 
 def of_trial(trial: Mapping[str, Any]) -> tuple[Members, ...]:
-    """The cohorts of an arm, from its resolved settings as `config.json` has them."""
+    """The cohorts of an arm, from its resolved settings as in `config.json`."""
     swarm = trial["swarm"]
-    paths = swarm.get("models") or [trial["model"]["path"]]  # left out where it is empty
+    # `models` is left out of the config where it is empty.
+    paths = swarm.get("models") or [trial["model"]["path"]]
     return deal(paths, swarm["nodes"] - swarm["malicious"])

@@ -1,6 +1,6 @@
-"""Reads an experiment: a TOML file, checked to the last key before anything is computed.
+"""Reads an experiment from a TOML file and checks every key before anything is computed.
 
-`load` reads a shipped name or a file, applies `--set` overrides and resolves every arm to a
+`load` reads a shipped experiment or a file, applies overrides and resolves every arm to a
 `TrialConfig`. Nothing here imports torch, so that a mistake is reported within a second.
 """
 
@@ -16,12 +16,20 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from swarmproof import registry
+from swarmproof.config import matrix
+from swarmproof.config.quoting import dotted, quote
 from swarmproof.config.settings import ExperimentConfig, TrialConfig
+from swarmproof.config.tables import (
+    HEAD,
+    MAX_DEPTH,
+    Overrides,
+    merge,
+    override,
+    refuse_out_of_reach,
+)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-# Settings of a whole experiment; all others are of its arms.
-_HEAD = ("name", "title", "claim", "seeds")
 _PLUGINS: dict[str, registry.Kind] = {
     "task": "task",
     "attack": "attack",
@@ -29,6 +37,15 @@ _PLUGINS: dict[str, registry.Kind] = {
     "defenses": "defense",
     "judge": "defense",  # of `swarmproof judge-eval`
 }
+_MAX_FILE = 256 * 1024  # bytes; the largest that ships has 2 KiB
+# An arm names a folder, which may have 255 bytes on most file systems.
+_MAX_ARM_NAME = 200
+# Strings and comments, so that a dot in them is not one of a key; then the parts of keys.
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?(?:"""|\\?\Z)|\'\'\'.*?(?:\'\'\'|\Z)|(?P<comment>#[^\n]*)'
+    r'|"(?:\\[^\n]|[^"\\\n])*"?|\'[^\'\n]*\'?|[\w-]+|(?P<dot>\.)|(?P<space>[ \t]+)|(?P<other>.)',
+    re.DOTALL,
+)
 
 
 def shipped() -> dict[str, Path]:
@@ -38,134 +55,158 @@ def shipped() -> dict[str, Path]:
     return {str(path.relative_to(root).with_suffix("")): path for path in found}
 
 
+def find(name_or_path: str) -> Path:
+    """The TOML file of a shipped experiment, or the one at a path that ends in `.toml`.
+
+    Raises:
+        ValueError: there is no such experiment or file.
+    """
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        try:
+            is_file = path.is_file()
+        except OSError:  # the name is too long
+            is_file = False
+        if not is_file:
+            raise ValueError(f"there is no file {_short_path(name_or_path)}")
+        return path
+    known = shipped()
+    if name_or_path not in known:
+        raise ValueError(
+            f"no experiment is called {quote(name_or_path)}"
+            f"{registry.did_you_mean(name_or_path[:100], known)}; "
+            "for a file of your own give a path that ends in .toml"
+        )
+    return known[name_or_path]
+
+
 def load(
     name_or_path: str,
     *,
     arms: Iterable[str] = (),
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     seeds: tuple[int, ...] | None = None,
 ) -> ExperimentConfig:
     """Read, override and check an experiment.
 
     Args:
         name_or_path: a shipped experiment, or a path that ends in `.toml`.
-        arms: run only these; all if empty.
-        overrides: `key.sub=value`, the value in TOML (a bare word is taken as a string); applied
-            to every arm after the arm's own settings.
-        seeds: instead of the file's.
+        arms: use only these; all if empty.
+        overrides: laid on every arm after the arm's own settings: see `override`.
+        seeds: used instead of the file's.
 
     Raises:
         ValueError: one line that names the key and the remedy.
     """
-    path = _find(name_or_path)
-    try:
-        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # RecursionError: tables within tables
-        raise ValueError(f"{path} is not valid TOML: {error}") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    head: dict[str, Any] = {key: raw.pop(key) for key in _HEAD if key in raw}
-    arm_tables = raw.pop("arms", {})
-    if not isinstance(arm_tables, dict) or not arm_tables:
-        raise ValueError(f"{path} has no arms; add at least one table such as [arms.attack]")
+    path = find(name_or_path)
+    raw = _read(path)
+    head: dict[str, Any] = {key: raw.pop(key) for key in HEAD if key in raw}
+    arm_tables = _arm_tables(path, raw)
     wanted = list(arms) or list(arm_tables)
     for arm in wanted:
         if arm not in arm_tables:
             raise ValueError(
-                f"{path.stem} has no arm {arm!r}{registry.did_you_mean(arm, arm_tables)}"
+                f"{path.stem} has no arm {quote(arm)}"
+                f"{registry.did_you_mean(arm[:_MAX_ARM_NAME], arm_tables)}"
             )
-    _reject_unknown(raw, (*_HEAD, "arms", *TrialConfig.model_fields))
+    _reject_unknown(raw, (*HEAD, "arms", "matrix", *TrialConfig.model_fields))
     for arm, table in arm_tables.items():
-        if not re.fullmatch(r"\w[\w.-]*", arm):
-            raise ValueError(f"an arm cannot be called {arm!r}; use letters, digits, -, _ and dots")
-        if not isinstance(table, dict):  # a mistake in a file, whatever its kind, is a ValueError
-            raise ValueError(  # noqa: TRY004
-                f"arms.{arm} must be a table such as [arms.{arm}], not {table!r:.60}"
-            )
-        if part := next((key for key in table if key[:1].isdigit()), ""):
-            raise ValueError(f'an arm with a dot in its name needs quotes: [arms."{arm}.{part}"]')
-        _reject_unknown(table, tuple(TrialConfig.model_fields))
-    overrides = list(overrides)
-    resolved = {arm: override(_merge(raw, arm_tables[arm]), overrides) for arm in wanted}
+        _check_arm(arm, table)
+    if not isinstance(overrides, Mapping):
+        overrides = list(overrides)
+    resolved = {arm: override(merge(raw, arm_tables[arm]), overrides) for arm in wanted}
     head.setdefault("name", path.stem)
     if seeds is not None:
         head["seeds"] = seeds
     return validate(ExperimentConfig, {**head, "arms": resolved})
 
 
-def override(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """The table with `key.sub=value` texts laid on top; a ValueError names one that is no such."""
-    table = dict(table)
-    for key_path, value in [_parse_override(text) for text in overrides]:
-        table = _merge(table, _nest(key_path, value))
-    return table
-
-
 def validate(model: type[ModelT], table: Mapping[str, Any]) -> ModelT:
-    """`model_validate` with pydantic's report cut down to one line that names the key."""
+    """`model_validate`, with one line that names the key instead of pydantic's report.
+
+    Raises:
+        ValueError: that line.
+    """
+    for arm in table["arms"].values() if "arms" in table else [table]:
+        if isinstance(arm, Mapping):
+            refuse_out_of_reach(arm)
     try:
         return model.model_validate(table)
     except ValidationError as error:
         raise ValueError(_one_line(error, model, table)) from None
 
 
-def _find(name_or_path: str) -> Path:
-    if name_or_path.endswith(".toml"):
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise ValueError(f"there is no file {name_or_path}")
-        return path
-    known = shipped()
-    if name_or_path not in known:
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_FILE:
+            raise ValueError(f"{path} has {size:,} bytes; an experiment has at most {_MAX_FILE:,}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8")
+        _refuse_deep_keys(text)
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: tables within tables
+        # The parser quotes a key whole, however long it is.
+        reason = str(error) if len(str(error)) <= 200 else f"{str(error)[:200]} …"
+        raise ValueError(f"{path} is not valid TOML: {reason}") from None
+
+
+def _refuse_deep_keys(text: str) -> None:
+    """Refuse what the parser would need minutes for: its time grows with a key's parts squared."""
+    dots = 0
+    for token in _TOKEN.finditer(text):
+        if token["dot"]:
+            dots += 1
+        elif token["other"] or token["comment"]:
+            dots = 0
+        if dots >= MAX_DEPTH:
+            line = text.count("\n", 0, token.start()) + 1
+            raise ValueError(f"a key has more than {MAX_DEPTH} parts (line {line})")
+
+
+def _arm_tables(path: Path, raw: dict[str, Any]) -> dict[str, Any]:
+    """The tables of `[arms]` and of `[matrix]`, taken out of the file's."""
+    tables = raw.pop("arms", {})
+    if not isinstance(tables, dict):
+        tables = {}
+    if "matrix" in raw:
+        grid = matrix.arms(raw.pop("matrix"))
+        if both := grid.keys() & tables.keys():
+            raise ValueError(f"the arm {quote(min(both))} is in [matrix] and in [arms]")
+        tables = tables | grid
+    if not tables:
+        raise ValueError(f"{path} has no arms; add at least one table such as [arms.attack]")
+    return tables
+
+
+def _check_arm(arm: str, table: Any) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", arm):
         raise ValueError(
-            f"no experiment is called {name_or_path!r}"
-            f"{registry.did_you_mean(name_or_path, known)}; "
-            "for a file of your own give a path that ends in .toml"
+            f"an arm cannot be called {quote(arm)}; use letters, digits, -, _ and dots"
         )
-    return known[name_or_path]
+    if len(arm.encode()) > _MAX_ARM_NAME:
+        raise ValueError(
+            f"an arm cannot be called {quote(arm)}: its name has {len(arm)} characters, and a "
+            f"folder is named after it; use at most {_MAX_ARM_NAME // 4}"
+        )
+    if not isinstance(table, dict):  # a mistake in a file, whatever its kind, is a ValueError
+        raise ValueError(  # noqa: TRY004
+            f"arms.{arm} must be a table such as [arms.{arm}], not {quote(table)}"
+        )
+    if part := next((key for key in table if key[:1].isdigit()), ""):
+        raise ValueError(f'an arm with a dot in its name needs quotes: [arms."{arm}.{part[:20]}"]')
+    _reject_unknown(table, tuple(TrialConfig.model_fields))
 
 
 def _reject_unknown(table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            raise ValueError(f"unknown setting {key!r}{registry.did_you_mean(key, known)}")
-
-
-def _parse_override(text: str) -> tuple[list[str], Any]:
-    key, equals, literal = text.partition("=")
-    keys = [part.strip() for part in key.split(".")]
-    if not equals or not all(keys):
-        raise ValueError(f"--set {text!r:.60}: write it as key=value, for example grpo.lr=1e-4")
-    if keys[0] in _HEAD:
-        raise ValueError(
-            f"--set {text!r:.60}: {keys[0]} is not a setting of an arm; change it in the file"
-            + (", or use --seeds" if keys[0] == "seeds" else "")
-        )
-    try:
-        parsed = tomllib.loads(f"value = {literal}")
-    except (ValueError, RecursionError):
-        return keys, literal
-    # Only a text with line breaks in it can hold more than the one value.
-    return keys, parsed["value"] if len(parsed) == 1 else literal
-
-
-def _nest(keys: list[str], value: Any) -> dict[str, Any]:
-    for key in reversed(keys):
-        value = {key: value}
-    assert isinstance(value, dict)
-    return value
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, table by table; a table that names another plug-in replaces it."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            same = value.get("name", old.get("name")) == old.get("name")
-            value = _merge(old, value) if same else value
-        merged[key] = value
-    return merged
+            raise ValueError(
+                f"unknown setting {quote(key)}{registry.did_you_mean(key[:100], known)}"
+            )
 
 
 def _one_line(error: ValidationError, model: type[BaseModel], table: Mapping[str, Any]) -> str:
@@ -177,19 +218,19 @@ def _one_line(error: ValidationError, model: type[BaseModel], table: Mapping[str
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         known = _known(model, table, keys[:-1])
-        message = f"unknown setting{registry.did_you_mean(str(keys[-1]), known)}"
+        message = f"unknown setting{registry.did_you_mean(str(keys[-1])[:100], known)}"
     elif first["type"] == "missing":
         message = "this setting is missing, and has no default"
     elif first["type"] != "value_error":
-        message = f"{message} (got {_short(first['input'])})"
-    where = ".".join(map(str, keys))
+        message = f"{message} (got {quote(first['input'])})"
+    where = dotted(keys)
     return " ".join((f"{where}: {message}" if where else message).split())
 
 
 def _known(
     model: type[BaseModel], table: Mapping[str, Any], keys: tuple[int | str, ...]
 ) -> list[str]:
-    """The settings that there are at `keys` of a table; in a plug-in's table, that plug-in's."""
+    """The known settings at `keys` of a table; within a plug-in's table, its parameters."""
     kind: registry.Kind | None = None
     value: Any = table
     fields: Any = model.model_fields
@@ -202,6 +243,5 @@ def _known(
     return list(registry.plugins(kind)[value["name"]].model_fields if kind else fields)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]} …"
+def _short_path(text: str) -> str:
+    return text if len(text) <= 100 and text.isprintable() else quote(text)

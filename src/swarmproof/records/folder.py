@@ -11,26 +11,21 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from swarmproof import registry
 from swarmproof.attacks.base import Attack
-from swarmproof.config import ExperimentConfig, cohorts, validate
+from swarmproof.config import ExperimentConfig, validate
 from swarmproof.records import summary
 from swarmproof.records.streams import (
-    COMPLETION_KEYS,
-    as_row,
-    read_completions,
     read_rounds,
     read_timings,
 )
 from swarmproof.records.versions import versions
-from swarmproof.types import RoundRecord
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 CONFIG, VERSIONS, SUMMARY = "config.json", "versions.json", "summary.json"
@@ -109,7 +104,7 @@ class RunFolder:
 
     def trial_folder(self, arm: str, seed: int) -> Path:
         """Where one trial keeps its streams (and the experiment its checkpoint)."""
-        return _trial_folder(self.path, arm, seed)
+        return trial_folder(self.path, arm, seed)
 
     def write_summary(self) -> dict[str, Any]:
         """Compute `summary.json` from what the trials wrote so far, and replace it at once.
@@ -154,69 +149,7 @@ class RunFolder:
         self._lock = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run in memory. The columns of the frames are told in docs/metrics.md."""
-
-    summary: dict[str, Any]
-    config: dict[str, Any]
-    rounds: pd.DataFrame  # a row per arm, seed, round (and cohort)
-    completions: pd.DataFrame  # a row per completion
-    timings: pd.DataFrame  # a row per arm, seed, round and step
-
-
-def load_run(path: str | Path, *, with_completions: bool = True) -> Run:
-    """Read a run folder, finished or not, into data frames.
-
-    The torn tail that a killed process leaves in a stream is left out. Plug-ins need not be
-    installed: the config is given back as it was written.
-
-    Args:
-        with_completions: false leaves their frame empty, as reading them takes most of the time.
-
-    Raises:
-        ValueError: not a run folder, no summary yet, or a stream is damaged.
-    """
-    import pandas as pd
-
-    path = Path(path)
-    config = read_json(path, CONFIG)
-    found = read_json(path, SUMMARY)
-    rounds: list[dict[str, Any]] = []
-    completions: list[dict[str, Any]] = []
-    timings: list[dict[str, Any]] = []
-    for arm, trial in config["arms"].items():
-        nodes = {members.name: len(members.nodes) for members in cohorts.of_trial(trial)}
-        for seed in config["seeds"]:
-            folder = _trial_folder(path, arm, seed)
-            at = {"arm": arm, "seed": seed}
-            records = read_rounds(folder)
-            # Told by the summary, as the attack's plug-in need not be installed.
-            told = found["arms"].get(arm, {}).get("asr", {})
-            if told.get("unit") == "ratio":
-                records = summary.length_growth(records)
-            rounds += [at | as_row(r) | {"nodes": nodes[r.cohort]} for r in records]
-            if with_completions:
-                completions += [at | row for row in read_completions(folder)]
-            for row in read_timings(folder):
-                start = at | {"round": row["round"], "cohort": row["cohort"]}
-                timings += [
-                    start | {"step": step, "seconds": seconds, "cpu_seconds": row["cpu"][step]}
-                    for step, seconds in row["seconds"].items()
-                ]
-    columns = ["arm", "seed", "round", "cohort"]
-    return Run(
-        found,
-        config,
-        rounds=pd.DataFrame(
-            rounds, columns=[*columns[:2], *(f.name for f in fields(RoundRecord)), "nodes"]
-        ),
-        completions=pd.DataFrame(completions, columns=[*columns[:2], *COMPLETION_KEYS]),
-        timings=pd.DataFrame(timings, columns=[*columns, "step", "seconds", "cpu_seconds"]),
-    )
-
-
-def _trial_folder(path: Path, arm: str, seed: int) -> Path:
+def trial_folder(path: Path, arm: str, seed: int) -> Path:
     return path / "trials" / arm / f"seed-{seed}"
 
 

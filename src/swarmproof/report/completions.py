@@ -17,7 +17,7 @@ from swarmproof.report.marks import Marker, cut, visible
 if TYPE_CHECKING:
     import pandas as pd
 
-    from swarmproof.records.folder import Run
+    from swarmproof.records.run import Run
 
 CONVERTED = "honest, writes the poison"
 MALICIOUS = "malicious"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarmproof.records.folder import Run
+from swarmproof.records.run import Run
 from swarmproof.report import expectation, states
 from swarmproof.report.headline import headline
 
@@ -92,9 +92,11 @@ def _merged(runs: Mapping[str, Run]) -> Run:
     title = ", ".join(runs)
     arms = _named({name: run.summary["arms"] for name, run in runs.items()})
     trials = _named({name: run.config["arms"] for name, run in runs.items()})
+    seeds = sorted({seed for run in runs.values() for seed in run.config["seeds"]})
     return Run(
+        Path(title),
         {"experiment": title, "claim": "", "arms": arms},
-        {"name": title, "title": title, "claim": "", "arms": trials},
+        {"name": title, "title": title, "claim": "", "seeds": seeds, "arms": trials},
         rounds=joined({name: run.rounds for name, run in runs.items()}),
         completions=joined({name: run.completions for name, run in runs.items()}),
         timings=joined({name: run.timings for name, run in runs.items()}),

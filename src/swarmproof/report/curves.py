@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from swarmproof.records.folder import Run
+    from swarmproof.records.run import Run
 
 INK, FAINT = "#24292f", "#d9dce0"
 STYLE: Any = {

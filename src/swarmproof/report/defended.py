@@ -13,7 +13,7 @@ from swarmproof.records.summary import refused, t_interval
 from swarmproof.report.table import Cell, percent
 
 if TYPE_CHECKING:
-    from swarmproof.records.folder import Run
+    from swarmproof.records.run import Run
 
 HEADINGS = ("arm, defence", "poisoned refused", "honest refused", "share of processor time")
 STEP = "inspect"  # the step that holds all that defences do

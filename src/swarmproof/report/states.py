@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swarmproof.records.folder import Run
+    from swarmproof.records.run import Run
 
 _LISTED = 3  # seeds that are named one by one
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
-from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, load_run, read_json, write_json
+from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, read_json, write_json
+from swarmproof.records.run import load_run
 from swarmproof.reproduce import measured
 from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
 from swarmproof.reproduce.store import Store, key

@@ -1,0 +1,192 @@
+"""The steps of a run, from a name to a run folder. The command line and the Python API share them.
+
+Knows the order of the steps, none of their insides. Imports nothing heavy, so that a mistake is
+reported at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swarmproof.config import MAX_SEEDS, ExperimentConfig, comparing, load
+from swarmproof.engines import carrying
+from swarmproof.engines.place import Place, choose, started
+
+if TYPE_CHECKING:
+    from swarmproof.engines.events import OnEvent
+    from swarmproof.records.folder import RunFolder
+    from swarmproof.swarm.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that was checked and can start. Nothing is written yet."""
+
+    config: ExperimentConfig
+    folder: Path
+    place: Place
+    resume: bool
+
+
+def prepare(
+    experiment: str,
+    *,
+    arms: Iterable[str] = (),
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    seeds: tuple[int, ...] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    engine: str = "local",
+    address: str | None = None,
+    jobs: int | None = None,
+) -> Plan:
+    """Read an experiment and check everything that can be checked without a model.
+
+    Raises:
+        ValueError: one line that names the mistake and the remedy.
+    """
+    if resume and out is not None and not out.is_dir():
+        raise ValueError(f"there is no folder {out} to resume; leave out --resume to start a run")
+    config = load(experiment, arms=arms, overrides=overrides, seeds=seeds)
+    check(config)
+    place = choose(engine, address, jobs)
+    return Plan(config, out or default_folder(config, resume=resume), place, resume)
+
+
+def check(config: ExperimentConfig) -> None:
+    """Check every arm: its plug-ins, its data, and that its models can be had.
+
+    Raises:
+        ValueError: one line that starts with the arm.
+    """
+    from swarmproof.swarm.assembly import check
+    from swarmproof.zoo import hub
+
+    for name, trial in config.arms.items():
+        try:
+            check(trial)
+            for members in trial.cohorts:
+                hub.reach(members.path, trial.models_key)
+        except ValueError as error:
+            raise ValueError(f"arm {name}: {error}") from None
+
+
+def default_folder(config: ExperimentConfig, *, resume: bool) -> Path:
+    """`runs/<experiment>-<n>`: the first free n, or the latest run when resuming.
+
+    Raises:
+        ValueError: there is no run to resume.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", config.name)
+    numbers = {
+        int(path.name.removeprefix(f"{stem}-"))
+        for path in Path("runs").glob(f"{stem}-*")
+        if path.name.removeprefix(f"{stem}-").isdecimal()
+    }
+    if not resume:
+        return Path("runs") / f"{stem}-{max(numbers, default=0) + 1}"
+    if not numbers:
+        raise ValueError(f"runs/ has no run of {config.name} to resume; leave out --resume")
+    return Path("runs") / f"{stem}-{max(numbers)}"
+
+
+def first_seeds(count: int) -> tuple[int, ...]:
+    """0, 1, … `count` - 1.
+
+    Raises:
+        ValueError: none, or too many.
+    """
+    if not 1 <= count <= MAX_SEEDS:
+        raise ValueError(f"seeds: give 1 to {MAX_SEEDS} of them, or a list of which")
+    return tuple(range(count))
+
+
+def require_processes(plan: Plan) -> None:
+    """Check that the processes of the trials know what this one knows. Not needed for a command.
+
+    Raises:
+        ValueError: the caller is a script that would start itself again and again, or a plug-in
+            is known to this process only.
+    """
+    if plan.place.in_this_process:
+        return
+    if multiprocessing.current_process().daemon:
+        raise ValueError(
+            "this process may not start others, as it is a daemon of multiprocessing; give jobs=0 "
+            "to run the trials in it"
+        )
+    carried = carrying.Carried.of(plan.config.arms.values())
+    local = plan.place.engine == "local"
+    again = local and carrying.main_is_run_again()
+    carried.require(main_is_run_again=again)
+    if again:
+        carrying.probe(carried)
+
+
+def execute(plan: Plan, *, quiet: bool, on_start: Callable[[Plan], None] = lambda _: None) -> None:
+    """Run every trial of a plan and write the summary.
+
+    Args:
+        quiet: show no progress.
+        on_start: called when the folder is there and belongs to this process.
+
+    Raises:
+        ValueError, OSError: one line with the remedy; what was written before stays valid.
+        KeyboardInterrupt: the run was interrupted; it can be resumed.
+    """
+    from swarmproof.records.folder import CONFIG, RunFolder, read_json
+
+    if plan.resume and (plan.folder / CONFIG).exists():
+        config = plan.config.model_dump(mode="json")
+        comparing.refuse_other(str(plan.folder), read_json(plan.folder, CONFIG), config)
+    folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
+    try:
+        on_start(plan)
+        run_trials(_trials(folder), place=plan.place, resume=plan.resume, quiet=quiet)
+        folder.write_summary()
+    finally:
+        folder.close()
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    *,
+    place: Place,
+    resume: bool,
+    quiet: bool,
+    wrap: Callable[[OnEvent], OnEvent] = lambda on_event: on_event,
+) -> None:
+    """Run trials and show their progress.
+
+    Args:
+        wrap: is given the function that shows an event, and returns the one that is called.
+    """
+    # Ray takes many seconds to start: not if there is nothing to run.
+    if not trials:
+        return
+    from rich.console import Console
+
+    from swarmproof.report.progress import Progress
+
+    with (
+        started(place, trials) as (run, at_once),
+        Progress(trials, jobs=at_once, console=Console(), quiet=quiet) as progress,
+    ):
+        run(trials, resume=resume, on_event=wrap(progress.on_event))
+
+
+def _trials(folder: RunFolder) -> list[Trial]:
+    from swarmproof.swarm.trial import Trial
+
+    config = folder.config
+    # Seed by seed, so that a run that is stopped early has compared whole sets of arms.
+    return [
+        Trial(config.name, arm, seed, trial, folder.trial_folder(arm, seed))
+        for seed in config.seeds
+        for arm, trial in config.arms.items()
+    ]

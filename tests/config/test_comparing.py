@@ -1,0 +1,39 @@
+"""What differs between two configs is named with both values, shortened."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarmproof.config import load
+from swarmproof.config.comparing import differences, refuse_other
+
+OLD = load("text-horizontal", arms=["attack", "logit"]).model_dump(mode="json")
+
+
+def other(**changes: object) -> dict[str, object]:
+    config = load("text-horizontal", arms=["attack", "logit"], overrides=changes.pop("set", ()))  # type: ignore[arg-type]
+    return config.model_dump(mode="json") | changes
+
+
+def test_equal_configs_do_not_differ() -> None:
+    assert not list(differences(OLD, other()))
+    refuse_other("runs/x", OLD, other())
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        (other(set=["grpo.lr=0.5"]), "runs/x was made with arms.attack.grpo.lr = 0.0003, now 0.5;"),
+        (other(seeds=[1]), "runs/x was made with seeds = [0], now [1];"),
+        (other(set=["swarm.models=['a', 'b']"]), "swarm.models = nothing, now ['a', 'b'];"),
+        (other(arms={}), "runs/x has the arms attack, logit, and this run has none;"),
+        (other(claim="x" * 500), "now 'xxx"),
+        (other(name="renamed"), "by the experiment 'text-horizontal', and this one is called 'ren"),
+    ],
+)
+def test_the_first_difference_is_told_with_both_values(new: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=r"--out") as caught:
+        refuse_other("runs/x", OLD, new)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
