@@ -223,7 +223,9 @@ def test_a_state_of_another_guard_is_refused() -> None:
         guard.load_state_dict({})
 
 
-@pytest.mark.parametrize("state", [{"x": {1, 2}}, {"x": float("nan")}, {"x": object()}], ids=str)
+@pytest.mark.parametrize(
+    "state", [{"x": {1}}, {"x": float("nan")}, {"x": object()}], ids=["set", "nan", "object"]
+)
 def test_a_state_that_json_cannot_hold_is_an_error(state: dict[str, Any]) -> None:
     class Odd(Counts):
         """Remembers the wrong thing."""
