@@ -16,7 +16,7 @@ ROOMS = (
     *("types", "registry", "randomness", "config"),
     *("sandbox", "zoo", "tasks", "policies", "judges", "attacks", "defenses", "guard", "exchange"),
     *("records", "swarm", "engines", "pretraining", "measure", "report", "reproduce"),
-    *("experiments", "testing", "api", "cli"),
+    *("experiments", "testing", "steps", "api", "cli"),
 )
 MAX_FILE, MAX_FUNCTION, MAX_BRANCHES = 350, 60, 12
 _BRANCHES = (

@@ -89,9 +89,9 @@ def _seeds(seeds: int | Sequence[int] | None) -> tuple[int, ...] | None:
     return None if seeds is None else tuple(map(operator.index, seeds))
 
 
-def _announce(plan: steps.Plan) -> None:
+def _announce(plan: steps.RunPlan) -> None:
     print(f"{plan.config.name} in {plan.folder}")
 
 
-def _silent(_: steps.Plan) -> None:
+def _silent(_: steps.RunPlan) -> None:
     pass

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """A run that was checked and can start. Nothing is written yet."""
 
     config: ExperimentConfig
@@ -44,7 +44,7 @@ def prepare(
     engine: str = "local",
     address: str | None = None,
     jobs: int | None = None,
-) -> Plan:
+) -> RunPlan:
     """Read an experiment and check everything that can be checked without a model.
 
     Raises:
@@ -55,7 +55,7 @@ def prepare(
     config = load(experiment, arms=arms, overrides=overrides, seeds=seeds)
     check(config)
     place = choose(engine, address, jobs)
-    return Plan(config, out or default_folder(config, resume=resume), place, resume)
+    return RunPlan(config, out or default_folder(config, resume=resume), place, resume)
 
 
 def check(config: ExperimentConfig) -> None:
@@ -106,7 +106,7 @@ def first_seeds(count: int) -> tuple[int, ...]:
     return tuple(range(count))
 
 
-def require_processes(plan: Plan) -> None:
+def require_processes(plan: RunPlan) -> None:
     """Check that the processes of the trials know what this one knows. Not needed for a command.
 
     Raises:
@@ -128,7 +128,9 @@ def require_processes(plan: Plan) -> None:
         carrying.probe(carried)
 
 
-def execute(plan: Plan, *, quiet: bool, on_start: Callable[[Plan], None] = lambda _: None) -> None:
+def execute(
+    plan: RunPlan, *, quiet: bool, on_start: Callable[[RunPlan], None] = lambda _: None
+) -> None:
     """Run every trial of a plan and write the summary.
 
     Args:

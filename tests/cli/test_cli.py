@@ -172,7 +172,10 @@ def test_an_unknown_kind_and_a_folder_without_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["calibrate", "text-horizontal", "--arm=logit"], ["no defence with a threshold", "--arm"]),
+        (
+            ["calibrate", "text-horizontal", "--arm=attack"],
+            ["no defence with a threshold", "--arm"],
+        ),
         (["calibrate", "text-horizontal", "--arm=lgit"], ["did you mean 'logit'"]),
         (["judge-eval", "--set=judge.thresold=1"], ["judge.thresold", "did you mean 'threshold'"]),
         (["judge-eval", "--set=math.model.pth=x"], ["math.model.pth", "did you mean 'path'"]),

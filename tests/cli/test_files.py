@@ -57,7 +57,8 @@ def test_runs_says_what_each_folder_is(
     shutil.copytree(finished_run.path, tmp_path / "b")
     # Of the second arm only half, and a torn line.
     stream = tmp_path / "b/trials/logit/seed-0/rounds.jsonl"
-    stream.write_text(stream.read_text().splitlines(keepends=True)[0] + '{"round": 1')
+    first_round = "".join(stream.read_text().splitlines(keepends=True)[:2])  # behind the schema
+    stream.write_text(first_round + '{"round": 1')
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "config.json").write_text("[]")
     (tmp_path / "d").mkdir()

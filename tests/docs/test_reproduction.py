@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from swarmproof.report import reproduction
 from swarmproof.reproduce import figures, measured, runner
+from swarmproof.reproduce import page as reproduction
 from swarmproof.reproduce.criteria import Bound, Criterion, Near, Order
 from swarmproof.reproduce.figures import Acceptance, Curves, Theory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmproof.defenses import Defense, DefenseView
+from swarmproof.defenses.base import Reads
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
 from swarmproof.guard.guard import Guard
 from swarmproof.types import Group, Verdict
@@ -25,6 +26,8 @@ GROUPS = [
 
 class Says(Defense):
     """Returns what it was told to."""
+
+    reads: ClassVar[Reads] = "text"
 
     told: Any = None
 

@@ -16,8 +16,8 @@ from swarmproof.engines.events import Finished
 from swarmproof.records.folder import RunFolder
 from swarmproof.records.run import load_run
 from swarmproof.records.streams import COMPLETIONS, ROUNDS
-from swarmproof.report.reproduction import outcomes
 from swarmproof.reproduce import command, figures, runner
+from swarmproof.reproduce.page import outcomes
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store, key
 from swarmproof.swarm.checkpoint import CHECKPOINT

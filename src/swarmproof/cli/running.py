@@ -87,7 +87,9 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The folder for the files.  [default: DIR, or report-DIR+DIR...]"),
+        typer.Option(
+            help="The folder for the files.", show_default="DIR, or report-DIR+DIR… for several"
+        ),
     ] = None,
 ) -> None:
     """Draw the curves and the report of run folders again, and show their table."""
@@ -110,7 +112,7 @@ def report(
     _report(folders, out or (folders[0] if len(folders) == 1 else joined))
 
 
-def _announce(plan: steps.Plan) -> None:
+def _announce(plan: steps.RunPlan) -> None:
     print(f"{plan.config.name} in {plan.folder}")
 
 

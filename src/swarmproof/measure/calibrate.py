@@ -58,7 +58,10 @@ def find(trial: TrialConfig, arm: str) -> tuple[int, Defense]:
     built = [registry.build(Defense, table) for table in trial.defenses]
     for i, defense in enumerate(built):
         if defense.threshold_field:
-            defense.require_threshold()
+            try:
+                defense.require_threshold()
+            except ValueError as error:
+                raise ValueError(f"the arm {arm!r}: {error}") from None
             return i, defense
     have = ", ".join(defense.name for defense in built) or "none at all"
     raise ValueError(

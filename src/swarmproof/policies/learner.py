@@ -89,7 +89,8 @@ class Learner:
         counted = weight != 0
         kl_weight = ref_logp = None
         if self.reference is not None:
-            kl = [_token_weights(s, self.grpo.beta * s.loss_weight) for s in samples]
+            # Of every token alike: a credit multiplies the advantage only.
+            kl = [[self.grpo.beta * s.loss_weight / len(s.tokens)] * len(s.tokens) for s in samples]
             kl_weight = batch.flatten(kl, device)
             counted = kl_weight != 0
             with torch.inference_mode():

@@ -98,15 +98,20 @@ def packed(model: Any, vocab_size: int) -> Iterator[None]:
     if model.config._attn_implementation == ATTENTION:
         yield
         return
-    before, training = model.config._attn_implementation, model.training
-    hidden = _hide_padding(model, vocab_size) if vocab_size < model.config.vocab_size else None
-    model.set_attn_implementation(ATTENTION)
-    model.eval()
+    before = model.config._attn_implementation
+    # Of each module: a trainer may have put some of them into evaluation mode.
+    modes = [(module, module.training) for module in model.modules()]
+    hidden = None
     try:
+        if vocab_size < model.config.vocab_size:
+            hidden = _hide_padding(model, vocab_size)
+        model.set_attn_implementation(ATTENTION)
+        model.eval()
         yield
     finally:
         model.set_attn_implementation(before)
-        model.train(training)
+        for module, mode in modes:
+            module.training = mode
         if hidden is not None:
             hidden.remove()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -133,9 +134,9 @@ def _columns() -> Sequence[str]:
 
 def _with_interval(
     name: str, value: float | None, ends: Sequence[float | None]
-) -> dict[str, float | None]:
-    low, high = ends
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+) -> dict[str, float]:
+    values = {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return {key: math.nan if number is None else number for key, number in values.items()}
 
 
 def load_run(path: str | os.PathLike[str], *, with_completions: bool = True) -> Run:

@@ -142,12 +142,15 @@ class Progress:
             done, rounds = _iterations(states)
             bars = [ProgressBar(rounds, done, width=_BAR)] if bar else []
             table.add_row(Text(arm), *bars, *(cells[arm][name] for name in columns))
+        table.caption = self._caption(few)
+        table.caption_justify = "left"
+        return table
+
+    def _caption(self, few: bool) -> str | None:
         left = max(self._seconds_left().values(), default=None)
         done = sum(state.finished for state in self._trials.values())
         trials = "" if few else f"{done} of {len(self._trials)} trials done, "
-        table.caption = f"{trials}{_duration(left)} left in all" if left else None
-        table.caption_justify = "left"
-        return table
+        return f"{trials}{_duration(left)} left in all" if left else None
 
     def _cells(self, arm: str) -> list[str]:
         """The values of `_COLUMNS`; an empty text where nothing is known yet."""

@@ -18,9 +18,9 @@ from swarmproof.config import TrialConfig
 from swarmproof.measure.judge_eval import JudgeEval
 from swarmproof.records.folder import write_json
 from swarmproof.registry import did_you_mean
-from swarmproof.report.reproduction import numbers, outcomes
 from swarmproof.reproduce import estimate, figures, runner
 from swarmproof.reproduce.figures import Acceptance, Curves, Figure, LeftOut
+from swarmproof.reproduce.page import numbers, outcomes
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store
 

@@ -71,13 +71,13 @@ def write(rng: Random, two_and_two: bool = False) -> Story:
         steps.append(step)
         sentences.append(_tell(rng, words.TOLD[step.kind], fields, step))
         value = step.result
-    last = _last(rng, value) if ask else None
-    if last is None:
-        sentences.append(_pick(rng, words.ASK_LEFT).format_map(fields))
-    else:
+    if ask:
+        last = _last(rng, value)
         steps.append(last)
         sentences.append(_tell(rng, words.ASK[last.kind], fields, last))
         value = last.result
+    else:
+        sentences.append(_pick(rng, words.ASK_LEFT).format_map(fields))
     solutions = _solutions(rng, fields, steps)
     return Story(" ".join(sentences), value, solutions, fields, tuple(steps))
 

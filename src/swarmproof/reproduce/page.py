@@ -1,6 +1,6 @@
 """docs/reproduction.md: the paper's numbers beside the measured ones, figure by figure.
 
-`python -m swarmproof.report.reproduction results/reproduction > docs/reproduction.md`, after
+`python -m swarmproof.reproduce.page results/reproduction > docs/reproduction.md`, after
 `swarmproof reproduce all --export results/reproduction`. Criteria are judged here, from the
 numbers in the files; a test compares the page with them.
 """
@@ -31,7 +31,7 @@ _HEAD = """\
 Every figure and table of "Hail to the Thief" (arXiv 2511.09780), from the JSON files under
 [`results/`](../results). Each file holds the keys of its trials, versions and commits. Made by
 `swarmproof reproduce all --seeds 3 --export results/reproduction` and, for this page, `python -m
-swarmproof.report.reproduction results/reproduction > docs/reproduction.md`.
+swarmproof.reproduce.page results/reproduction > docs/reproduction.md`.
 
 Values are means over seeds of the last 10 iterations. In brackets: 95 % intervals over seeds
 (Student's t); exact values have none. "×" is the final mean length over the first, both means
