@@ -20,9 +20,10 @@ DEV := $(VENV)/.installed-dev
 run: $(BASE)
 	@$(BIN)/swarmproof run $(ARGS)
 
-# One torch thread in each worker: they share the cores already.
+# One torch thread in each worker: they share the cores already. A file at a time, so that one worker
+# of pytest starts one Ray cluster.
 test: $(DEV)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .

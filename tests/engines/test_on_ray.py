@@ -28,7 +28,7 @@ NUM_ROUNDS = 6
 HALF = 4  # the round after which a node dies: the last checkpoint is of the one before
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster, not one for each worker of pytest
+
 Rounds = Iterator[tuple[RoundRecord, float]]
 
 

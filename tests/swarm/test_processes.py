@@ -26,8 +26,6 @@ from swarmproof.swarm.trial import Trial, run_trial
 from swarmproof.types import Problem, Slot
 from swarms import trial_config
 
-pytestmark = pytest.mark.xdist_group("processes")  # one swarm, not one for each worker of pytest
-
 NODES = 4
 NUM_ROUNDS = 3
 SEED = 5

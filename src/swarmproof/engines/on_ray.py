@@ -145,11 +145,11 @@ def run_trials(
                 running[follower.send(task, play)] = follower
             (stream,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
             # Moved to the end of the queue, so that no trial keeps the others waiting.
-            follower = running.pop(stream)
+            follower = running[stream] = running.pop(stream)
             state = follower.hear(_next(stream), on_event)
-            if state == "running":
-                running[stream] = follower
-            elif state == "lost":
+            if state != "running":
+                del running[stream]
+            if state == "lost":
                 waiting.appendleft(follower)
     finally:
         for stream in running:
