@@ -12,11 +12,27 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int | str = "self") -> list[int]:
+    """The processes below this one, without those that still are copies of it.
+
+    Between fork and exec a child has the memory of its parent, which is no program's.
+    """
+    own = _command("self")
+    return [found for found in _below(pid) if _command(found) != own]
+
+
+def _command(pid: int | str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it ended meanwhile
+
+
+def _below(pid: int | str) -> list[int]:
     found = []
     try:
         for file in Path(f"/proc/{pid}/task").glob("*/children"):
             for child in file.read_text("utf-8").split():
-                found += [int(child), *descendants(child)]
+                found += [int(child), *_below(child)]
     except OSError:
         pass  # it ended meanwhile
     return found
@@ -42,9 +58,11 @@ class Usage:
         self.memory: dict[str, float] = {}
         self.program = ""
         self._before: Mapping[int, float] = {}
+        self._peaks: Mapping[int, float] = {}
 
     def start(self, program: str) -> None:
         self._before = {pid: _or_zero(cpu_seconds, pid) for pid in descendants()}
+        self._peaks = {pid: _or_zero(peak_mb, pid) for pid in self._before}
         self.program = program
 
     def sample(self) -> None:
@@ -52,7 +70,10 @@ class Usage:
         for pid in descendants():
             used = _or_zero(cpu_seconds, pid) - before.get(pid, 0.0)
             self.cpu[name] = max(self.cpu.get(name, 0.0), used)
-            self.memory[name] = max(self.memory.get(name, 0.0), _or_zero(peak_mb, pid))
+            peak = _or_zero(peak_mb, pid)
+            # A process of an earlier test that does nothing now has no part in it.
+            if peak > self._peaks.get(pid, 0.0):
+                self.memory[name] = max(self.memory.get(name, 0.0), peak)
 
 
 def _or_zero(measure: Callable[[int], float], pid: int) -> float:

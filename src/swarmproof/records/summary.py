@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy import special
-
 from swarmproof.attacks.base import Measure
 from swarmproof.types import RoundRecord
 
@@ -44,6 +42,8 @@ def wilson_interval(count: int, of: int, confidence: float = 0.95) -> Interval |
         raise ValueError(f"{count} of {of} is no share")
     if of == 0:
         return None
+    from scipy import special  # not above: a run is looked at without it
+
     z = float(special.ndtri((1 + confidence) / 2))
     share = count / of
     scale = 1 + z * z / of
@@ -58,6 +58,8 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | 
     n = len(values)
     if n < 2:
         return None
+    from scipy import special
+
     mean = math.fsum(values) / n
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * math.sqrt(variance / n)
