@@ -1,7 +1,8 @@
 """The Python API as a notebook and a script meet it: real runs, real processes, one-line errors."""
 
-from __future__ import math
+from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
