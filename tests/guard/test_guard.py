@@ -74,7 +74,7 @@ def test_a_score_that_is_not_a_number_refuses() -> None:
         ({"rewards": [[1.0, float("nan")]]}, "completion 1 of group 0 is nan"),
         ({"rewards": [[1.0, None]]}, "completion 1 of group 0 is None"),
         ({"scores": []}, "1 groups and 0 rows of scores"),
-        ({"scores": [scores_of([0.0, 0.0])]}, "2 completions and scores of 1"),
+        ({"scores": [scores_of([0.0, 0.0])]}, "2 completions and 1 scores"),
         ({"scores": [scores_of([0.0, 0.0], [0.0])]}, "has 2 tokens, and scores of 1"),
         ({}, "give Guard a model, or give scores"),
     ],

@@ -6,10 +6,10 @@ All that a trainer needs of this package. It imports torch only when a score is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from swarmproof import registry
 from swarmproof.config import OnReject, SamplingConfig, validate
@@ -24,6 +24,8 @@ from swarmproof.types import Completion, Group, NodeId, TokenScores, Verdict
 
 # The name in verdicts of completions that no model can score.
 TOKENS = "tokens"
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,30 +284,31 @@ def _encoded(codec: Codec, completion: Completion) -> tuple[tuple[int, ...], str
 
 
 def _require_rewards(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
-    if len(rewards) != len(groups):
-        raise ValueError(f"{len(groups)} groups and {len(rewards)} rows of rewards; give one each")
-    for p, (group, row) in enumerate(zip(groups, rewards, strict=True)):
-        if len(row) != len(group.completions):
-            raise ValueError(
-                f"group {p} has {len(group.completions)} completions and {len(row)} rewards"
-            )
-        for g, reward in enumerate(row):
-            if reward is None or not math.isfinite(reward):
-                raise ValueError(f"the reward of completion {g} of group {p} is {reward!r}")
+    for p, g, _, reward in _each("rewards", groups, rewards):
+        if reward is None or not math.isfinite(reward):
+            raise ValueError(f"the reward of completion {g} of group {p} is {reward!r}")
 
 
 def _require_scores(groups: Sequence[Group], scores: Sequence[Sequence[TokenScores]]) -> None:
-    if len(scores) != len(groups):
-        raise ValueError(f"{len(groups)} groups and {len(scores)} rows of scores; give one each")
-    for p, (group, row) in enumerate(zip(groups, scores, strict=True)):
+    for p, g, completion, tokens in _each("scores", groups, scores):
+        length = len(completion.token_ids or ())
+        if not len(tokens.logprob) == len(tokens.shortfall) == length:
+            raise ValueError(
+                f"completion {g} of group {p} has {length} tokens, and scores of "
+                f"{len(tokens.logprob)}; give token_ids, and one score for each"
+            )
+
+
+def _each(
+    what: str, groups: Sequence[Group], rows: Sequence[Sequence[ValueT]]
+) -> Iterator[tuple[int, int, Completion, ValueT]]:
+    """Every completion with its value, and where it is; raises where there is not one for each."""
+    if len(rows) != len(groups):
+        raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")
+    for p, (group, row) in enumerate(zip(groups, rows, strict=True)):
         if len(row) != len(group.completions):
             raise ValueError(
-                f"group {p} has {len(group.completions)} completions and scores of {len(row)}"
+                f"group {p} has {len(group.completions)} completions and {len(row)} {what}"
             )
-        for g, (completion, tokens) in enumerate(zip(group.completions, row, strict=True)):
-            length = len(completion.token_ids or ())
-            if not len(tokens.logprob) == len(tokens.shortfall) == length:
-                raise ValueError(
-                    f"completion {g} of group {p} has {length} tokens, and scores of "
-                    f"{len(tokens.logprob)}; give token_ids, and one score for each"
-                )
+        for g, (completion, value) in enumerate(zip(group.completions, row, strict=True)):
+            yield p, g, completion, value
