@@ -123,10 +123,10 @@ def test_a_program_that_ends_in_a_backslash_fails(sandbox: Sandbox, end: str) ->
 
 
 def test_memory_of_a_worker_has_room_for_the_interpreter() -> None:
-    assert Monty(memory_mb=80).run(["print(len(bytes(10**7)))"])[0].stdout == "10000000\n"
-    assert Monty(memory_mb=80).run(["print(len(bytes(2 * 10**7)))"])[0].stdout is None
+    assert Monty(memory_mb=64).run(["print(len(bytes(10**7)))"])[0].stdout == "10000000\n"
+    assert Monty(memory_mb=64).run(["print(len(bytes(2 * 10**7)))"])[0].stdout is None
     with pytest.raises(ValidationError):
-        Monty(memory_mb=79)
+        Monty(memory_mb=63)
 
 
 def test_a_program_cannot_pretend_that_it_reached_its_end() -> None:
