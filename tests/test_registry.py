@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 
 import pytest
 from pydantic import Field, ValidationError
 
 from swarmproof import registry
 from swarmproof.attacks import Attack
+from swarmproof.defenses import MaxTokens
 from swarmproof.exchange import Channel, Exchange, Session
 from swarmproof.registry import Plugin
 
@@ -79,3 +81,30 @@ def test_building_does_not_touch_the_table() -> None:
     table: dict[str, object] = {"name": "text", "phrase": "hi"}
     registry.build(Attack, table)
     assert table == {"name": "text", "phrase": "hi"}
+
+
+def test_a_class_that_cannot_be_built_is_not_registered() -> None:
+    class Half(Attack):
+        """Has no measure."""
+
+    with pytest.raises(ValueError, match="Half does not define craft, success"):
+        registry.register("attack", "half")(Half)
+    assert "half" not in registry.plugins("attack")
+
+
+def test_a_defence_that_reads_what_there_is_not_is_not_registered() -> None:
+    class Odd(MaxTokens):
+        """Reads tea leaves."""
+
+        reads = "texts"  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match="reads = 'texts'; it must be one of text, scores"):
+        registry.register("defense", "odd")(Odd)
+
+
+def test_a_package_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("broken", "no_such_module", "swarmproof.plugins")
+    monkeypatch.setattr(registry, "_loaded_entry_points", False)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [broken])
+    with pytest.raises(ValueError, match=r"plug-in 'broken'.*does not import.*uninstall it"):
+        registry.plugins("attack")

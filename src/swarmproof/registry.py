@@ -24,6 +24,16 @@ class Plugin(BaseModel):
     name: ClassVar[str]
     kind: ClassVar[Kind]
 
+    @classmethod
+    def require_class(cls) -> None:
+        """Check, when the class is registered, what no parameter can mend.
+
+        Raises:
+            ValueError: one line with the remedy.
+        """
+        if missing := sorted(cls.__abstractmethods__):
+            raise ValueError(f"the class {cls.__name__} does not define {', '.join(missing)}")
+
 
 PluginT = TypeVar("PluginT", bound=Plugin)
 PluginClass = TypeVar("PluginClass", bound=type[Plugin])
@@ -37,6 +47,7 @@ def register(kind: Kind, name: str) -> Callable[[PluginClass], PluginClass]:
     def add(plugin: PluginClass) -> PluginClass:
         if name in _registered[kind]:
             raise ValueError(f"two {kind} plug-ins are called {name!r}; rename one of them")
+        plugin.require_class()
         plugin.name, plugin.kind = name, kind
         _registered[kind][name] = plugin
         return plugin
@@ -50,7 +61,14 @@ def plugins(kind: Kind) -> dict[str, type[Plugin]]:
     if not _loaded_entry_points:
         _loaded_entry_points = True
         for point in entry_points(group="swarmproof.plugins"):
-            point.load()
+            try:
+                point.load()
+            except (ImportError, AttributeError, SyntaxError) as error:
+                raise ValueError(
+                    f"the plug-in {point.name!r} of the installed package "
+                    f"{point.dist.name if point.dist else point.value!r} does not import "
+                    f"({error}); mend the package, or uninstall it"
+                ) from error
     return dict(sorted(_registered[kind].items()))
 
 
@@ -64,7 +82,10 @@ def find(kind: Kind, table: Mapping[str, object]) -> type[Plugin]:
     if name is None:
         raise ValueError(f"the {kind} has no `name`; known: {', '.join(known)}")
     if str(name) not in known:
-        raise ValueError(f"no {kind} is called {name!r:.60}{did_you_mean(str(name), known)}")
+        raise ValueError(
+            f"no {kind} is called {name!r:.60}{did_you_mean(str(name), known)}; one of your own is "
+            "found if its package is installed: docs/plugins.md"
+        )
     return known[str(name)]
 
 

@@ -50,9 +50,16 @@ def check(plugin: type[Plugin] | Plugin) -> None:
         AssertionError: a promise is broken; says which.
     """
     kind = plugin if isinstance(plugin, type) else type(plugin)
-    check_data_sheet(kind)
-    built = plugin if isinstance(plugin, Plugin) else plugin()
-    check_fixed(built)
+    try:
+        check_data_sheet(kind)
+        built = plugin if isinstance(plugin, Plugin) else plugin()
+        check_fixed(built)
+        _check_kind(built)
+    except AssertionError as error:
+        raise AssertionError(f"{kind.kind} {kind.name!r}: {error}") from None
+
+
+def _check_kind(built: Plugin) -> None:
     match built:
         case Task():
             check_task(built)
@@ -149,7 +156,10 @@ def check_attack(attack: Attack, task: Task, policy: Policy) -> None:
     for problem in task.problems("test")[:32]:
         for text in (task.oracle(problem), "", problem.question):
             found = attack.success(problem, text)
-            assert found in (False, None), "it counts what an honest node writes"
+            assert found in (False, None), (
+                f"success is {found} for a text without the poison (a right solution, nothing, or "
+                f"the question alone): {text!r:.80}"
+            )
             assert attack.success(problem, text) is found, "success is no pure function"
 
 
@@ -186,7 +196,8 @@ def check_crafted(
     assert len({c.slot for c in crafted}) == len(crafted), "a slot is filled twice"
     for node, own in slots.items():
         sent = [c for c in crafted if c.node == node]
-        assert all(c.slot in own for c in sent), "a slot of another node is filled"
+        foreign = [c.slot for c in sent if c.slot not in own]
+        assert not foreign, f"node {node} fills a slot that is not its own: {foreign[0]}"
         payload = wire.encode(0, sent, run_id=_RUN)
         limit = wire.max_bytes(len(own), _LIMIT)
         opened = wire.open_message(payload, node=node, round=0, run_id=_RUN, limit=limit)
@@ -196,7 +207,8 @@ def check_crafted(
         assert sorted(found, key=lambda c: c.slot) == sorted(sent, key=lambda c: c.slot)
         _, refused = admit(found, receiver.codec, _LIMIT)
         assert not refused, f"a completion is not admitted: {refused[0].reason}"
-    assert {c.node for c in crafted} <= set(slots), "a completion is of a node that is not its own"
+    others = {c.node for c in crafted} - set(slots)
+    assert not others, f"a completion is of node {others.pop()}, and its nodes are {[*slots]}"
 
 
 def check_defense(defense: Defense, task: Task, policy: Policy) -> None:

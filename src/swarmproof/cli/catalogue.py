@@ -27,7 +27,8 @@ def _plugins(kind: registry.Kind) -> Callable[[], Iterator[str]]:
             if topologies := getattr(plugin, "topologies", ()):
                 yield f"      for {' and '.join(topologies)} swarms"
             for parameter, info in plugin.model_fields.items():
-                yield f"      {parameter}{_default(info)}  # {info.description}"
+                told = f"  # {info.description}" if info.description else ""
+                yield f"      {parameter}{_default(info)}{told}"
 
     return lines
 

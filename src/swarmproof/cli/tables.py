@@ -38,7 +38,9 @@ def require_suffix(path: Path) -> None:
         ValueError: there is none, listing those that there are.
     """
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"--export {quote(str(path))}: the name must end in {', '.join(SUFFIXES)}")
+        raise ValueError(
+            f"--export {quote(str(path))}: the name must end in {' or '.join(SUFFIXES)}"
+        )
 
 
 def export(folder: RunFolder, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import Field
 
@@ -98,6 +98,15 @@ class Defense(Plugin):
         default=None,
         description="what its refusals do to the group; grpo.on_reject where not given",
     )
+
+    @classmethod
+    def require_class(cls) -> None:
+        super().require_class()
+        if cls.reads not in get_args(Reads):
+            raise ValueError(
+                f"the class {cls.__name__} has reads = {cls.reads!r:.60}; it must be one of "
+                f"{', '.join(get_args(Reads))}"
+            )
 
     def require(self) -> None:
         """Check, before anything is computed, that the defence can be had.

@@ -215,7 +215,8 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         table = json.loads((path / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{path} is not a run folder: it has no {name}") from None
+        what = f"is not a run folder: it has no {name}" if path.exists() else "is not there"
+        raise ValueError(f"{path} {what}") from None
     except OSError as error:
         raise ValueError(f"cannot read {path / name}: {error.strerror}") from None
     except ValueError as error:

@@ -128,6 +128,11 @@ class Adversary:
         )
         produced: dict[NodeId, list[Completion]] = {node: [] for node in self.nodes}
         for completion in self.attack.craft(view):
+            if completion.node not in produced:
+                raise ValueError(
+                    f"the attack {self.attack.name!r} returned a completion of node "
+                    f"{completion.node!r:.20}; its nodes are {', '.join(map(str, self.nodes))}"
+                )
             produced[completion.node].append(completion)
         return produced
 
