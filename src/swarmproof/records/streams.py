@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NotRequired, TypedDict
 
 import msgspec
 
@@ -35,6 +35,50 @@ COMPLETION_KEYS = (
 SCHEMA = 2
 # zlib's default; a fixed number, so that a resumed trial gives the same bytes.
 _GZIP_LEVEL = 6
+_CHUNK = 1 << 16
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class _Verdict(TypedDict):
+    """A verdict as it is logged."""
+
+    defense: str
+    accepted: bool | None
+    score: float
+    reason: str
+    weight: NotRequired[float]
+    token_credit: NotRequired[list[float]]
+
+
+class _Completion(TypedDict):
+    """A completion as it is logged."""
+
+    cohort: NotRequired[str]
+    round: _Count
+    problem_id: str
+    index: _Count
+    node: NodeId
+    poisoned: bool
+    question: str
+    answer: str
+    text: str
+    token_ids: list[_Count]
+    tokens: _Count
+    reward: float
+    kept: bool
+    weight: float
+    advantage: float
+    refused: bool
+    verdicts: list[_Verdict]
+
+
+class _Timing(TypedDict):
+    """The steps of a round as they are logged, in seconds."""
+
+    round: _Count
+    cohort: str
+    seconds: dict[str, float]
+    cpu: dict[str, float]
 
 
 class TrialWriter:
@@ -52,7 +96,8 @@ class TrialWriter:
         by_cohort: there are several cohorts, and each completion is written once for each of them.
 
     Raises:
-        ValueError: a stream is shorter than its offset, or an offset is missing.
+        ValueError: a stream is shorter than its offset, has no end of a round there, or an offset
+            is missing.
         OSError: the folder cannot be written; the message names the file.
     """
 
@@ -66,16 +111,11 @@ class TrialWriter:
     ) -> None:
         self._malicious, self._by_cohort = malicious, by_cohort
         folder.mkdir(parents=True, exist_ok=True)
-        offsets = dict.fromkeys(STREAMS, 0) if offsets is None else offsets
-        for name in STREAMS:
-            path = folder / name
-            size = path.stat().st_size if path.exists() else 0
-            if name not in offsets or size < offsets[name]:
-                raise ValueError(
-                    f"{path} does not reach as far as the checkpoint (it has {size} bytes of "
-                    f"{offsets.get(name, 'an unknown number')}); delete {folder} to start this "
-                    "trial anew"
-                )
+        if offsets is None:
+            offsets = dict.fromkeys(STREAMS, 0)
+        else:
+            for name in STREAMS:
+                _require_offset(folder / name, offsets.get(name))
         self._files: dict[str, BinaryIO] = {}
         for name in STREAMS:
             # Unbuffered: after a failed write nothing is left in memory to fail once more.
@@ -146,6 +186,47 @@ class TrialWriter:
             raise OSError(error.errno, error.strerror, file.name) from None
 
 
+def _require_offset(path: Path, offset: int | None) -> None:
+    """Raise ValueError unless a line, or a member of a gzip file, ends at `offset`."""
+    remedy = f"delete {path.parent} to start this trial anew"
+    size = path.stat().st_size if path.exists() else 0
+    if offset is None or size < offset:
+        told = "an unknown number" if offset is None else offset
+        raise ValueError(
+            f"{path} does not reach as far as the checkpoint (it has {size} bytes of {told}); "
+            f"{remedy}"
+        )
+    with path.open("rb") as file:
+        if path.name == COMPLETIONS:
+            ends = offset > 0 and _ends_member(file, offset, path)
+        else:
+            file.seek(max(0, offset - 1))
+            ends = offset > 0 and file.read(1) == b"\n"
+    if not ends:
+        raise ValueError(
+            f"{path} has no end of a round at byte {offset}, where the checkpoint expects one; "
+            f"{remedy}"
+        )
+
+
+def _ends_member(file: BinaryIO, offset: int, path: Path) -> bool:
+    """Whether a member of a gzip file ends at `offset`."""
+    member = zlib.decompressobj(wbits=31)
+    while offset and (data := file.read(min(_CHUNK, offset))):
+        offset -= len(data)
+        while data:
+            if member.eof:
+                member = zlib.decompressobj(wbits=31)
+            try:
+                member.decompress(data)
+            except zlib.error as error:
+                raise ValueError(
+                    f"{path} is damaged ({error}); delete {path.parent} to start this trial anew"
+                ) from None
+            data = member.unused_data
+    return member.eof
+
+
 def completion_row(
     problem: Problem, sample: Sample, malicious: Collection[NodeId]
 ) -> dict[str, Any]:
@@ -195,17 +276,20 @@ def read_rounds(folder: Path) -> list[RoundRecord]:
     """The rounds of a trial, as far as they were written; none if there is no such stream.
 
     Raises:
-        ValueError: the stream is damaged before its last line, or of another version.
+        ValueError: the stream is damaged before its last line, or of another version; one line
+            with the number of the bad one.
     """
-    return [
-        msgspec.convert(row, RoundRecord)
-        for row in _read_lines(folder / ROUNDS, {"cohort", "reason", "problem_id", "absent"})
-    ]
+    words = {"cohort", "reason", "problem_id", "absent"}
+    return list(_read_lines(folder / ROUNDS, words, RoundRecord))
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """`{"round", "cohort", "seconds": {step: wall seconds}, "cpu": {step: processor seconds}}`."""
-    return list(_read_lines(folder / TIMINGS, {"cohort"}))
+    """`{"round", "cohort", "seconds": {step: wall seconds}, "cpu": {step: processor seconds}}`.
+
+    Raises:
+        ValueError: as `read_rounds`.
+    """
+    return list(_read_lines(folder / TIMINGS, {"cohort"}, _Timing))
 
 
 def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
@@ -214,26 +298,23 @@ def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
     One for each cohort that received it; in a swarm of one model that is the cohort `honest`.
 
     Raises:
-        ValueError: the stream is damaged before its last round.
+        ValueError: the stream is damaged before its last round; one line with the number of the
+            bad one.
     """
     path = folder / COMPLETIONS
     words = {"cohort", "question", "answer", "text", "problem_id", "reason", "defense"}
-    for number, member in enumerate(_gzip_members(path)):
-        rows = _decode(member.splitlines(), path, words)
-        if number == 0:
-            _require_schema(next(rows, None), path)
-        for row in rows:
+    start = 1
+    for member in _gzip_members(path):
+        lines = member.splitlines()
+        for row in _decode(lines, path, words, _Completion, start):
             yield {"cohort": HOMOGENEOUS} | row
+        start += len(lines)
 
 
-def _read_lines(path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path, words: set[str], kind: Any) -> Iterator[Any]:
     """Lines of a stream without the torn tail that a killed process leaves."""
     whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
-    if not whole:
-        return
-    rows = _decode(whole.split(b"\n"), path, words)
-    _require_schema(next(rows, None), path)
-    yield from rows
+    return _decode(whole.split(b"\n") if whole else [], path, words, kind, 1)
 
 
 def _require_schema(header: object, path: Path) -> None:
@@ -246,14 +327,34 @@ def _require_schema(header: object, path: Path) -> None:
         )
 
 
-def _decode(lines: list[bytes], path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
+def _decode(
+    lines: list[bytes], path: Path, words: set[str], kind: Any, start: int
+) -> Iterator[Any]:
+    """Lines as values of the type `kind`.
+
+    Args:
+        lines: of a stream.
+        path: of the stream, for errors.
+        words: keys whose values are text, also where that is `nan` or `inf`.
+        kind: the type that every line but the first of the stream has.
+        start: the number of the first of these lines.
+    """
+    for number, line in enumerate(lines, start):
         try:
             row = msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{path} is damaged: {error}") from None
-        # Few lines hold such numbers, and looking for them in a big run takes longer than JSON.
-        yield _numbers(row, words) if b'nan"' in line or b'inf"' in line else row
+            # Few lines hold such numbers, and looking for them takes longer than JSON.
+            if b'nan"' in line or b'inf"' in line:
+                row = _numbers(row, words)
+            made = msgspec.convert(row, kind) if number > 1 else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is damaged in line {number}: {error}; delete {path.parent} and run this "
+                "trial again"
+            ) from None
+        if number == 1:
+            _require_schema(row, path)
+        else:
+            yield made
 
 
 def _gzip_members(path: Path) -> Iterator[bytes]:

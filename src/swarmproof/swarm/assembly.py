@@ -14,7 +14,7 @@ from swarmproof.config.cohorts import Members
 from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.guard.guard import Guard
-from swarmproof.swarm.identity import run_id
+from swarmproof.swarm import identity
 from swarmproof.tasks import Task
 from swarmproof.types import NodeId, Problem, withheld
 from swarmproof.zoo import hub
@@ -126,7 +126,6 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         raise ValueError(f"there is no node {unknown[0]}; the swarm has nodes 0 to {nodes[-1]}")
     malicious = nodes[swarm.nodes - swarm.malicious :]
     attacks_here = bool(here & {*malicious})
-    run = run_id(config, run_seed, parts.task, nonce=parts.exchange.nonce)
     # An adversary who is played here keeps the first model in step with the honest nodes, whose
     # completions it needs for that as they do.
     cohorts = tuple(
@@ -134,6 +133,9 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         for place, members in enumerate(config.cohorts)
         if here & {*members.nodes} or (attacks_here and place == 0)
     )
+    # After the models are loaded: only then all files of one of the hub are here.
+    fingerprints = identity.fingerprints(config, parts.task)
+    run = identity.run_id(config, run_seed, fingerprints, nonce=parts.exchange.nonce)
     adversary = None
     if attacks_here:
         adversary = Adversary(
@@ -152,6 +154,7 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         config=config,
         run_seed=run_seed,
         run_id=run,
+        fingerprints=fingerprints,
         task=parts.task,
         attack=parts.attack,
         train={problem.id: problem for problem in parts.task.problems("train")},
