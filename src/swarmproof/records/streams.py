@@ -9,16 +9,23 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NotRequired, TypedDict
+from typing import Any, BinaryIO
 
 import msgspec
 
 from swarmproof.config.cohorts import HOMOGENEOUS
 from swarmproof.guard.inspection import Inspection
+from swarmproof.records.lines import (
+    SCHEMA,
+    CompletionRow,
+    TimingRow,
+    decode,
+    ends_member,
+    gzip_members,
+)
 from swarmproof.types import NodeId, Problem, RoundRecord, Sample, Verdict
 
 ROUNDS = "rounds.jsonl"
@@ -31,54 +38,8 @@ COMPLETION_KEYS = (
     *("round", "problem_id", "index", "node", "poisoned", "question", "answer", "text"),
     *("token_ids", "tokens", "reward", "kept", "weight", "advantage", "refused", "verdicts"),
 )
-# Of the streams, in the first line of each. Another one is refused: there is no way to read it.
-SCHEMA = 2
 # zlib's default; a fixed number, so that a resumed trial gives the same bytes.
 _GZIP_LEVEL = 6
-_CHUNK = 1 << 16
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-
-
-class _Verdict(TypedDict):
-    """A verdict as it is logged."""
-
-    defense: str
-    accepted: bool | None
-    score: float
-    reason: str
-    weight: NotRequired[float]
-    token_credit: NotRequired[list[float]]
-
-
-class _Completion(TypedDict):
-    """A completion as it is logged."""
-
-    cohort: NotRequired[str]
-    round: _Count
-    problem_id: str
-    index: _Count
-    node: NodeId
-    poisoned: bool
-    question: str
-    answer: str
-    text: str
-    token_ids: list[_Count]
-    tokens: _Count
-    reward: float
-    kept: bool
-    weight: float
-    advantage: float
-    refused: bool
-    verdicts: list[_Verdict]
-
-
-class _Timing(TypedDict):
-    """The steps of a round as they are logged, in seconds."""
-
-    round: _Count
-    cohort: str
-    seconds: dict[str, float]
-    cpu: dict[str, float]
 
 
 class TrialWriter:
@@ -198,7 +159,7 @@ def _require_offset(path: Path, offset: int | None) -> None:
         )
     with path.open("rb") as file:
         if path.name == COMPLETIONS:
-            ends = offset > 0 and _ends_member(file, offset, path)
+            ends = offset > 0 and ends_member(file, offset, path)
         else:
             file.seek(max(0, offset - 1))
             ends = offset > 0 and file.read(1) == b"\n"
@@ -207,24 +168,6 @@ def _require_offset(path: Path, offset: int | None) -> None:
             f"{path} has no end of a round at byte {offset}, where the checkpoint expects one; "
             f"{remedy}"
         )
-
-
-def _ends_member(file: BinaryIO, offset: int, path: Path) -> bool:
-    """Whether a member of a gzip file ends at `offset`."""
-    member = zlib.decompressobj(wbits=31)
-    while offset and (data := file.read(min(_CHUNK, offset))):
-        offset -= len(data)
-        while data:
-            if member.eof:
-                member = zlib.decompressobj(wbits=31)
-            try:
-                member.decompress(data)
-            except zlib.error as error:
-                raise ValueError(
-                    f"{path} is damaged ({error}); delete {path.parent} to start this trial anew"
-                ) from None
-            data = member.unused_data
-    return member.eof
 
 
 def completion_row(
@@ -289,7 +232,7 @@ def read_timings(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: as `read_rounds`.
     """
-    return list(_read_lines(folder / TIMINGS, {"cohort"}, _Timing))
+    return list(_read_lines(folder / TIMINGS, {"cohort"}, TimingRow))
 
 
 def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
@@ -304,9 +247,9 @@ def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / COMPLETIONS
     words = {"cohort", "question", "answer", "text", "problem_id", "reason", "defense"}
     start = 1
-    for member in _gzip_members(path):
+    for member in gzip_members(path):
         lines = member.splitlines()
-        for row in _decode(lines, path, words, _Completion, start):
+        for row in decode(lines, path, words, CompletionRow, start):
             yield {"cohort": HOMOGENEOUS} | row
         start += len(lines)
 
@@ -314,65 +257,7 @@ def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
 def _read_lines(path: Path, words: set[str], kind: Any) -> Iterator[Any]:
     """Lines of a stream without the torn tail that a killed process leaves."""
     whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
-    return _decode(whole.split(b"\n") if whole else [], path, words, kind, 1)
-
-
-def _require_schema(header: object, path: Path) -> None:
-    found = header.get("schema") if isinstance(header, dict) else None
-    if found != SCHEMA:
-        told = "without a schema" if found is None else f"of schema {found!r:.20}"
-        raise ValueError(
-            f"{path} is {told}, and this version of swarmproof reads schema {SCHEMA}; read it with "
-            "the version that versions.json names, or run it again"
-        )
-
-
-def _decode(
-    lines: list[bytes], path: Path, words: set[str], kind: Any, start: int
-) -> Iterator[Any]:
-    """Lines as values of the type `kind`.
-
-    Args:
-        lines: of a stream.
-        path: of the stream, for errors.
-        words: keys whose values are text, also where that is `nan` or `inf`.
-        kind: the type that every line but the first of the stream has.
-        start: the number of the first of these lines.
-    """
-    for number, line in enumerate(lines, start):
-        try:
-            row = msgspec.json.decode(line)
-            # Few lines hold such numbers, and looking for them takes longer than JSON.
-            if b'nan"' in line or b'inf"' in line:
-                row = _numbers(row, words)
-            made = msgspec.convert(row, kind) if number > 1 else None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is damaged in line {number}: {error}; delete {path.parent} and run this "
-                "trial again"
-            ) from None
-        if number == 1:
-            _require_schema(row, path)
-        else:
-            yield made
-
-
-def _gzip_members(path: Path) -> Iterator[bytes]:
-    """Members of a gzip file one after another, up to a torn one."""
-    rest = path.read_bytes() if path.exists() else b""
-    while rest:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            data = member.decompress(rest)
-        except zlib.error as error:
-            # Zeros are the tail that a power cut leaves on some file systems.
-            if not rest.strip(b"\0"):
-                return
-            raise ValueError(f"{path} is damaged: {error}") from None
-        if not member.eof:
-            return
-        yield data
-        rest = member.unused_data
+    return decode(whole.split(b"\n") if whole else [], path, words, kind, 1)
 
 
 def _member(lines: bytes) -> bytes:
@@ -403,14 +288,3 @@ def _encodable(value: Any) -> Any:
             if isinstance(number, float):
                 return float(number) if math.isfinite(number) else str(float(number))
             return number
-
-
-def _numbers(value: Any, words: set[str]) -> Any:
-    """The inverse of `_encodable` for what is not named in `words`."""
-    if value in ("nan", "inf", "-inf"):
-        return float(value)
-    if isinstance(value, dict):
-        return {key: item if key in words else _numbers(item, words) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item, words) for item in value]
-    return value

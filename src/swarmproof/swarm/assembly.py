@@ -14,7 +14,7 @@ from swarmproof.config.cohorts import Members
 from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.guard.guard import Guard
-from swarmproof.swarm import identity
+from swarmproof.swarm import context, identity
 from swarmproof.tasks import Task
 from swarmproof.types import NodeId, Problem, withheld
 from swarmproof.zoo import hub
@@ -61,9 +61,10 @@ def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
 
 
 def check(config: TrialConfig) -> None:
-    """Find what would stop a trial, before any is started. Loads data, and no model.
+    """Find what would stop a trial, before any is started. Loads data, and no weights.
 
-    Of several models it loads the tokenizers, as they must be able to read one another.
+    Of several models it loads the tokenizers, as they must be able to read one another; of a
+    single one only where a prompt may be longer than its context.
 
     Raises:
         ValueError: one line with the remedy.
@@ -96,9 +97,14 @@ def check(config: TrialConfig) -> None:
     paths = [members.path for members in config.cohorts]
     for path in paths:
         locate(path, config.models_key)
+    for path in paths:
+        hub.reach(path, config.models_key)
+    prompted = [*parts.task.problems("train"), *_heldout(config, parts)]
+    for path in dict.fromkeys(paths):
+        context.require(
+            path, parts.task, prompted, config.sampling.max_new_tokens, config.models_key
+        )
     if len(paths) > 1:
-        for path in paths:
-            hub.reach(path, config.models_key)
         from swarmproof.policies import sharing
 
         sharing.require(paths, parts.task, config.sampling.max_new_tokens)

@@ -28,7 +28,6 @@ _DIGEST = "sha256"
 _GUARD = "guard"  # what the defences of a cohort remember
 _ROUNDS = "num_rounds"  # of the learner
 _OFFSET, _FINGERPRINT = "offset:", "fingerprint:"
-_CHUNK = 1 << 24
 
 
 def rounds_done(folder: Path) -> int:
@@ -148,8 +147,7 @@ def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
         head = [name, str(tensor.dtype), list(tensor.shape)]
         sha.update(json.dumps(head).encode())
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        for chunk in data.split(_CHUNK):
-            sha.update(chunk.numpy())
+        sha.update(data.numpy())
     return sha.hexdigest()
 
 
@@ -201,9 +199,7 @@ def _parts(
     for cohort in swarm.cohorts:
         prefix = f"{cohort.name}/"
         own = {
-            name.removeprefix(prefix): rest.pop(name)
-            for name in tensors
-            if name.startswith(prefix)
+            name.removeprefix(prefix): rest.pop(name) for name in tensors if name.startswith(prefix)
         }
         told = own.pop(_GUARD, None)
         if told is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from swarmproof.tasks import Task
 from swarmproof.types import Problem
 from swarmproof.zoo.locate import files_of
 
-_CHUNK = 1 << 20
+_hashes: dict[tuple[Path, int, int], str] = {}
 
 
 def run_id(
@@ -92,8 +91,7 @@ def model_fingerprint(path: str) -> str:
     def parts() -> Iterable[bytes]:
         for file in files_of(path):
             yield file.name.encode()
-            state = file.stat()
-            yield _file_hash(file, state.st_size, state.st_mtime_ns).encode()
+            yield _file_hash(file).encode()
 
     return _hash(parts())
 
@@ -107,14 +105,14 @@ def _values(problem: Problem) -> list[Any]:
     return [problem.id, problem.question, problem.answer, list(problem.solutions)]
 
 
-@cache
-def _file_hash(path: Path, size: int, changed_ns: int) -> str:
+def _file_hash(path: Path) -> str:
     """Of a file's content, read once a process while its size and time stay the same."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    state = path.stat()
+    key = (path, state.st_size, state.st_mtime_ns)
+    if key not in _hashes:
+        with path.open("rb") as file:
+            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _hashes[key]
 
 
 def _hash(parts: Iterable[bytes]) -> str:
