@@ -227,9 +227,9 @@ def test_weights_that_are_not_finite_are_never_saved(model: Path, folder: Path) 
     assert (folder / CHECKPOINT).read_bytes() == before
 
 
-@pytest.mark.parametrize("other", [{"seed": 2}, {"hidden": 64}], ids=["weights", "shape"])
+@pytest.mark.parametrize(("seed", "hidden"), [(2, 32), (1, 64)], ids=["weights", "shape"])
 def test_another_model_at_the_same_path_is_named(
-    model: Path, tmp_path: Path, other: dict[str, int]
+    model: Path, tmp_path: Path, seed: int, hidden: int
 ) -> None:
     """The process that goes on may be the one that started: nothing stale is remembered."""
     path = shutil.copytree(model, tmp_path / "model")
@@ -237,7 +237,7 @@ def test_another_model_at_the_same_path_is_named(
     own = tmp_path / "own"
     go_on(config, own)
     go_on(config, own)
-    save_random_qwen2(path, **{"seed": 1, "hidden": 32} | other)
+    save_random_qwen2(path, seed=seed, hidden=hidden)
     line = refused(config, own, "changed since")
     assert f"the model at {str(path)!r}" in line
     assert "data" not in line

@@ -6,7 +6,7 @@ Bytes in, plain values out. What may stand in a line is told in docs/metrics.md.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NotRequired, TypedDict
 
@@ -72,6 +72,21 @@ def _require_schema(header: object, path: Path) -> None:
         )
 
 
+def damaged(path: Path, number: int, why: object) -> ValueError:
+    return ValueError(
+        f"{path} is damaged in line {number}: {why}; delete {path.parent} and run this trial again"
+    )
+
+
+def beyond(value: Any) -> bool:
+    """Whether an integer somewhere in a value is larger than any count or identity can be."""
+    if isinstance(value, int):
+        return abs(value) >= 2**64
+    if isinstance(value, Mapping):
+        return any(map(beyond, value.values()))
+    return isinstance(value, list) and any(map(beyond, value))
+
+
 def decode(lines: list[bytes], path: Path, words: set[str], kind: Any, start: int) -> Iterator[Any]:
     """Lines as values of the type `kind`.
 
@@ -90,10 +105,7 @@ def decode(lines: list[bytes], path: Path, words: set[str], kind: Any, start: in
                 row = _numbers(row, words)
             made = msgspec.convert(row, kind) if number > 1 else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is damaged in line {number}: {error}; delete {path.parent} and run this "
-                "trial again"
-            ) from None
+            raise damaged(path, number, error) from None
         if number == 1:
             _require_schema(row, path)
         else:

@@ -22,6 +22,8 @@ from swarmproof.records.lines import (
     SCHEMA,
     CompletionRow,
     TimingRow,
+    beyond,
+    damaged,
     decode,
     ends_member,
     gzip_members,
@@ -223,7 +225,14 @@ def read_rounds(folder: Path) -> list[RoundRecord]:
             with the number of the bad one.
     """
     words = {"cohort", "reason", "problem_id", "absent"}
-    return list(_read_lines(folder / ROUNDS, words, RoundRecord))
+    path = folder / ROUNDS
+    records: list[RoundRecord] = list(_read_lines(path, words, RoundRecord))
+    for number, record in enumerate(records, 2):
+        if record.round < 0:
+            raise damaged(path, number, "Expected `int` >= 0 - at `$.round`")
+        if bad := next((key for key, value in as_row(record).items() if beyond(value)), None):
+            raise damaged(path, number, f"Integer value out of range - at `$.{bad}`")
+    return records
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:

@@ -147,7 +147,7 @@ def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
         head = [name, str(tensor.dtype), list(tensor.shape)]
         sha.update(json.dumps(head).encode())
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        sha.update(data.numpy())
+        sha.update(data.numpy().data)
     return sha.hexdigest()
 
 
