@@ -154,8 +154,6 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
             swarm.nodes,
             run_seed,
         )
-    num_slots = config.batch.problems * config.batch.group_size // swarm.nodes
-    limit = wire.max_bytes(num_slots, config.sampling.max_new_tokens)
     return Swarm(
         config=config,
         run_seed=run_seed,
@@ -169,9 +167,15 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         cohorts=cohorts,
         adversary=adversary,
         local=here,
-        channel=parts.exchange.connect(Session(run, nodes, here, limit)),
+        channel=parts.exchange.connect(Session(run, nodes, here, _max_bytes(config))),
         deadline=parts.exchange.deadline,
     )
+
+
+def _max_bytes(config: TrialConfig) -> int:
+    """The largest message that a node may send in a round."""
+    num_slots = config.batch.problems * config.batch.group_size // config.swarm.nodes
+    return wire.max_bytes(num_slots, config.sampling.max_new_tokens)
 
 
 def _cohort(config: TrialConfig, members: Members, parts: _Parts, run_seed: int) -> Cohort:
