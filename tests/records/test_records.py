@@ -6,9 +6,10 @@ import gzip
 import json
 import math
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,6 +259,117 @@ def test_damage_before_the_tail_is_told(tmp_path: Path) -> None:
     (tmp_path / "completions.jsonl.gz").write_bytes(b"not gzip at all")
     with pytest.raises(ValueError, match="is damaged"):
         list(read_completions(tmp_path))
+
+
+DAMAGE: dict[str, tuple[bytes, str]] = {
+    "torn": (b"{torn", "malformed"),
+    "list": (b"[1, 2]", "Expected `object`, got `array`"),
+    "number": (b"7", "Expected `object`, got `int`"),
+    "null": (b"null", "Expected `object`, got `null`"),
+    "empty": (b"", "truncated"),
+    "deep": (b"[" * 100_000, "recursion"),
+    "deep with words": (b'{"a":"nan","b":' + b"[" * 900 + b"]" * 900 + b"}", "recursion|round"),
+    "long integer": (b'{"round":' + b"9" * 5000 + b"}", "out of range"),
+    "long number": (b'{"round":1e999}', "out of range"),
+    "no UTF-8": (b'{"text":"\xff"}', "utf-8"),
+    "half a pair": (rb'{"text":"\ud800"}', "truncated"),
+    "missing": (b'{"round":1}', "missing required field"),
+}
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "rounds.jsonl": read_rounds,
+    "timings.jsonl": read_timings,
+    "completions.jsonl.gz": lambda folder: list(read_completions(folder)),
+}
+
+
+def refused_line(folder: Path, name: str, number: int, line: bytes) -> str:
+    """How a stream of two rounds is refused whose line of that number is another one."""
+    with open_writer(folder) as writer:
+        write(writer, range(2))
+    data = (folder / name).read_bytes()
+    lines = (gzip.decompress(data) if name.endswith(".gz") else data).split(b"\n")
+    lines[number - 1] = line
+    data = b"\n".join(lines)
+    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    with pytest.raises(ValueError, match="is damaged") as caught:
+        READERS[name](folder)
+    told = str(caught.value)
+    assert f"{folder / name} is damaged in line {number}: " in told
+    assert "delete" in told
+    assert "\n" not in told
+    assert len(told) < 500
+    return told
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_line_that_is_no_row_is_told_with_file_and_number(
+    tmp_path: Path, damage: str, name: str
+) -> None:
+    line, words = DAMAGE[damage]
+    assert re.search(words, refused_line(tmp_path, name, 3, line))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("rounds.jsonl", "round", "one"),
+        ("rounds.jsonl", "round", 10**30),
+        ("rounds.jsonl", "round", -1),
+        ("rounds.jsonl", "reward", [0.5]),
+        ("rounds.jsonl", "reward", None),
+        ("rounds.jsonl", "honest", 1.5),
+        ("rounds.jsonl", "by_defense", {"logit": {"poisoned": 10**30}}),
+        ("rounds.jsonl", "by_node", {"0": 3}),
+        ("rounds.jsonl", "refusals", [7]),
+        ("timings.jsonl", "round", 10**30),
+        ("timings.jsonl", "seconds", 3.0),
+        ("timings.jsonl", "cpu", {"learn": "long"}),
+        ("completions.jsonl.gz", "round", 10**30),
+        ("completions.jsonl.gz", "token_ids", [1, -2]),
+        ("completions.jsonl.gz", "token_ids", [1, 10**30]),
+        ("completions.jsonl.gz", "text", 7),
+        ("completions.jsonl.gz", "reward", "much"),
+        ("completions.jsonl.gz", "verdicts", [{"defense": "logit"}]),
+    ],
+)
+def test_a_field_of_another_type_is_told_with_file_and_number(
+    tmp_path: Path, name: str, key: str, value: object
+) -> None:
+    with open_writer(tmp_path / "whole") as writer:
+        write(writer, range(2))
+    row = unpacked(tmp_path / "whole" / name)[2] | {key: value}
+    told = refused_line(tmp_path / "bad", name, 3, json.dumps(row).encode())
+    assert f"$.{key}" in told
+
+
+def test_the_number_of_a_bad_line_counts_all_rounds_of_the_completions(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        write(writer, range(2))
+    path = tmp_path / "completions.jsonl.gz"
+    path.write_bytes(path.read_bytes() + gzip.compress(b"[]\n"))
+    with pytest.raises(ValueError, match=r"is damaged in line 10: Expected `object`"):
+        list(read_completions(tmp_path))
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_checkpoint_in_the_middle_of_a_round_is_refused(tmp_path: Path, name: str) -> None:
+    with open_writer(tmp_path) as writer:
+        offsets = write(writer, range(2))
+    before = contents(tmp_path)
+    for offset in (0, -1, 3, offsets[name] - 1):
+        with pytest.raises(ValueError, match=rf"{name} has no end of a round at byte {offset}, "):
+            open_writer(tmp_path, offsets | {name: offset})
+    assert contents(tmp_path) == before
+    open_writer(tmp_path, offsets).close()
+
+
+def test_a_deep_config_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"config\.json is damaged: maximum recursion") as caught:
+        load_run(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_any_text_and_any_score_survive(tmp_path: Path) -> None:

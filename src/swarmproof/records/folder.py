@@ -219,7 +219,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
         raise ValueError(f"{path} {what}") from None
     except OSError as error:
         raise ValueError(f"cannot read {path / name}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path / name} is damaged: {error}") from None
     if isinstance(table, dict):
         return table

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +18,16 @@ import msgspec
 
 from swarmproof.config.cohorts import HOMOGENEOUS
 from swarmproof.guard.inspection import Inspection
+from swarmproof.records.lines import (
+    SCHEMA,
+    CompletionRow,
+    TimingRow,
+    beyond,
+    damaged,
+    decode,
+    ends_member,
+    gzip_members,
+)
 from swarmproof.types import NodeId, Problem, RoundRecord, Sample, Verdict
 
 ROUNDS = "rounds.jsonl"
@@ -31,8 +40,6 @@ COMPLETION_KEYS = (
     *("round", "problem_id", "index", "node", "poisoned", "question", "answer", "text"),
     *("token_ids", "tokens", "reward", "kept", "weight", "advantage", "refused", "verdicts"),
 )
-# Of the streams, in the first line of each. Another one is refused: there is no way to read it.
-SCHEMA = 2
 # zlib's default; a fixed number, so that a resumed trial gives the same bytes.
 _GZIP_LEVEL = 6
 
@@ -52,7 +59,8 @@ class TrialWriter:
         by_cohort: there are several cohorts, and each completion is written once for each of them.
 
     Raises:
-        ValueError: a stream is shorter than its offset, or an offset is missing.
+        ValueError: a stream is shorter than its offset, has no end of a round there, or an offset
+            is missing.
         OSError: the folder cannot be written; the message names the file.
     """
 
@@ -66,16 +74,11 @@ class TrialWriter:
     ) -> None:
         self._malicious, self._by_cohort = malicious, by_cohort
         folder.mkdir(parents=True, exist_ok=True)
-        offsets = dict.fromkeys(STREAMS, 0) if offsets is None else offsets
-        for name in STREAMS:
-            path = folder / name
-            size = path.stat().st_size if path.exists() else 0
-            if name not in offsets or size < offsets[name]:
-                raise ValueError(
-                    f"{path} does not reach as far as the checkpoint (it has {size} bytes of "
-                    f"{offsets.get(name, 'an unknown number')}); delete {folder} to start this "
-                    "trial anew"
-                )
+        if offsets is None:
+            offsets = dict.fromkeys(STREAMS, 0)
+        else:
+            for name in STREAMS:
+                _require_offset(folder / name, offsets.get(name))
         self._files: dict[str, BinaryIO] = {}
         for name in STREAMS:
             # Unbuffered: after a failed write nothing is left in memory to fail once more.
@@ -146,6 +149,29 @@ class TrialWriter:
             raise OSError(error.errno, error.strerror, file.name) from None
 
 
+def _require_offset(path: Path, offset: int | None) -> None:
+    """Raise ValueError unless a line, or a member of a gzip file, ends at `offset`."""
+    remedy = f"delete {path.parent} to start this trial anew"
+    size = path.stat().st_size if path.exists() else 0
+    if offset is None or size < offset:
+        told = "an unknown number" if offset is None else offset
+        raise ValueError(
+            f"{path} does not reach as far as the checkpoint (it has {size} bytes of {told}); "
+            f"{remedy}"
+        )
+    with path.open("rb") as file:
+        if path.name == COMPLETIONS:
+            ends = offset > 0 and ends_member(file, offset, path)
+        else:
+            file.seek(max(0, offset - 1))
+            ends = offset > 0 and file.read(1) == b"\n"
+    if not ends:
+        raise ValueError(
+            f"{path} has no end of a round at byte {offset}, where the checkpoint expects one; "
+            f"{remedy}"
+        )
+
+
 def completion_row(
     problem: Problem, sample: Sample, malicious: Collection[NodeId]
 ) -> dict[str, Any]:
@@ -195,17 +221,27 @@ def read_rounds(folder: Path) -> list[RoundRecord]:
     """The rounds of a trial, as far as they were written; none if there is no such stream.
 
     Raises:
-        ValueError: the stream is damaged before its last line, or of another version.
+        ValueError: the stream is damaged before its last line, or of another version; one line
+            with the number of the bad one.
     """
-    return [
-        msgspec.convert(row, RoundRecord)
-        for row in _read_lines(folder / ROUNDS, {"cohort", "reason", "problem_id", "absent"})
-    ]
+    words = {"cohort", "reason", "problem_id", "absent"}
+    path = folder / ROUNDS
+    records: list[RoundRecord] = list(_read_lines(path, words, RoundRecord))
+    for number, record in enumerate(records, 2):
+        if record.round < 0:
+            raise damaged(path, number, "Expected `int` >= 0 - at `$.round`")
+        if bad := next((key for key, value in as_row(record).items() if beyond(value)), None):
+            raise damaged(path, number, f"Integer value out of range - at `$.{bad}`")
+    return records
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """`{"round", "cohort", "seconds": {step: wall seconds}, "cpu": {step: processor seconds}}`."""
-    return list(_read_lines(folder / TIMINGS, {"cohort"}))
+    """`{"round", "cohort", "seconds": {step: wall seconds}, "cpu": {step: processor seconds}}`.
+
+    Raises:
+        ValueError: as `read_rounds`.
+    """
+    return list(_read_lines(folder / TIMINGS, {"cohort"}, TimingRow))
 
 
 def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
@@ -214,64 +250,23 @@ def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
     One for each cohort that received it; in a swarm of one model that is the cohort `honest`.
 
     Raises:
-        ValueError: the stream is damaged before its last round.
+        ValueError: the stream is damaged before its last round; one line with the number of the
+            bad one.
     """
     path = folder / COMPLETIONS
     words = {"cohort", "question", "answer", "text", "problem_id", "reason", "defense"}
-    for number, member in enumerate(_gzip_members(path)):
-        rows = _decode(member.splitlines(), path, words)
-        if number == 0:
-            _require_schema(next(rows, None), path)
-        for row in rows:
+    start = 1
+    for member in gzip_members(path):
+        lines = member.splitlines()
+        for row in decode(lines, path, words, CompletionRow, start):
             yield {"cohort": HOMOGENEOUS} | row
+        start += len(lines)
 
 
-def _read_lines(path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path, words: set[str], kind: Any) -> Iterator[Any]:
     """Lines of a stream without the torn tail that a killed process leaves."""
     whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
-    if not whole:
-        return
-    rows = _decode(whole.split(b"\n"), path, words)
-    _require_schema(next(rows, None), path)
-    yield from rows
-
-
-def _require_schema(header: object, path: Path) -> None:
-    found = header.get("schema") if isinstance(header, dict) else None
-    if found != SCHEMA:
-        told = "without a schema" if found is None else f"of schema {found!r:.20}"
-        raise ValueError(
-            f"{path} is {told}, and this version of swarmproof reads schema {SCHEMA}; read it with "
-            "the version that versions.json names, or run it again"
-        )
-
-
-def _decode(lines: list[bytes], path: Path, words: set[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            row = msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{path} is damaged: {error}") from None
-        # Few lines hold such numbers, and looking for them in a big run takes longer than JSON.
-        yield _numbers(row, words) if b'nan"' in line or b'inf"' in line else row
-
-
-def _gzip_members(path: Path) -> Iterator[bytes]:
-    """Members of a gzip file one after another, up to a torn one."""
-    rest = path.read_bytes() if path.exists() else b""
-    while rest:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            data = member.decompress(rest)
-        except zlib.error as error:
-            # Zeros are the tail that a power cut leaves on some file systems.
-            if not rest.strip(b"\0"):
-                return
-            raise ValueError(f"{path} is damaged: {error}") from None
-        if not member.eof:
-            return
-        yield data
-        rest = member.unused_data
+    return decode(whole.split(b"\n") if whole else [], path, words, kind, 1)
 
 
 def _member(lines: bytes) -> bytes:
@@ -302,14 +297,3 @@ def _encodable(value: Any) -> Any:
             if isinstance(number, float):
                 return float(number) if math.isfinite(number) else str(float(number))
             return number
-
-
-def _numbers(value: Any, words: set[str]) -> Any:
-    """The inverse of `_encodable` for what is not named in `words`."""
-    if value in ("nan", "inf", "-inf"):
-        return float(value)
-    if isinstance(value, dict):
-        return {key: item if key in words else _numbers(item, words) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item, words) for item in value]
-    return value

@@ -14,7 +14,7 @@ from swarmproof.config.cohorts import Members
 from swarmproof.defenses import Defense
 from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.guard.guard import Guard
-from swarmproof.swarm.identity import run_id
+from swarmproof.swarm import context, identity
 from swarmproof.tasks import Task
 from swarmproof.types import NodeId, Problem, withheld
 from swarmproof.zoo import hub
@@ -61,9 +61,10 @@ def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
 
 
 def check(config: TrialConfig) -> None:
-    """Find what would stop a trial, before any is started. Loads data, and no model.
+    """Find what would stop a trial, before any is started. Loads data, and no weights.
 
-    Of several models it loads the tokenizers, as they must be able to read one another.
+    Of several models it loads the tokenizers, as they must be able to read one another; of a
+    single one only where a prompt may be longer than its context.
 
     Raises:
         ValueError: one line with the remedy.
@@ -96,9 +97,14 @@ def check(config: TrialConfig) -> None:
     paths = [members.path for members in config.cohorts]
     for path in paths:
         locate(path, config.models_key)
+    for path in paths:
+        hub.reach(path, config.models_key)
+    prompted = [*parts.task.problems("train"), *_heldout(config, parts)]
+    for path in dict.fromkeys(paths):
+        context.require(
+            path, parts.task, prompted, config.sampling.max_new_tokens, config.models_key
+        )
     if len(paths) > 1:
-        for path in paths:
-            hub.reach(path, config.models_key)
         from swarmproof.policies import sharing
 
         sharing.require(paths, parts.task, config.sampling.max_new_tokens)
@@ -126,7 +132,6 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         raise ValueError(f"there is no node {unknown[0]}; the swarm has nodes 0 to {nodes[-1]}")
     malicious = nodes[swarm.nodes - swarm.malicious :]
     attacks_here = bool(here & {*malicious})
-    run = run_id(config, run_seed, parts.task, nonce=parts.exchange.nonce)
     # An adversary who is played here keeps the first model in step with the honest nodes, whose
     # completions it needs for that as they do.
     cohorts = tuple(
@@ -134,6 +139,9 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         for place, members in enumerate(config.cohorts)
         if here & {*members.nodes} or (attacks_here and place == 0)
     )
+    # After the models are loaded: only then all files of one of the hub are here.
+    fingerprints = identity.fingerprints(config, parts.task)
+    run = identity.run_id(config, run_seed, fingerprints, nonce=parts.exchange.nonce)
     adversary = None
     if attacks_here:
         adversary = Adversary(
@@ -146,12 +154,11 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
             swarm.nodes,
             run_seed,
         )
-    num_slots = config.batch.problems * config.batch.group_size // swarm.nodes
-    limit = wire.max_bytes(num_slots, config.sampling.max_new_tokens)
     return Swarm(
         config=config,
         run_seed=run_seed,
         run_id=run,
+        fingerprints=fingerprints,
         task=parts.task,
         attack=parts.attack,
         train={problem.id: problem for problem in parts.task.problems("train")},
@@ -160,9 +167,15 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         cohorts=cohorts,
         adversary=adversary,
         local=here,
-        channel=parts.exchange.connect(Session(run, nodes, here, limit)),
+        channel=parts.exchange.connect(Session(run, nodes, here, _max_bytes(config))),
         deadline=parts.exchange.deadline,
     )
+
+
+def _max_bytes(config: TrialConfig) -> int:
+    """The largest message that a node may send in a round."""
+    num_slots = config.batch.problems * config.batch.group_size // config.swarm.nodes
+    return wire.max_bytes(num_slots, config.sampling.max_new_tokens)
 
 
 def _cohort(config: TrialConfig, members: Members, parts: _Parts, run_seed: int) -> Cohort:

@@ -1,27 +1,37 @@
 """A trial's checkpoint: weights, optimiser, what guards remember, and the lengths of the streams.
 
 One file, replaced in one step; no pickle. A trial that resumes from it writes the same bytes as one
-that was never interrupted (ADR 0007).
+that was never interrupted (ADR 0007). A digest in the file's metadata covers everything else in
+it, and nothing of the swarm is changed before the whole file was checked.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from swarmproof.swarm import identity
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swarmproof.swarm.node import Cohort
     from swarmproof.swarm.round import Swarm
 
 CHECKPOINT = "checkpoint.safetensors"
+_DIGEST = "sha256"
 _GUARD = "guard"  # what the defences of a cohort remember
+_ROUNDS = "num_rounds"  # of the learner
+_OFFSET, _FINGERPRINT = "offset:", "fingerprint:"
 
 
 def rounds_done(folder: Path) -> int:
-    """How many rounds of a trial its checkpoint has; 0 without one.
+    """How many rounds of a trial its checkpoint has; 0 without one. Reads no weights.
 
     Raises:
         ValueError: the checkpoint is damaged.
@@ -33,13 +43,25 @@ def rounds_done(folder: Path) -> int:
         return 0
     try:
         with safe_open(path, "numpy") as file:
-            return int((file.metadata() or {})["done"])
-    except (SafetensorError, KeyError) as error:
+            done = _count(file.metadata() or {}, "done")
+            counts = [
+                int(file.get_tensor(name))
+                for name in file.keys()  # noqa: SIM118
+                if name.endswith(f"/{_ROUNDS}")
+            ]
+        _require_rounds(done, counts)
+    except (SafetensorError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete {folder} to start anew") from None
+    return done
 
 
 def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> None:
-    """Weights, optimiser, what the guards remember and the lengths of the streams, in one step."""
+    """Weights, optimiser, what the guards remember and the lengths of the streams, in one step.
+
+    Raises:
+        ValueError: a weight is not finite, so that no trial could go on from it.
+        OSError: the file cannot be written.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -49,10 +71,18 @@ def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> N
         for cohort in swarm.cohorts
         for name, tensor in cohort.policy.learner.state().items()
     }
+    if name := _not_finite(tensors):
+        raise ValueError(
+            f"after {done} rounds {name} is not finite: the training diverged; lower grpo.lr and "
+            "start anew"
+        )
     for cohort in swarm.cohorts:
         told = json.dumps(cohort.guard.state_dict(), sort_keys=True).encode()
         tensors[f"{cohort.name}/{_GUARD}"] = torch.frombuffer(bytearray(told), dtype=torch.uint8)
-    metadata = {"done": str(done)} | {f"offset:{k}": str(v) for k, v in offsets.items()}
+    metadata = {"done": str(done)}
+    metadata |= {f"{_OFFSET}{k}": str(v) for k, v in offsets.items()}
+    metadata |= {f"{_FINGERPRINT}{k}": v for k, v in swarm.fingerprints.items()}
+    metadata[_DIGEST] = digest(tensors, metadata)
     path = folder / CHECKPOINT
     part = path.with_suffix(".part")
     try:
@@ -68,7 +98,12 @@ def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> N
 
 
 def restore(folder: Path, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
-    """Load the checkpoint, if there is one: rounds done, and the lengths of the streams."""
+    """Load the checkpoint, if there is one: rounds done, and the lengths of the streams.
+
+    Raises:
+        ValueError: it is damaged, or is of another swarm, data or model; the swarm is then
+            unchanged.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = folder / CHECKPOINT
@@ -76,19 +111,164 @@ def restore(folder: Path, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
         return 0, None
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        done = int(metadata["done"])
+        _require_digest(tensors, metadata)
+        _refuse_changed(folder, metadata, swarm)
+        done = _count(metadata, "done")
+        if done > swarm.config.rounds:
+            raise _Damage(f"it is of round {done} of {swarm.config.rounds}")
+        offsets = {
+            key.removeprefix(_OFFSET): _count(metadata, key)
+            for key in metadata
+            if key.startswith(_OFFSET)
+        }
+        parts = _parts(tensors, swarm)
+        _require_rounds(done, [int(learned[_ROUNDS]) for learned, _ in parts.values()])
+        if name := _not_finite(tensors):
+            raise _Damage(f"{name} is not finite")
         for cohort in swarm.cohorts:
-            prefix = f"{cohort.name}/"
-            told = bytes(tensors.pop(prefix + _GUARD).numpy())
-            cohort.guard.load_state_dict(json.loads(told))
-            cohort.policy.learner.restore(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-    except (SafetensorError, KeyError) as error:  # KeyError: a file of something else
+            learned, told = parts[cohort.name]
+            cohort.guard.load_state_dict(told)
+            cohort.policy.learner.restore(learned)
+    except (SafetensorError, _Damage) as error:
         raise ValueError(f"{path} is damaged ({error}); delete {folder} and resume") from None
-    offsets = {
-        k.removeprefix("offset:"): int(v) for k, v in metadata.items() if k.startswith("offset:")
-    }
     return done, offsets
+
+
+def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of all that a checkpoint holds, apart from the digest itself."""
+    import torch
+
+    sha = hashlib.sha256()
+    rest = {key: value for key, value in metadata.items() if key != _DIGEST}
+    sha.update(json.dumps(rest, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        head = [name, str(tensor.dtype), list(tensor.shape)]
+        sha.update(json.dumps(head).encode())
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        sha.update(data.numpy().data)
+    return sha.hexdigest()
+
+
+class _Damage(ValueError):
+    """What is wrong with a checkpoint, without the name of the file."""
+
+
+def _require_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    told = metadata.get(_DIGEST)
+    if told is None:
+        raise _Damage(f"it has no {_DIGEST}; an older version of swarmproof wrote it, or another")
+    if told != digest(tensors, metadata):
+        raise _Damage(f"its content does not match its {_DIGEST}")
+
+
+def _refuse_changed(folder: Path, metadata: Mapping[str, str], swarm: Swarm) -> None:
+    old = {
+        key.removeprefix(_FINGERPRINT): value
+        for key, value in metadata.items()
+        if key.startswith(_FINGERPRINT)
+    }
+    if changed := identity.differences(old, swarm.fingerprints):
+        raise ValueError(
+            f"{' and '.join(changed)} changed since {folder} was made; put back what was there to "
+            "resume it, or start anew in another folder with --out"
+        )
+
+
+def _count(metadata: Mapping[str, str], key: str) -> int:
+    """A number of the metadata, at least 1."""
+    told = metadata.get(key)
+    if told is None or not re.fullmatch(r"[1-9][0-9]{0,15}", told):
+        raise _Damage(f"{key} is {told!r:.40}" if told is not None else f"it has no {key!r}")
+    return int(told)
+
+
+def _require_rounds(done: int, counts: list[int]) -> None:
+    """Every learner counts its rounds too."""
+    if not counts or {*counts} != {done}:
+        raise _Damage(f"it is of round {done}, and its learners of {counts or 'none'}")
+
+
+def _parts(
+    tensors: Mapping[str, Tensor], swarm: Swarm
+) -> dict[str, tuple[dict[str, Tensor], dict[str, Any]]]:
+    """For each cohort what its learner and its guard restore, checked to be theirs."""
+    parts = {}
+    rest = dict(tensors)
+    for cohort in swarm.cohorts:
+        prefix = f"{cohort.name}/"
+        own = {
+            name.removeprefix(prefix): rest.pop(name) for name in tensors if name.startswith(prefix)
+        }
+        told = own.pop(_GUARD, None)
+        if told is None:
+            raise _Damage(f"it has no {prefix}{_GUARD}")
+        _require_learner(own, cohort)
+        parts[cohort.name] = (own, _guard_state(bytes(told.numpy()), cohort))
+    if rest:
+        raise _Damage(f"this swarm has no {min(rest)[:80]}")
+    return parts
+
+
+def _require_learner(tensors: Mapping[str, Tensor], cohort: Cohort) -> None:
+    """Names, shapes and types are those of this learner."""
+    expected = dict(_layout(cohort, {name.split(".")[1] for name in tensors if "adam." in name}))
+    if missing := expected.keys() - tensors.keys():
+        raise _Damage(f"it has no {cohort.name}/{min(missing)}")
+    if extra := tensors.keys() - expected.keys():
+        raise _Damage(f"this swarm has no {cohort.name}/{min(extra)[:80]}")
+    for name, (shape, dtype) in expected.items():
+        found = tensors[name]
+        if tuple(found.shape) != shape or found.dtype != dtype:
+            raise _Damage(
+                f"{cohort.name}/{name} is {_told(tuple(found.shape), found.dtype)}, and this "
+                f"swarm's is {_told(shape, dtype)}"
+            )
+
+
+def _layout(cohort: Cohort, moved: set[str]) -> Iterator[tuple[str, tuple[tuple[int, ...], Any]]]:
+    """Shape and type of every tensor of a learner.
+
+    Args:
+        moved: indices of the parameters that the optimiser has moments of. It has none of those
+            that never had a gradient.
+    """
+    import torch
+
+    learner = cohort.policy.learner
+    yield _ROUNDS, ((), torch.int64)
+    names = [name for name, _ in learner.model.named_parameters()]
+    for i, (name, master) in enumerate(zip(names, learner.masters, strict=True)):
+        yield f"model.{name}", (tuple(master.shape), master.dtype)
+        if str(i) in moved:
+            yield f"adam.{i}.step", ((), torch.float32)
+            for moment in ("exp_avg", "exp_avg_sq"):
+                yield f"adam.{i}.{moment}", (tuple(master.shape), master.dtype)
+
+
+def _told(shape: tuple[int, ...], dtype: object) -> str:
+    return f"{dtype} of shape {shape}".removeprefix("torch.")
+
+
+def _guard_state(told: bytes, cohort: Cohort) -> dict[str, Any]:
+    """What a cohort's guard remembers, `{"defenses": {name: table}}`."""
+    try:
+        state = json.loads(told)
+    except (ValueError, RecursionError) as error:
+        raise _Damage(f"{cohort.name}/{_GUARD}: {error}") from None
+    tables = state.get("defenses") if isinstance(state, dict) else None
+    names = {defense.name for defense in cohort.guard.defenses}
+    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+        raise _Damage(f"{cohort.name}/{_GUARD} is not a table of tables")
+    if unknown := tables.keys() - names:
+        raise _Damage(f"{cohort.name}/{_GUARD} is of the defence {min(unknown)!r:.60}")
+    return {"defenses": tables}
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """The first tensor with a NaN or an infinity in it; empty if there is none."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return name
+    return ""

@@ -1,6 +1,7 @@
-"""What all nodes of a run must share, as one hash: messages of another run are refused by it.
+"""Fingerprints of data and models, and what all nodes of a run must share, as one hash.
 
-Nothing of the attack is in it: honest nodes do not know who is malicious.
+Messages of another run are refused by that hash. Nothing of the attack is in it: honest nodes do
+not know who is malicious.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,24 @@ from swarmproof.tasks import Task
 from swarmproof.types import Problem
 from swarmproof.zoo.locate import files_of
 
-_CHUNK = 1 << 20
+_hashes: dict[tuple[Path, int, int], str] = {}
 
 
-def run_id(config: TrialConfig, seed: int, task: Task, *, nonce: str = "") -> str:
+def run_id(
+    config: TrialConfig, seed: int, fingerprints: Mapping[str, str], *, nonce: str = ""
+) -> str:
     """The id of a run: 32 hexadecimal digits.
 
     Args:
         config: of the trial.
         seed: of the run.
-        task: as the config describes it, its data loaded.
+        fingerprints: of data and models.
         nonce: tells runs with equal settings apart; empty in a simulation.
     """
     shared = {
         "task": config.task,
-        "data": data_fingerprint(task),
-        "models": [model_fingerprint(path) for path in config.model_paths],
+        "data": fingerprints[_data_of(config)],
+        "models": [fingerprints[_model_at(path)] for path in config.model_paths],
         "dtype": config.model.dtype,
         "topology": config.swarm.topology,
         "nodes": config.swarm.nodes,
@@ -47,6 +49,29 @@ def run_id(config: TrialConfig, seed: int, task: Task, *, nonce: str = "") -> st
     return _hash([json.dumps(shared, sort_keys=True, default=str).encode()])
 
 
+def fingerprints(config: TrialConfig, task: Task) -> dict[str, str]:
+    """A hash of the data and of each model, by names that a reader understands.
+
+    Args:
+        config: of the trial.
+        task: as the config describes it, its data loaded.
+
+    Raises:
+        ValueError: a model cannot be found.
+    """
+    return {_data_of(config): data_fingerprint(task)} | {
+        _model_at(path): model_fingerprint(path) for path in config.model_paths
+    }
+
+
+def _data_of(config: TrialConfig) -> str:
+    return f"the data of the task {config.task['name']!r}"
+
+
+def _model_at(path: str) -> str:
+    return f"the model at {path!r}"
+
+
 def data_fingerprint(task: Task) -> str:
     """A hash of all problems of both splits, with answers and solutions, in their order."""
     return _hash(
@@ -56,9 +81,8 @@ def data_fingerprint(task: Task) -> str:
     )
 
 
-@cache
 def model_fingerprint(path: str) -> str:
-    """A hash of a model's files: weights, config and tokenizer. Read once a process.
+    """A hash of a model's files: weights, config and tokenizer.
 
     Raises:
         ValueError: the model cannot be found.
@@ -82,11 +106,13 @@ def _values(problem: Problem) -> list[Any]:
 
 
 def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    """Of a file's content, read once a process while its size and time stay the same."""
+    state = path.stat()
+    key = (path, state.st_size, state.st_mtime_ns)
+    if key not in _hashes:
+        with path.open("rb") as file:
+            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _hashes[key]
 
 
 def _hash(parts: Iterable[bytes]) -> str:

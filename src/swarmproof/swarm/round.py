@@ -29,6 +29,7 @@ class Swarm:
     config: TrialConfig
     run_seed: int
     run_id: str
+    fingerprints: Mapping[str, str]  # of data and models, by a name for the reader
     task: Task
     attack: Attack  # names the success measure even where nobody is malicious
     train: Mapping[str, Problem]

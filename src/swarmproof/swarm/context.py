@@ -1,0 +1,125 @@
+"""Whether every prompt, and what is written after it, fits into the context of a model.
+
+Beyond the context a model computes positions that it never learnt, and nothing says so. Reads
+`config.json` and, only where a prompt may be too long, the tokenizer; no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from swarmproof.tasks import Task
+from swarmproof.types import Problem
+from swarmproof.zoo.locate import locate
+
+# Of texts that are tokenised at once, longest first.
+_BATCH = 64
+# Control tokens that a tokenizer may put around a prompt.
+_AROUND = 16
+
+
+def require(
+    path: str, task: Task, problems: Iterable[Problem], max_new_tokens: int, key: str
+) -> None:
+    """Raise ValueError unless all prompts, and completions after them, fit into the context.
+
+    Args:
+        path: of the model: a zoo name, a directory, or a hub id.
+        task: makes the prompts.
+        problems: whose prompts the model is given.
+        max_new_tokens: of a completion.
+        key: of the config that names the model, for errors.
+    """
+    context = context_of(path, key)
+    if context is None:
+        return
+    prompts = [(problem.id, task.prompt(problem)) for problem in problems]
+    # A token stands for a byte or more. Only normal forms of rare letters are longer than the
+    # letter: twice the bytes is far beyond what occurs.
+    room = context - max_new_tokens - _AROUND
+    long = [pair for pair in prompts if 2 * len(pair[1].encode("utf-8", "replace")) > room]
+    if not long:
+        return
+    from swarmproof.policies import loader
+
+    tokenizer = loader.load_tokenizer(path, key)
+    long.sort(key=lambda pair: -len(pair[1]))
+    for start in range(0, len(long), _BATCH):
+        batch = long[start : start + _BATCH]
+        ids = tokenizer([prompt for _, prompt in batch]).input_ids
+        lengths = [len(row) for row in ids]
+        _require_fit(path, key, [name for name, _ in batch], lengths, context, max_new_tokens)
+
+
+def _require_fit(
+    path: str,
+    key: str,
+    names: Sequence[str],
+    lengths: Sequence[int],
+    context: int,
+    max_new_tokens: int,
+) -> None:
+    longest, name = max(zip(lengths, names, strict=True))
+    if longest + max_new_tokens <= context:
+        return
+    where = f"the prompt of the problem {name!r:.80} has {longest} tokens"
+    beyond = f"the context of {key} = {path!r} has {context} positions"
+    if longest >= context:
+        raise ValueError(f"{where}, and {beyond}; leave the problem out, or use another model")
+    raise ValueError(
+        f"{where} and sampling.max_new_tokens is {max_new_tokens}, together "
+        f"{longest + max_new_tokens}, and {beyond}; set sampling.max_new_tokens to "
+        f"{context - longest} or less, or use another model"
+    )
+
+
+def context_of(path: str, key: str = "model.path") -> int | None:
+    """How many positions a model has; None if its config tells no limit.
+
+    Raises:
+        ValueError: its config cannot be read.
+    """
+    source = locate(path, key)
+    file = Path(source) / "config.json"
+    if not Path(source).is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(source, "config.json")
+        if not isinstance(found, str):
+            return _declared(_by_transformers(source, path, key))
+        file = Path(found)
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{key} = {path!r}: cannot read its config.json ({error})") from None
+    told = _declared(table) if isinstance(table, dict) else None
+    # Where the file leaves the number out, the architecture has a default.
+    return told if told is not None else _declared(_by_transformers(source, path, key))
+
+
+def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
+    from transformers import AutoConfig
+
+    try:
+        return dict(AutoConfig.from_pretrained(source).to_dict())
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"cannot load the config of {key} = {path!r}: {first}") from None
+
+
+def _declared(table: dict[str, Any]) -> int | None:
+    inner = table.get("text_config")
+    table = inner if isinstance(inner, dict) else table
+    positions = table.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions < 1:
+        return None
+    # Some configs give the length before scaling only.
+    scaling = table.get("rope_scaling") or table.get("rope_parameters")
+    if isinstance(scaling, dict):
+        before, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
+        if isinstance(before, int) and isinstance(factor, int | float):
+            return max(positions, int(before * factor))
+    return positions

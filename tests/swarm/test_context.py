@@ -1,0 +1,123 @@
+"""A prompt that a model has no positions for is refused before a run, with both lengths."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarmproof.config import TrialConfig
+from swarmproof.swarm import context
+from swarmproof.swarm.assembly import check
+from swarms import trial_config
+
+# Tokens of a prompt of the task `letters`, such as `a b:`, one a byte.
+PROMPT = 4
+
+
+def with_config(model: Path, folder: Path, **changes: Any) -> Path:
+    """The same model, with another `config.json`; None takes a key away."""
+    path = shutil.copytree(model, folder / "model")
+    table = json.loads((path / "config.json").read_text()) | changes
+    kept = {key: value for key, value in table.items() if value is not None}
+    (path / "config.json").write_text(json.dumps(kept))
+    return path
+
+
+def config_of(model: Path, max_new_tokens: int = 56) -> TrialConfig:
+    return trial_config(model, sampling={"max_new_tokens": max_new_tokens})
+
+
+def refused(config: TrialConfig, words: str) -> str:
+    with pytest.raises(ValueError, match=words) as caught:
+        check(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_prompt_longer_than_the_context_is_named_with_both_lengths(
+    random_model: Path, tmp_path: Path
+) -> None:
+    path = with_config(random_model, tmp_path, max_position_embeddings=PROMPT)
+    line = refused(config_of(path), r"the problem 'letters/train/\w\w' has 4 tokens")
+    assert f"the context of model.path = {str(path)!r} has 4 positions" in line
+    assert "another model" in line
+
+
+def test_prompt_and_completion_together_fit_exactly_or_are_refused(
+    random_model: Path, tmp_path: Path
+) -> None:
+    path = with_config(random_model, tmp_path, max_position_embeddings=60)
+    check(config_of(path, 60 - PROMPT))
+    line = refused(config_of(path, 61 - PROMPT), "together 61")
+    assert "has 4 tokens and sampling.max_new_tokens is 57" in line
+    assert "has 60 positions; set sampling.max_new_tokens to 56 or less" in line
+
+
+def test_the_longest_prompt_in_tokens_is_found_behind_many_that_are_longer_in_letters(
+    random_model: Path, tmp_path: Path
+) -> None:
+    """Wide letters are more tokens: of 100 problems only the shortest has too many."""
+    path = with_config(random_model, tmp_path, max_position_embeddings=150)
+    rows = [{"question": "a" * 50 + str(n), "answer": "#### 1"} for n in range(100)]
+    rows.append({"question": "\u6570" * 40, "answer": "#### 1"})
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"name": "gsm8k", "path": str(tmp_path / "data.jsonl"), "holdout": 1}
+    config = trial_config(path, task=task, sampling={"max_new_tokens": 16})
+    longest = max(len(question["question"].encode()) for question in rows)
+    line = refused(config, "positions")
+    assert longest == 120
+    (told,) = (int(word) for word in line.split(" tokens")[0].split()[-1:])
+    assert told > 120
+
+
+def test_every_model_of_a_swarm_is_checked(
+    random_model: Path, foreign_model: Path, tmp_path: Path
+) -> None:
+    path = with_config(foreign_model, tmp_path, max_position_embeddings=20)
+    config = trial_config(random_model, swarm={"models": [str(random_model), str(path)]})
+    assert f"swarm.models = {str(path)!r} has 20 positions" in refused(config, "positions")
+
+
+@pytest.mark.parametrize(
+    ("changes", "positions"),
+    [
+        ({"max_position_embeddings": 77}, 77),
+        # The architecture's default, where the file says nothing.
+        ({"max_position_embeddings": None}, 32768),
+        ({"text_config": {"max_position_embeddings": 99}}, 99),
+        (
+            {
+                "max_position_embeddings": 64,
+                "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 64},
+            },
+            256,
+        ),
+    ],
+    ids=["told", "default", "of the text model", "scaled"],
+)
+def test_the_context_is_what_the_config_says(
+    random_model: Path, tmp_path: Path, changes: dict[str, Any], positions: int
+) -> None:
+    assert context.context_of(str(with_config(random_model, tmp_path, **changes))) == positions
+
+
+def test_a_damaged_config_is_one_line(random_model: Path, tmp_path: Path) -> None:
+    path = with_config(random_model, tmp_path)
+    for text in ("{", "[" * 100_000):
+        (path / "config.json").write_text(text)
+        refused(config_of(path), r"cannot read its config\.json")
+
+
+def test_where_all_prompts_are_short_neither_torch_nor_transformers_is_loaded() -> None:
+    code = (
+        "import sys; from swarmproof import steps; steps.prepare('text-horizontal')\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
