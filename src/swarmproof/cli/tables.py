@@ -38,9 +38,8 @@ def require_suffix(path: Path) -> None:
         ValueError: there is none, listing those that there are.
     """
     if path.suffix not in SUFFIXES:
-        raise ValueError(
-            f"--export {quote(str(path))}: the name must end in {' or '.join(SUFFIXES)}"
-        )
+        known = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise ValueError(f"--export {quote(str(path))}: the name must end in {known}")
 
 
 def export(folder: RunFolder, path: Path) -> None:
