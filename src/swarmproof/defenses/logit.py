@@ -8,6 +8,7 @@ the model itself finds plausible (2+2=5 is often within the top 50), or that was
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -69,6 +70,9 @@ class Logit(Defense):
     def _verdict(
         self, token_ids: tuple[int, ...], shortfall: list[float], view: DefenseView
     ) -> Verdict:
+        # Comparisons with NaN are false: `max` could pass it over.
+        if any(map(math.isnan, shortfall)):
+            return self.verdict(False, math.inf, "the model's scores are not finite")
         score = max(shortfall)
         if score > self.tolerance:
             outside = [t for t, x in enumerate(shortfall) if x > self.tolerance]

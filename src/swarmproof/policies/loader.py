@@ -46,10 +46,26 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
             f"{path!r} uses {found}, which packed attention does not compute; use a "
             "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
         )
+    require_finite(model, f"{key} = {path!r}")
     model.to(device).eval()
     if len(tokenizer) < model.config.vocab_size:
         _hide_padding(model, len(tokenizer))
     return tokenizer, model
+
+
+def require_finite(model: Any, where: str = "this model") -> None:
+    """Raise ValueError unless all weights are finite numbers.
+
+    Args:
+        where: names the model in the error.
+    """
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            bad = int((~weight.isfinite()).sum())
+            raise ValueError(
+                f"{where} has {bad} NaN or infinite numbers in its weight {name}; "
+                "save the model anew, or download it again"
+            )
 
 
 def load_tokenizer(path: str, key: str = "model.path") -> Any:

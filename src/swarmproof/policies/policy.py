@@ -81,6 +81,7 @@ def adopt(
             f"this model uses {unsupported}, which packed attention does not compute; use a "
             "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
         )
+    loader.require_finite(model)
     sampling = sampling or SamplingConfig()
     codec = Codec(tokenizer, model.config.vocab_size)
     return Policy(
