@@ -104,6 +104,7 @@ def phi_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         attention_dropout=0.3,
         embd_pdrop=0.3,
         resid_pdrop=0.3,
+        eos_token_id=byte_tokenizer().eos_token_id,
         initializer_range=0.3,
     )
     torch.manual_seed(0)

@@ -81,6 +81,6 @@ class Logit(Defense):
                 f"the first at position {outside[0]}"
             )
             return self.verdict(False, score, reason)
-        if token_ids[-1] != view.eos_token_id and len(token_ids) < view.sampling.max_new_tokens:
+        if token_ids[-1] not in view.end_ids and len(token_ids) < view.sampling.max_new_tokens:
             return self.verdict(False, score, "ends without end-of-text before the limit")
         return self.verdict(True, score)

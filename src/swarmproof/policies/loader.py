@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from swarmproof.policies.attention import NAME as ATTENTION
+from swarmproof.policies.codec import Codec
 from swarmproof.zoo.locate import locate
 
 
@@ -47,9 +48,9 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
             "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
         )
     require_finite(model, f"{key} = {path!r}")
+    codec = codec_of(model, tokenizer, f"{key} = {path!r}")
     model.to(device).eval()
-    if len(tokenizer) < model.config.vocab_size:
-        _hide_padding(model, len(tokenizer))
+    _hide_unknown(model, codec)
     return tokenizer, model
 
 
@@ -66,6 +67,43 @@ def require_finite(model: Any, where: str = "this model") -> None:
                 f"{where} has {bad} NaN or infinite numbers in its weight {name}; "
                 "save the model anew, or download it again"
             )
+
+
+def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
+    """The codec of a model: its tokenizer, and every end-of-text that one of its configs declares.
+
+    Args:
+        where: names the model in the error.
+
+    Raises:
+        ValueError: tokenizer and model do not belong together; names the remedy.
+    """
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    rows = min(len(layer.weight) for layer in layers)
+    known = Codec(tokenizer).known_ids
+    if max(known) >= rows:
+        raise ValueError(
+            f"{where}: its tokenizer has the token id {max(known)}, and the model has {rows} "
+            "embeddings; use the tokenizer that the model was trained with, or enlarge the model "
+            "with resize_token_embeddings"
+        )
+    # An id that stands for no token cannot be drawn: the default of a class of configs, mostly.
+    ends = {end for end in _declared_ends(model) if end in known}
+    control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    if ordinary := sorted(ends - control):
+        raise ValueError(
+            f"{where} declares as its end-of-text the token {ordinary[0]}, which is the ordinary "
+            f"text {tokenizer.decode(ordinary[:1])!r}; correct eos_token_id in its config.json "
+            "and generation_config.json"
+        )
+    return Codec(tokenizer, rows, ends)
+
+
+def _declared_ends(model: Any) -> set[int]:
+    configs = (model.config.get_text_config(), getattr(model, "generation_config", None))
+    declared = [getattr(config, "eos_token_id", None) for config in configs]
+    listed = [ids if isinstance(ids, list | tuple) else [ids] for ids in declared]
+    return {int(end) for ids in listed for end in ids if end is not None}
 
 
 def load_tokenizer(path: str, key: str = "model.path") -> Any:
@@ -105,7 +143,7 @@ def _cannot_load(key: str, path: str, error: Exception) -> ValueError:
 
 
 @contextmanager
-def packed(model: Any, vocab_size: int) -> Iterator[None]:
+def packed(model: Any, codec: Codec) -> Iterator[None]:
     """Let a model compute packed rows for a while, whoever loaded it, and leave it as it was.
 
     A model of `load` is ready already, and nothing is done. Another one's attention, training mode
@@ -119,8 +157,7 @@ def packed(model: Any, vocab_size: int) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     hidden = None
     try:
-        if vocab_size < model.config.vocab_size:
-            hidden = _hide_padding(model, vocab_size)
+        hidden = _hide_unknown(model, codec)
         model.set_attn_implementation(ATTENTION)
         model.eval()
         yield
@@ -132,18 +169,26 @@ def packed(model: Any, vocab_size: int) -> Iterator[None]:
             hidden.remove()
 
 
-def _hide_padding(model: Any, vocab_size: int) -> Any:
-    """Give the ids beyond the vocabulary no probability, wherever logits are used.
+def _hide_unknown(model: Any, codec: Codec) -> Any:
+    """Give the ids that stand for no token no probability, wherever logits are used.
 
-    Embeddings are often padded beyond it; such ids decode to nothing at all, and whoever drew one
-    would be refused.
+    Embeddings are often padded beyond the vocabulary, which may have holes too. Such ids decode to
+    nothing at all, and whoever drew one would be refused.
+
+    Returns:
+        the hook; None if there are no such ids.
     """
-    beyond = torch.arange(model.config.vocab_size, device=model.device) >= vocab_size
+    if not codec.unknown_ids:
+        return None
+    layer = model.get_output_embeddings()
+    unknown = torch.zeros(len(layer.weight), dtype=torch.bool)
+    unknown[codec.unknown_ids] = True
+    unknown = unknown.to(model.device)
 
     def hide(_module: object, _inputs: object, logits: Tensor) -> Tensor:
-        return logits.masked_fill(beyond, float("-inf"))
+        return logits.masked_fill(unknown, float("-inf"))
 
-    return model.get_output_embeddings().register_forward_hook(hide)
+    return layer.register_forward_hook(hide)
 
 
 def unsupported(model: Any) -> str:

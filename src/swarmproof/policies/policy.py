@@ -83,7 +83,7 @@ def adopt(
         )
     loader.require_finite(model)
     sampling = sampling or SamplingConfig()
-    codec = Codec(tokenizer, model.config.vocab_size)
+    codec = loader.codec_of(model, tokenizer)
     return Policy(
         codec,
         sampling,

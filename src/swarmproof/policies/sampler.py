@@ -6,7 +6,7 @@ is that of `transformers`' processors in their order: temperature, top-k, top-p.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
@@ -102,7 +102,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[Sequence[int]],
     sampling: SamplingConfig,
-    eos_token_id: int,
+    end_ids: Collection[int],
 ) -> list[list[tuple[int, ...]]]:
     """Sample G completions for each of P prompts.
 
@@ -110,9 +110,10 @@ def generate(
         model: a causal LM set up by `Policy`.
         prompts: token ids, P of them, none empty.
         seeds: of the slots, P x G.
+        end_ids: the tokens that end a completion.
 
     Returns:
-        P x G tuples of token ids. Each ends with end-of-text, or has `max_new_tokens` tokens.
+        P x G tuples of token ids. Each ends with one of the ends, or has `max_new_tokens` tokens.
     """
     device = model.device
     num_groups, group_size = len(seeds), len(seeds[0])
@@ -129,7 +130,8 @@ def generate(
     for t in range(sampling.max_new_tokens):
         token = draw(logits, seed_R, t, sampling)
         out[slot[alive], t] = token[alive]
-        alive &= token != eos_token_id
+        for end in end_ids:
+            alive &= token != end
         growing = alive.tolist()
         num_growing = sum(growing)
         if num_growing == 0 or t + 1 == sampling.max_new_tokens:
