@@ -210,7 +210,7 @@ def test_a_model_without_a_tokenizer_is_not_adopted(foreign: Any) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300), "rotary"),
+        (GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300), "packed rows"),
         (
             MistralConfig(
                 hidden_size=32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +12,15 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from swarmproof.policies import selftest
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
 from swarmproof.zoo.locate import locate
 
 
-def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any, Any]:
+def load(
+    path: str, dtype: str, device: str, table: str = "model", *, self_test: bool = True
+) -> tuple[Any, Any]:
     """The tokenizer and the model, in evaluation mode.
 
     Args:
@@ -24,6 +28,7 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
         dtype: `float32` or `bfloat16`.
         device: `cpu`, `cuda` or `cuda:N`.
         table: of the config that asks for it, to be named in errors.
+        self_test: compute a few rows, and refuse a model whose packed attention differs.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
@@ -51,6 +56,8 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
     codec = codec_of(model, tokenizer, f"{key} = {path!r}")
     model.to(device).eval()
     _hide_unknown(model, codec)
+    if self_test:
+        selftest.require(model, codec, f"{key} = {path!r}")
     return tokenizer, model
 
 
@@ -192,18 +199,21 @@ def _hide_unknown(model: Any, codec: Codec) -> Any:
 
 
 def unsupported(model: Any) -> str:
-    """What a model's attention needs beyond the plain causal one; empty if nothing."""
-    config = model.config
-    # The mask that packing replaces is asked for by newer models only, all of which rotate.
+    """What a model needs that packed attention cannot be given; empty if nothing.
+
+    Only what the short rows of the self-test cannot show.
+    """
+    config = model.config.get_text_config()
     if not getattr(model, "_supports_attention_backend", False):
         return "attention of its own"
-    if getattr(config, "rope_parameters", None) is None:
-        return "positions other than rotary ones"
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"}:
         return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"
-    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
-        return "a sliding window"
+    window, context = (
+        getattr(config, n, None) for n in ("sliding_window", "max_position_embeddings")
+    )
+    if getattr(config, "layer_types", None) is None and window and window < (context or math.inf):
+        return f"a sliding window of {window} tokens, less than its context of {context}"
     if getattr(config, "attn_logit_softcapping", None):
         return "soft-capped attention"
     return ""

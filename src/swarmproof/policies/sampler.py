@@ -119,7 +119,7 @@ def generate(
     num_groups, group_size = len(seeds), len(seeds[0])
     seed_R = torch.tensor(seeds, dtype=torch.long, device=device).flatten()
     start = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    layout, logits = _prefill(model, prompts)
+    layout, logits = prefill(model, prompts)
     logits = logits.repeat_interleave(group_size, 0)
     decode = DecodeLayout(layout, group_size)
 
@@ -139,18 +139,11 @@ def generate(
         if num_growing <= _COMPACT_BELOW * len(growing):
             rows, alive = _compact(decode, growing)
             token, position, slot, seed_R = token[rows], position[rows], slot[rows], seed_R[rows]
-        logits = model(
-            input_ids=token[None],
-            position_ids=(position + t)[None],
-            attention_mask={"full_attention": None},
-            use_cache=False,
-            layout=decode,
-        ).logits[0]
-        decode.length += 1
+        logits = advance(model, decode, token, position + t)
     return _cut(out.tolist(), group_size)
 
 
-def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout, Tensor]:
+def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout, Tensor]:
     """One pass over the prompts: their keys and values, and the logits at their ends, (P, V)."""
     layout = PackedLayout([len(p) for p in prompts], [[] for _ in prompts], model.device)
     tokens, positions = pack(prompts, [[] for _ in prompts])
@@ -163,6 +156,19 @@ def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout
         layout=layout,
     ).logits[0]
     return layout, logits
+
+
+def advance(model: Any, decode: DecodeLayout, tokens: Tensor, positions: Tensor) -> Tensor:
+    """One step of decoding: a token for each row, (R,), to the logits after it, (R, V)."""
+    logits: Tensor = model(
+        input_ids=tokens[None],
+        position_ids=positions[None],
+        attention_mask={"full_attention": None},
+        use_cache=False,
+        layout=decode,
+    ).logits[0]
+    decode.length += 1
+    return logits
 
 
 def pack(
