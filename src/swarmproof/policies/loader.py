@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -125,7 +126,14 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        # transformers then tries to read the file as another kind, and names the wrong package.
+        if "tiktoken" in str(error) and find_spec("sentencepiece") is None:
+            raise ValueError(
+                f"cannot load {key} = {path!r}: its tokenizer.model is read by the package "
+                "sentencepiece, which is not installed; pip install sentencepiece, or put a "
+                "tokenizer.json beside the model"
+            ) from None
         raise _cannot_load(key, path, error) from None
     # transformers gives some models without one a tokenizer that knows no text.
     if not tokenizer("0", add_special_tokens=False).input_ids:
