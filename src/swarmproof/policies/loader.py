@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from swarmproof.policies import selftest
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
-from swarmproof.zoo.locate import locate
+from swarmproof.zoo.locate import files_of, locate
 
 
 def load(
@@ -128,7 +128,8 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
         tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
     except (OSError, ValueError, KeyError, ImportError) as error:
         # transformers then tries to read the file as another kind, and names the wrong package.
-        if "tiktoken" in str(error) and find_spec("sentencepiece") is None:
+        misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
+        if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
             raise ValueError(
                 f"cannot load {key} = {path!r}: its tokenizer.model is read by the package "
                 "sentencepiece, which is not installed; pip install sentencepiece, or put a "
