@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +18,8 @@ from transformers import AutoModelForCausalLM, TopKLogitsWarper, TopPLogitsWarpe
 from swarmproof.config import SamplingConfig
 from swarmproof.defenses import Logit
 from swarmproof.policies.policy import Policy
-from swarmproof.types import Group, Verdict
+from swarmproof.policies.scorer import RoundScores
+from swarmproof.types import Group, TokenScores, Verdict
 from swarms import Letters, completion, draw_group, policy, problem, verdicts_of, view_of
 
 TASK = Letters()
@@ -264,3 +267,15 @@ def test_it_abstains_on_what_another_model_wrote_and_tells_what_it_would_do(
             assert verdict.reason == f"another model wrote it; {told}"
     acting = verdicts_of(Logit(heterogeneous="act"), receiver, TASK, sent, foreign)
     assert acting == homogeneous
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_score_that_is_no_number_refuses_wherever_it_is(place: int, random_model: Path) -> None:
+    """`max` passes over a NaN that is not the first."""
+    shortfall = np.zeros(2, np.float32)
+    shortfall[place] = np.nan
+    of = group((1, END))
+    view = view_of(like(random_model), TASK, [of])
+    told = RoundScores([[TokenScores(np.zeros(2, np.float32), shortfall)]])
+    ((verdict,),) = Logit().inspect([of], replace(view, source=told))
+    assert (verdict.accepted, verdict.reason) == (False, "the model's scores are not finite")

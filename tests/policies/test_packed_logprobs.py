@@ -186,6 +186,7 @@ def test_checkpointing_does_not_drop_out(tmp_path: Path) -> None:
         num_hidden_layers=2,
         num_attention_heads=4,
         resid_pdrop=0.1,
+        eos_token_id=byte_tokenizer().eos_token_id,
     )
     torch.manual_seed(0)
     PhiForCausalLM(config).save_pretrained(tmp_path)

@@ -104,6 +104,7 @@ def phi_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         attention_dropout=0.3,
         embd_pdrop=0.3,
         resid_pdrop=0.3,
+        eos_token_id=byte_tokenizer().eos_token_id,
         initializer_range=0.3,
     )
     torch.manual_seed(0)
@@ -209,7 +210,7 @@ def test_a_model_without_a_tokenizer_is_not_adopted(foreign: Any) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300), "rotary"),
+        (GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300), "packed rows"),
         (
             MistralConfig(
                 hidden_size=32,

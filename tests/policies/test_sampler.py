@@ -148,7 +148,7 @@ def model(qwen2_dir: Path) -> Any:
 
 def frequent_token(model: Any, sampling: SamplingConfig) -> int:
     """A token that the model writes often: as end-of-text it makes rows end at every length."""
-    rows = sampler.generate(model, PROMPTS, SEEDS, sampling, eos_token_id=-1)
+    rows = sampler.generate(model, PROMPTS, SEEDS, sampling, end_ids=())
     tokens = [token for group in rows for row in group for token in row]
     counts = sorted(((tokens.count(token), token) for token in set(tokens)), reverse=True)
     return counts[0][1]
@@ -174,7 +174,7 @@ def test_a_completion_does_not_depend_on_its_batch(
         keep(self, groups, rows, group_size)
 
     monkeypatch.setattr(DecodeLayout, "keep", watched)
-    together = sampler.generate(model, PROMPTS, SEEDS, sampling, eos)
+    together = sampler.generate(model, PROMPTS, SEEDS, sampling, {eos})
     # The case that could go wrong did happen: groups and rows left while others grew on.
     lengths = [[len(row) for row in group] for group in together]
     assert len(compactions) >= 3
@@ -183,10 +183,10 @@ def test_a_completion_does_not_depend_on_its_batch(
 
     for p, prompt in enumerate(PROMPTS):
         for g, seed in enumerate(SEEDS[p]):
-            alone = sampler.generate(model, [prompt], [[seed]], sampling, eos)
+            alone = sampler.generate(model, [prompt], [[seed]], sampling, {eos})
             assert alone[0][0] == together[p][g]
     shuffled = sampler.generate(
-        model, PROMPTS[::-1], [row[::-1] for row in SEEDS[::-1]], sampling, eos
+        model, PROMPTS[::-1], [row[::-1] for row in SEEDS[::-1]], sampling, {eos}
     )
     assert [group[::-1] for group in shuffled[::-1]] == together
 
@@ -195,7 +195,7 @@ def test_every_completion_ends_with_end_of_text_or_at_the_limit(model: Any) -> N
     sampling = SamplingConfig(top_k=12, max_new_tokens=25)
     eos = frequent_token(model, sampling)
     rows = [
-        row for group in sampler.generate(model, PROMPTS, SEEDS, sampling, eos) for row in group
+        row for group in sampler.generate(model, PROMPTS, SEEDS, sampling, {eos}) for row in group
     ]
     for row in rows:
         assert eos not in row[:-1]
@@ -206,9 +206,7 @@ def test_every_completion_ends_with_end_of_text_or_at_the_limit(model: Any) -> N
 @pytest.mark.parametrize("limit", [1, 2, 33, 65])
 def test_the_limit_is_exact(model: Any, limit: int) -> None:
     """Also where the cache has to grow."""
-    rows = sampler.generate(
-        model, PROMPTS, SEEDS, SamplingConfig(max_new_tokens=limit), eos_token_id=-1
-    )
+    rows = sampler.generate(model, PROMPTS, SEEDS, SamplingConfig(max_new_tokens=limit), end_ids=())
     assert {len(row) for group in rows for row in group} == {limit}
 
 
@@ -233,7 +231,9 @@ def test_next_to_no_temperature_is_greedy_generation(model_dir: Path) -> None:
     cold = SamplingConfig(temperature=1e-4, top_k=0, max_new_tokens=40)
     model = AutoModelForCausalLM.from_pretrained(model_dir, attn_implementation=PACKED).eval()
     seeds = [row[:1] for row in SEEDS]
-    free = sampler.generate(model, PROMPTS, seeds, cold, eos_token_id=-1)
+    free = sampler.generate(model, PROMPTS, seeds, cold, end_ids=())
     assert free == greedy(model_dir, PROMPTS, -1, 40)
     eos = free[0][0][12]
-    assert sampler.generate(model, PROMPTS, seeds, cold, eos) == greedy(model_dir, PROMPTS, eos, 40)
+    assert sampler.generate(model, PROMPTS, seeds, cold, {eos}) == greedy(
+        model_dir, PROMPTS, eos, 40
+    )

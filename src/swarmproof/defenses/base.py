@@ -75,6 +75,11 @@ class DefenseView:
         return self._told().eos_token_id
 
     @property
+    def end_ids(self) -> frozenset[int]:
+        """The receiver's tokens that end a completion."""
+        return self._told().end_ids
+
+    @property
     def digit_ids(self) -> frozenset[int]:
         """The receiver's tokens that have a digit in them."""
         return self._told().digit_ids

@@ -8,6 +8,7 @@ the model itself finds plausible (2+2=5 is often within the top 50), or that was
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -69,6 +70,9 @@ class Logit(Defense):
     def _verdict(
         self, token_ids: tuple[int, ...], shortfall: list[float], view: DefenseView
     ) -> Verdict:
+        # Comparisons with NaN are false: `max` could pass it over.
+        if any(map(math.isnan, shortfall)):
+            return self.verdict(False, math.inf, "the model's scores are not finite")
         score = max(shortfall)
         if score > self.tolerance:
             outside = [t for t, x in enumerate(shortfall) if x > self.tolerance]
@@ -77,6 +81,6 @@ class Logit(Defense):
                 f"the first at position {outside[0]}"
             )
             return self.verdict(False, score, reason)
-        if token_ids[-1] != view.eos_token_id and len(token_ids) < view.sampling.max_new_tokens:
+        if token_ids[-1] not in view.end_ids and len(token_ids) < view.sampling.max_new_tokens:
             return self.verdict(False, score, "ends without end-of-text before the limit")
         return self.verdict(True, score)

@@ -22,10 +22,10 @@ def admit(
     """Completions with token ids of the receiver's vocabulary, and the refusals of the rest.
 
     The rule, to the letter. Token ids are 1 to `max_new_tokens` numbers within the vocabulary;
-    end-of-text may only be the last; the rest decode to exactly the text. Where there are none,
-    the text is tokenised by the receiver's tokenizer, with control tokens spelt out in it taken as
-    text, and end-of-text is added unless the text alone fills `max_new_tokens`; it must not be
-    longer, and its tokens must decode to exactly the text.
+    an end-of-text, of which a model may declare several, may only be the last; the rest decode to
+    exactly the text. Where there are none, the text is tokenised by the receiver's tokenizer, with
+    control tokens spelt out in it taken as text, and end-of-text is added unless the text alone
+    fills `max_new_tokens`; it must not be longer, and its tokens must decode to exactly the text.
     """
     admitted: dict[int, Completion] = {}
     refusals: list[Refusal] = []
@@ -66,8 +66,8 @@ def _malformed(ids: tuple[int, ...], limit: int, codec: Codec) -> tuple[str, str
         return "empty", "no tokens"
     if len(ids) > limit:
         return "too-long", f"{len(ids)} tokens, more than {limit}"
-    if min(ids) < 0 or max(ids) >= codec.vocab_size:
+    if not codec.known_ids.issuperset(ids):
         return "unknown-token", "a token id outside the vocabulary"
-    if codec.eos_token_id in ids[:-1]:
+    if not codec.end_ids.isdisjoint(ids[:-1]):
         return "after-end", "tokens after the end-of-text"
     return None

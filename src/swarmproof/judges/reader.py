@@ -51,10 +51,11 @@ class Reader:
 
     def __init__(self, tokenizer: Any, model: Any):
         self.tokenizer, self.model = tokenizer, model.requires_grad_(False)
-        vocab = range(min(len(tokenizer), model.config.vocab_size))
+        self.codec = loader.codec_of(model, tokenizer)
+        vocab = sorted(self.codec.known_ids)
         texts = tokenizer.batch_decode([[token] for token in vocab])
         self.spellings = [
-            [i for i, text in enumerate(texts) if text.strip().lower() == word]
+            [i for i, text in zip(vocab, texts, strict=True) if text.strip().lower() == word]
             for word in ("yes", "no")
         ]
         if not all(self.spellings):
@@ -135,7 +136,7 @@ class Reader:
                     [prompts[i] for i in chunk],
                     [[seeds[i]] for i in chunk],
                     sampling,
-                    self.tokenizer.eos_token_id,
+                    self.codec.end_ids,
                 )
                 for i, (ids,) in zip(chunk, drawn, strict=True):
                     written[i] = ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,16 +14,41 @@ class Codec:
 
     Args:
         tokenizer: of `transformers`.
-        vocab_size: of the model, which may have fewer embeddings than the tokenizer has tokens.
+        num_embeddings: of the model, where one is known; no id is beyond them.
+        end_ids: further tokens that end a completion, as the model declares them.
     """
 
-    def __init__(self, tokenizer: Any, vocab_size: int | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any, num_embeddings: int | None = None, end_ids: Collection[int] = ()
+    ) -> None:
         self.tokenizer = tokenizer
-        self.eos_token_id: int = tokenizer.eos_token_id
-        self.vocab_size: int = min(vocab_size or len(tokenizer), len(tokenizer))
+        self.eos_token_id: int = tokenizer.eos_token_id  # the one that `encode` appends
+        self.end_ids = frozenset({self.eos_token_id, *end_ids})
+        self._num_embeddings = num_embeddings
+
+    @cached_property
+    def known_ids(self) -> frozenset[int]:
+        """The ids that stand for a token. There may be holes between them."""
+        ids = {*self.tokenizer.get_vocab().values(), *self.tokenizer.added_tokens_decoder}
+        most = max(ids) + 1 if self._num_embeddings is None else self._num_embeddings
+        return frozenset(i for i in ids if i < most)
+
+    @cached_property
+    def unknown_ids(self) -> list[int]:
+        """The embeddings that stand for no token: padding, and holes."""
+        return sorted({*range(self._num_embeddings or self.vocab_size)} - self.known_ids)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """The largest id + 1."""
+        return max(self.known_ids) + 1
 
     def encode_prompt(self, text: str) -> Tokens:
-        return tuple(self.tokenizer(text).input_ids)
+        """Tokens of a prompt, without the end-of-text that some tokenizers append."""
+        ids = list(self.tokenizer(text).input_ids)
+        while len(ids) > 1 and ids[-1] in self.end_ids:
+            ids.pop()
+        return tuple(ids)
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a completion, end-of-text added. Control tokens spelt out in it stay text.
@@ -33,19 +58,23 @@ class Codec:
                 bring text into Unicode's normal form (NFC) first, and so read only such text.
         """
         text.encode()  # half a surrogate pair, a ValueError here, would be a TypeError below
-        ids = tuple(
-            self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-        )
-        if self.decode([ids])[0] != text:
-            raise ValueError("the tokenizer does not give the text back; is it normalised (NFC)?")
-        return (*ids, self.eos_token_id)
+        # Llama's first tokenizer takes one leading space for its own: the text's needs another.
+        for lead in ("", " "):
+            ids = tuple(
+                self.tokenizer(
+                    lead + text, add_special_tokens=False, split_special_tokens=True
+                ).input_ids
+            )
+            if self.end_ids.isdisjoint(ids) and self.decode([ids])[0] == text:
+                return (*ids, self.eos_token_id)
+        raise ValueError("the tokenizer does not give the text back; is it normalised (NFC)?")
 
     def decode(self, completions: Sequence[Tokens]) -> list[str]:
         """Text of each completion: all its tokens but one end-of-text at the end."""
         if not completions:
             return []  # the tokenizer would give one empty text
-        eos = self.eos_token_id
-        bare = [list(ids[:-1] if ids and ids[-1] == eos else ids) for ids in completions]
+        ends = self.end_ids
+        bare = [list(ids[:-1] if ids and ids[-1] in ends else ids) for ids in completions]
         decoded: list[str] = self.tokenizer.batch_decode(
             bare, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
@@ -54,5 +83,6 @@ class Codec:
     @cached_property
     def digit_ids(self) -> frozenset[int]:
         """The tokens that have a digit in them."""
-        texts = self.decode([(i,) for i in range(self.vocab_size)])
-        return frozenset(i for i, text in enumerate(texts) if any(map(str.isdecimal, text)))
+        ids = sorted(self.known_ids)
+        texts = zip(ids, self.decode([(i,) for i in ids]), strict=True)
+        return frozenset(i for i, text in texts if any(map(str.isdecimal, text)))

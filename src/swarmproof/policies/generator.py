@@ -42,14 +42,14 @@ class PackedGenerator:
             return drawn
         encoded = [self.codec.encode_prompt(prompt) for prompt in prompts]
         most = max(1, _ROOM // self.sampling.max_new_tokens)
-        with loader.packed(self.model, self.codec.vocab_size):
+        with loader.packed(self.model, self.codec):
             for chosen, start, count in _batches(len(prompts), len(seeds[0]), most):
                 rows = sampler.generate(
                     self.model,
                     [encoded[p] for p in chosen],
                     [seeds[p][start : start + count] for p in chosen],
                     self.sampling,
-                    self.codec.eos_token_id,
+                    self.codec.end_ids,
                 )
                 for p, row in zip(chosen, rows, strict=True):
                     drawn[p] += row

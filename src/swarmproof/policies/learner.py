@@ -6,6 +6,7 @@ Knows tokens and weights of samples; not tasks, verdicts or nodes.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -69,7 +70,11 @@ class Learner:
         self._round.append((forward.batch, samples, forward.detached_logp()))
 
     def step(self) -> UpdateStats:
-        """Update from what was accumulated; `grpo.updates` > 1 repeats it with clipped ratios."""
+        """Update from what was accumulated; `grpo.updates` > 1 repeats it with clipped ratios.
+
+        Raises:
+            ValueError: the loss, the gradient or a weight is not finite; names the round.
+        """
         stats = self._apply()
         for _ in range(1, self.grpo.updates):
             for batch, samples, old_logp in self._round:
@@ -116,11 +121,15 @@ class Learner:
             for master, p in pairs:
                 if master is not p and p.grad is not None:
                     master.grad, p.grad = p.grad.float(), None
+            self._require_finite("loss", self._loss)
             norm = torch.nn.utils.clip_grad_norm_(self.masters, self.grpo.max_grad_norm)
+            # A norm that overflows would scale the whole gradient to zero, and nothing be learnt.
+            self._require_finite("gradient norm", float(norm))
             warm = min(1.0, (self.num_rounds + 1) / (self.grpo.warmup + 1))
             for group in self.optimizer.param_groups:
                 group["lr"] = self.grpo.lr * warm
             self.optimizer.step()
+            self._require_finite("largest weight", self._largest_weight())
             with torch.no_grad():
                 for master, p in pairs:
                     if master is not p:
@@ -131,6 +140,22 @@ class Learner:
         self._loss = self._kl = 0.0
         self._tokens = 0
         return stats
+
+    def _largest_weight(self) -> float:
+        """The largest absolute value of a weight; infinite if the model's own dtype cannot hold it.
+
+        NaN if any weight is NaN.
+        """
+        weights = [master.detach() for master in self.masters]
+        largest = float(torch.nn.utils.get_total_norm(weights, norm_type=math.inf))
+        return math.inf if largest > torch.finfo(self.model.dtype).max else largest
+
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise ValueError(
+                f"round {self.num_rounds}: the {what} is {value}; lower grpo.lr (now "
+                f"{self.grpo.lr:g}) and start a new run, as --resume keeps the settings"
+            )
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimiser as named tensors, for a checkpoint."""

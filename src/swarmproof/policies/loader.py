@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,11 +13,15 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from swarmproof.policies import selftest
 from swarmproof.policies.attention import NAME as ATTENTION
-from swarmproof.zoo.locate import locate
+from swarmproof.policies.codec import Codec
+from swarmproof.zoo.locate import files_of, locate
 
 
-def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any, Any]:
+def load(
+    path: str, dtype: str, device: str, table: str = "model", *, self_test: bool = True
+) -> tuple[Any, Any]:
     """The tokenizer and the model, in evaluation mode.
 
     Args:
@@ -23,6 +29,7 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
         dtype: `float32` or `bfloat16`.
         device: `cpu`, `cuda` or `cuda:N`.
         table: of the config that asks for it, to be named in errors.
+        self_test: compute a few rows, and refuse a model whose packed attention differs.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
@@ -46,10 +53,65 @@ def load(path: str, dtype: str, device: str, table: str = "model") -> tuple[Any,
             f"{path!r} uses {found}, which packed attention does not compute; use a "
             "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
         )
+    require_finite(model, f"{key} = {path!r}")
+    codec = codec_of(model, tokenizer, f"{key} = {path!r}")
     model.to(device).eval()
-    if len(tokenizer) < model.config.vocab_size:
-        _hide_padding(model, len(tokenizer))
+    _hide_unknown(model, codec)
+    if self_test:
+        selftest.require(model, codec, f"{key} = {path!r}")
     return tokenizer, model
+
+
+def require_finite(model: Any, where: str = "this model") -> None:
+    """Raise ValueError unless all weights are finite numbers.
+
+    Args:
+        where: names the model in the error.
+    """
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            bad = int((~weight.isfinite()).sum())
+            raise ValueError(
+                f"{where} has {bad} NaN or infinite numbers in its weight {name}; "
+                "save the model anew, or download it again"
+            )
+
+
+def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
+    """The codec of a model: its tokenizer, and every end-of-text that one of its configs declares.
+
+    Args:
+        where: names the model in the error.
+
+    Raises:
+        ValueError: tokenizer and model do not belong together; names the remedy.
+    """
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    rows = min(len(layer.weight) for layer in layers)
+    known = Codec(tokenizer).known_ids
+    if max(known) >= rows:
+        raise ValueError(
+            f"{where}: its tokenizer has the token id {max(known)}, and the model has {rows} "
+            "embeddings; use the tokenizer that the model was trained with, or enlarge the model "
+            "with resize_token_embeddings"
+        )
+    # An id that stands for no token cannot be drawn: the default of a class of configs, mostly.
+    ends = {end for end in _declared_ends(model) if end in known}
+    control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    if ordinary := sorted(ends - control):
+        raise ValueError(
+            f"{where} declares as its end-of-text the token {ordinary[0]}, which is the ordinary "
+            f"text {tokenizer.decode(ordinary[:1])!r}; correct eos_token_id in its config.json "
+            "and generation_config.json"
+        )
+    return Codec(tokenizer, rows, ends)
+
+
+def _declared_ends(model: Any) -> set[int]:
+    configs = (model.config.get_text_config(), getattr(model, "generation_config", None))
+    declared = [getattr(config, "eos_token_id", None) for config in configs]
+    listed = [ids if isinstance(ids, list | tuple) else [ids] for ids in declared]
+    return {int(end) for ids in listed for end in ids if end is not None}
 
 
 def load_tokenizer(path: str, key: str = "model.path") -> Any:
@@ -64,7 +126,15 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        # transformers then tries to read the file as another kind, and names the wrong package.
+        misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
+        if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
+            raise ValueError(
+                f"cannot load {key} = {path!r}: its tokenizer.model is read by the package "
+                "sentencepiece, which is not installed; pip install sentencepiece, or put a "
+                "tokenizer.json beside the model"
+            ) from None
         raise _cannot_load(key, path, error) from None
     # transformers gives some models without one a tokenizer that knows no text.
     if not tokenizer("0", add_special_tokens=False).input_ids:
@@ -89,7 +159,7 @@ def _cannot_load(key: str, path: str, error: Exception) -> ValueError:
 
 
 @contextmanager
-def packed(model: Any, vocab_size: int) -> Iterator[None]:
+def packed(model: Any, codec: Codec) -> Iterator[None]:
     """Let a model compute packed rows for a while, whoever loaded it, and leave it as it was.
 
     A model of `load` is ready already, and nothing is done. Another one's attention, training mode
@@ -103,8 +173,7 @@ def packed(model: Any, vocab_size: int) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     hidden = None
     try:
-        if vocab_size < model.config.vocab_size:
-            hidden = _hide_padding(model, vocab_size)
+        hidden = _hide_unknown(model, codec)
         model.set_attn_implementation(ATTENTION)
         model.eval()
         yield
@@ -116,33 +185,44 @@ def packed(model: Any, vocab_size: int) -> Iterator[None]:
             hidden.remove()
 
 
-def _hide_padding(model: Any, vocab_size: int) -> Any:
-    """Give the ids beyond the vocabulary no probability, wherever logits are used.
+def _hide_unknown(model: Any, codec: Codec) -> Any:
+    """Give the ids that stand for no token no probability, wherever logits are used.
 
-    Embeddings are often padded beyond it; such ids decode to nothing at all, and whoever drew one
-    would be refused.
+    Embeddings are often padded beyond the vocabulary, which may have holes too. Such ids decode to
+    nothing at all, and whoever drew one would be refused.
+
+    Returns:
+        the hook; None if there are no such ids.
     """
-    beyond = torch.arange(model.config.vocab_size, device=model.device) >= vocab_size
+    if not codec.unknown_ids:
+        return None
+    layer = model.get_output_embeddings()
+    unknown = torch.zeros(len(layer.weight), dtype=torch.bool)
+    unknown[codec.unknown_ids] = True
+    unknown = unknown.to(model.device)
 
     def hide(_module: object, _inputs: object, logits: Tensor) -> Tensor:
-        return logits.masked_fill(beyond, float("-inf"))
+        return logits.masked_fill(unknown, float("-inf"))
 
-    return model.get_output_embeddings().register_forward_hook(hide)
+    return layer.register_forward_hook(hide)
 
 
 def unsupported(model: Any) -> str:
-    """What a model's attention needs beyond the plain causal one; empty if nothing."""
-    config = model.config
-    # The mask that packing replaces is asked for by newer models only, all of which rotate.
+    """What a model needs that packed attention cannot be given; empty if nothing.
+
+    Only what the short rows of the self-test cannot show.
+    """
+    config = model.config.get_text_config()
     if not getattr(model, "_supports_attention_backend", False):
         return "attention of its own"
-    if getattr(config, "rope_parameters", None) is None:
-        return "positions other than rotary ones"
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"}:
         return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"
-    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
-        return "a sliding window"
+    window, context = (
+        getattr(config, n, None) for n in ("sliding_window", "max_position_embeddings")
+    )
+    if getattr(config, "layer_types", None) is None and window and window < (context or math.inf):
+        return f"a sliding window of {window} tokens, less than its context of {context}"
     if getattr(config, "attn_logit_softcapping", None):
         return "soft-capped attention"
     return ""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
-from swarmproof.policies import loader
+from swarmproof.policies import loader, selftest
 from swarmproof.policies.codec import Codec
 from swarmproof.policies.generator import Generator, PackedGenerator
 from swarmproof.policies.learner import Learner
@@ -45,7 +45,11 @@ class TrainedPolicy(Policy):
 
 
 def load(
-    model: str | ModelConfig, sampling: SamplingConfig | None = None, *, table: str = "model"
+    model: str | ModelConfig,
+    sampling: SamplingConfig | None = None,
+    *,
+    table: str = "model",
+    self_test: bool = True,
 ) -> Policy:
     """A policy that reads, from where a model is.
 
@@ -53,13 +57,16 @@ def load(
         model: a zoo name, a folder or a hub id; or the settings with which it is loaded.
         sampling: the generation strategy, also what is verified against.
         table: of the config that asks for it, to be named in errors.
+        self_test: compute a few rows, and refuse a model whose packed attention differs.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
     """
     config = ModelConfig(path=model) if isinstance(model, str) else model
-    tokenizer, loaded = loader.load(config.path, config.dtype, config.device, table)
-    return adopt(loaded, tokenizer, sampling)
+    tokenizer, loaded = loader.load(
+        config.path, config.dtype, config.device, table, self_test=self_test
+    )
+    return _assemble(loaded, loader.codec_of(loaded, tokenizer), sampling or SamplingConfig())
 
 
 def adopt(
@@ -68,8 +75,16 @@ def adopt(
     sampling: SamplingConfig | None = None,
     *,
     micro_batch_tokens: int = 2048,
+    self_test: bool = True,
 ) -> Policy:
     """A policy that reads, from a model that somebody else has loaded, and may train.
+
+    Args:
+        model: a causal LM of `transformers`, which is left as it was.
+        tokenizer: its tokenizer.
+        sampling: the generation strategy, also what is verified against.
+        micro_batch_tokens: packed tokens of a pass; cuts the work only.
+        self_test: compute a few rows, and refuse a model whose packed attention differs.
 
     Raises:
         ValueError: there is no tokenizer, or packed attention cannot compute the model.
@@ -81,8 +96,17 @@ def adopt(
             f"this model uses {unsupported}, which packed attention does not compute; use a "
             "model with plain causal attention in all layers (Qwen2, Qwen3, Llama, …)"
         )
-    sampling = sampling or SamplingConfig()
-    codec = Codec(tokenizer, model.config.vocab_size)
+    loader.require_finite(model)
+    codec = loader.codec_of(model, tokenizer)
+    if self_test:
+        with loader.packed(model, codec):
+            selftest.require(model, codec)
+    return _assemble(model, codec, sampling or SamplingConfig(), micro_batch_tokens)
+
+
+def _assemble(
+    model: Any, codec: Codec, sampling: SamplingConfig, micro_batch_tokens: int = 2048
+) -> Policy:
     return Policy(
         codec,
         sampling,
@@ -100,14 +124,19 @@ def train(model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig) -> Tra
     read = load(model, sampling)
     if model.gradient_checkpointing:
         _checkpoint_gradients(read.model)
+        selftest.require(read.model, read.codec, f"model.path = {model.path!r}")
     scorer = Scorer(read.model, read.codec, sampling, grpo.micro_batch_tokens)
     return TrainedPolicy(read.codec, sampling, read.generator, scorer, Learner(scorer, grpo))
 
 
 def _checkpoint_gradients(model: Any) -> None:
-    model.train()  # transformers checkpoints in training mode only
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    # Training mode would also drop out at random, and what is verified is not random.
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    # transformers checkpoints in training mode only, in which some parts of a layer drop out at
+    # random, and what is verified is not random: only the layers themselves are in it.
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if not layers:
+        raise ValueError(
+            "this model has no layers to checkpoint; unset model.gradient_checkpointing"
+        )
+    for layer in layers:
+        layer.training = True

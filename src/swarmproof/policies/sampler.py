@@ -6,7 +6,7 @@ is that of `transformers`' processors in their order: temperature, top-k, top-p.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
@@ -102,7 +102,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[Sequence[int]],
     sampling: SamplingConfig,
-    eos_token_id: int,
+    end_ids: Collection[int],
 ) -> list[list[tuple[int, ...]]]:
     """Sample G completions for each of P prompts.
 
@@ -110,15 +110,16 @@ def generate(
         model: a causal LM set up by `Policy`.
         prompts: token ids, P of them, none empty.
         seeds: of the slots, P x G.
+        end_ids: the tokens that end a completion.
 
     Returns:
-        P x G tuples of token ids. Each ends with end-of-text, or has `max_new_tokens` tokens.
+        P x G tuples of token ids. Each ends with one of the ends, or has `max_new_tokens` tokens.
     """
     device = model.device
     num_groups, group_size = len(seeds), len(seeds[0])
     seed_R = torch.tensor(seeds, dtype=torch.long, device=device).flatten()
     start = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    layout, logits = _prefill(model, prompts)
+    layout, logits = prefill(model, prompts)
     logits = logits.repeat_interleave(group_size, 0)
     decode = DecodeLayout(layout, group_size)
 
@@ -129,7 +130,8 @@ def generate(
     for t in range(sampling.max_new_tokens):
         token = draw(logits, seed_R, t, sampling)
         out[slot[alive], t] = token[alive]
-        alive &= token != eos_token_id
+        for end in end_ids:
+            alive &= token != end
         growing = alive.tolist()
         num_growing = sum(growing)
         if num_growing == 0 or t + 1 == sampling.max_new_tokens:
@@ -137,18 +139,11 @@ def generate(
         if num_growing <= _COMPACT_BELOW * len(growing):
             rows, alive = _compact(decode, growing)
             token, position, slot, seed_R = token[rows], position[rows], slot[rows], seed_R[rows]
-        logits = model(
-            input_ids=token[None],
-            position_ids=(position + t)[None],
-            attention_mask={"full_attention": None},
-            use_cache=False,
-            layout=decode,
-        ).logits[0]
-        decode.length += 1
+        logits = advance(model, decode, token, position + t)
     return _cut(out.tolist(), group_size)
 
 
-def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout, Tensor]:
+def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout, Tensor]:
     """One pass over the prompts: their keys and values, and the logits at their ends, (P, V)."""
     layout = PackedLayout([len(p) for p in prompts], [[] for _ in prompts], model.device)
     tokens, positions = pack(prompts, [[] for _ in prompts])
@@ -161,6 +156,19 @@ def _prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout
         layout=layout,
     ).logits[0]
     return layout, logits
+
+
+def advance(model: Any, decode: DecodeLayout, tokens: Tensor, positions: Tensor) -> Tensor:
+    """One step of decoding: a token for each row, (R,), to the logits after it, (R, V)."""
+    logits: Tensor = model(
+        input_ids=tokens[None],
+        position_ids=positions[None],
+        attention_mask={"full_attention": None},
+        use_cache=False,
+        layout=decode,
+    ).logits[0]
+    decode.length += 1
+    return logits
 
 
 def pack(

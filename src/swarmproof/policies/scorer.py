@@ -98,7 +98,7 @@ class ForwardPass:
     def logits(self) -> Tensor:
         if self._logits is None:
             model, codec = self.scorer.model, self.scorer.codec
-            with torch.set_grad_enabled(self.learnable), loader.packed(model, codec.vocab_size):
+            with torch.set_grad_enabled(self.learnable), loader.packed(model, codec):
                 temperature = self.scorer.sampling.temperature
                 self._logits = loss.token_logits(model, self.batch, temperature)
         return self._logits

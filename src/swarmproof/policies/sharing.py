@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmproof.policies import loader
+from swarmproof.policies.codec import Codec
 from swarmproof.tasks import Task
+from swarmproof.types import Tokens
 
 _PROBLEMS = 8  # of the task that are tried
 
@@ -22,28 +24,37 @@ def require(paths: Sequence[str], task: Task, max_new_tokens: int) -> None:
         max_new_tokens: the longest completion that a node admits, in its own tokens.
 
     Raises:
-        ValueError: one of them has no tokenizer or no end-of-text, changes text when it reads it,
-            or needs more tokens for it.
+        ValueError: one of them has no tokenizer or no end-of-text, changes text when it reads it
+            (also white space in front, which models write), or needs more tokens for it.
     """
     texts = [task.oracle(problem) for problem in task.problems("train")[:_PROBLEMS]]
     for path in paths:
         tokenizer = loader.load_tokenizer(path, "swarm.models")
-        read = [
-            tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-            for text in texts
-        ]
-        survive = [
-            ids
-            for ids, text in zip(read, texts, strict=True)
-            if tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
-        ]
+        codec = Codec(tokenizer)
+        read = {text: ids for text in texts if (ids := _read(codec, text))}
+        survive = [ids[:-1] for ids in read.values()]
         where = f"swarm.models: {path!r} cannot share the task {task.name!r}"
         if not survive:
             raise ValueError(
                 f"{where}: its tokenizer does not give {texts[0]!r:.60} back; leave the model out"
             )
+        text = next(iter(read))
+        for space in (" ", "\n"):
+            if not _read(codec, space + text):
+                raise ValueError(
+                    f"{where}: its tokenizer does not give {space + text!r:.60} back, a right "
+                    f"answer with {space!r} in front, as models write it; leave the model out"
+                )
         if (shortest := min(map(len, survive))) > max_new_tokens:
             raise ValueError(
                 f"{where}: a right answer has {shortest} of its tokens or more; raise "
                 f"sampling.max_new_tokens above {max_new_tokens}"
             )
+
+
+def _read(codec: Codec, text: str) -> Tokens | None:
+    """A text as a receiver reads it; None if it would refuse it."""
+    try:
+        return codec.encode(text)
+    except ValueError:
+        return None

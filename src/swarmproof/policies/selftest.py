@@ -1,0 +1,149 @@
+"""Measures at load whether packed attention computes a model as the model's own attention does.
+
+Whether a model is supported is so a result and not a list of names: a few short unequal rows are
+scored packed and drawn step by step, and must give the logits that the model gives for each row
+alone, in evaluation mode. What rows this short cannot show, `loader.unsupported` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swarmproof.policies import loss, sampler
+from swarmproof.policies.attention import NAME as ATTENTION
+from swarmproof.policies.attention import DecodeLayout, PackedLayout
+from swarmproof.policies.codec import Codec
+
+# Root mean square of the differences, in standard deviations of the logits.
+_TOLERANCE = {torch.float32: 1e-3}
+_ROUGH_TOLERANCE = 0.1  # of bf16 and fp16, whose own rounding is much larger
+_PROMPT_LENGTHS = (3, 7)
+_ROW_LENGTHS = ((5, 3), (4, 5))
+# What a model raises that packed rows cannot be given to.
+_MODEL_ERRORS = (
+    *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError),
+    NotImplementedError,
+)
+
+
+@torch.no_grad()
+def require(model: Any, codec: Codec, where: str = "this model") -> None:
+    """Raise ValueError unless packed attention computes this model to within rounding.
+
+    Args:
+        model: set up for packed attention, in the mode in which it is used.
+        where: names the model in the error.
+    """
+    try:
+        fault = _fault(model, codec)
+    except torch.OutOfMemoryError:
+        raise
+    except _MODEL_ERRORS as error:
+        told = str(error).strip().splitlines() or [""]
+        fault = f"cannot be run on packed rows ({type(error).__name__}: {told[0]:.120})"
+    if fault:
+        raise ValueError(
+            f"{where} {fault}; use a model with plain causal attention in all layers (Qwen2, "
+            "Qwen3, Llama, …)"
+        )
+
+
+def _fault(model: Any, codec: Codec) -> str:
+    """What differs; empty if nothing does."""
+    prompts, rows = _texts(codec)
+    batch = loss.PackedBatch(prompts, rows)
+    # First, as it was found: what is computed must not depend on what was computed before.
+    scored = loss.token_logits(model, batch, 1.0)
+    own = [[_own(model, p, row) for row in group] for p, group in zip(prompts, rows, strict=True)]
+    first = torch.stack([group[0][0] for group in own])
+    places = torch.cat([first, *(logits[1:] for group in own for logits in group)])
+    tolerance = _TOLERANCE.get(model.dtype, _ROUGH_TOLERANCE)
+    measured = (
+        ("scores completions", scored, places),
+        *(("draws", *pair) for pair in _draws(model, prompts, rows, own)),
+        ("scores a row beside a far longer one", _beside_a_long_row(model, prompts), first),
+    )
+    for what, ours, expected in measured:
+        gap = _gap(ours.float(), expected, codec)
+        # Not `>`: a comparison with NaN is false.
+        if not gap <= tolerance:
+            return (
+                f"{what} otherwise in packed attention than in its own: the logits differ by "
+                f"{gap:.2g} of their spread, and rounding explains {tolerance:g}"
+            )
+    return ""
+
+
+def _texts(codec: Codec) -> tuple[tuple[tuple[int, ...], ...], tuple[Any, ...]]:
+    """Prompts and groups of rows, of tokens from all over the vocabulary."""
+    known = sorted(codec.known_ids - codec.end_ids)
+    count = sum(_PROMPT_LENGTHS) + sum(map(sum, _ROW_LENGTHS))
+    ids: Iterator[int] = iter([known[len(known) * i // count] for i in range(count)])
+    prompts = tuple(tuple(next(ids) for _ in range(n)) for n in _PROMPT_LENGTHS)
+    rows = tuple(tuple(tuple(next(ids) for _ in range(n)) for n in group) for group in _ROW_LENGTHS)
+    return prompts, rows
+
+
+def _own(model: Any, prompt: tuple[int, ...], row: tuple[int, ...]) -> Tensor:
+    """The logits before each token of a row alone, (T, V), by the model's own attention."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.set_attn_implementation("eager")
+        model.eval()
+        ids = torch.tensor([[*prompt, *row[:-1]]], device=model.device)
+        logits: Tensor = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 :]
+        return logits.float()
+    finally:
+        model.set_attn_implementation(ATTENTION)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _draws(
+    model: Any, prompts: tuple[tuple[int, ...], ...], rows: tuple[Any, ...], own: list[list[Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Step by step as `sampler.generate` goes: the logits, and the model's own."""
+    flat = [row for group in rows for row in group]
+    expected = [logits for group in own for logits in group]
+    layout, logits = sampler.prefill(model, prompts)
+    size = len(rows[0])
+    yield logits.repeat_interleave(size, 0), torch.stack([of[0] for of in expected])
+    decode = DecodeLayout(layout, size)
+    start = torch.tensor([len(p) for p in prompts], device=model.device).repeat_interleave(size)
+    for t in range(min(map(len, flat)) - 1):
+        tokens = torch.tensor([row[t] for row in flat], device=model.device)
+        logits = sampler.advance(model, decode, tokens, start + t)
+        yield logits, torch.stack([of[t + 1] for of in expected])
+
+
+def _beside_a_long_row(model: Any, prompts: tuple[tuple[int, ...], ...]) -> Tensor:
+    """The logits at the ends of prompts, where another row stands at the end of the context.
+
+    Some models stretch their positions by the longest row of a batch.
+    """
+    with_far = (*prompts, prompts[0][:1])
+    none: list[list[tuple[int, ...]]] = [[] for _ in with_far]
+    tokens, positions = sampler.pack(with_far, none)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048
+    positions[-1] = context - 1
+    logits: Tensor = model(
+        input_ids=torch.tensor([tokens], device=model.device),
+        position_ids=torch.tensor([positions], device=model.device),
+        attention_mask={"full_attention": None},
+        use_cache=False,
+        logits_to_keep=len(with_far),
+        layout=PackedLayout([len(p) for p in with_far], [[] for _ in with_far], model.device),
+    ).logits[0]
+    return logits[: len(prompts)]
+
+
+def _gap(ours: Tensor, expected: Tensor, codec: Codec) -> float:
+    """The largest difference of a row, root mean square, in standard deviations of its logits."""
+    known = torch.tensor(sorted(codec.known_ids), device=ours.device)
+    ours, expected = ours[:, known], expected[:, known]
+    off = (ours - expected).square().mean(-1).sqrt()
+    return float((off / expected.std(-1).clamp_min(1e-6)).max())

@@ -1,0 +1,100 @@
+"""Numbers that are not finite end a load or a round, in one line that says what and where."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from models import byte_tokenizer
+from policies.lessons import accumulate, drawn, play, samples, trained
+from swarmproof.policies.policy import TrainedPolicy, adopt, load
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_weight_that_is_not_finite_is_refused_at_load(
+    tmp_path: Path, qwen2_dir: Path, bad: float
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(qwen2_dir)
+    adopt(model, byte_tokenizer())  # the control
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 4] = bad
+    model.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    pattern = (
+        r"has 1 NaN or infinite numbers in its weight model\.layers\.1\.mlp\.down_proj\.weight; "
+    )
+    with pytest.raises(ValueError, match=pattern) as found:
+        load(str(tmp_path))
+    assert str(tmp_path) in str(found.value)
+    assert "\n" not in str(found.value)
+    with pytest.raises(ValueError, match=pattern):
+        adopt(model, AutoTokenizer.from_pretrained(qwen2_dir))
+
+
+def ended(policy: TrainedPolicy) -> str:
+    with pytest.raises(ValueError, match=r"lower grpo\.lr") as found:
+        policy.learner.step()
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+def one_round_done(folder: Path) -> TrainedPolicy:
+    """With a second one accumulated."""
+    policy = trained(folder)
+    play(policy, 0)
+    rows_PG = drawn(policy)
+    accumulate(policy, rows_PG, samples(rows_PG))
+    return policy
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_ends_the_round_before_it_is_learnt(
+    qwen2_dir: Path, bad: float
+) -> None:
+    policy = one_round_done(qwen2_dir)
+    weight = next(iter(policy.model.parameters()))
+    before = weight.detach().clone()
+    assert weight.grad is not None
+    weight.grad[0, 0] = bad
+    assert ended(policy).startswith(f"round 1: the gradient norm is {bad}; ")
+    assert torch.equal(weight, before)
+
+
+def test_a_loss_that_is_not_finite_ends_the_round(qwen2_dir: Path) -> None:
+    policy = trained(qwen2_dir)
+    rows_PG = drawn(policy)
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight[0, 0] = math.nan
+    accumulate(policy, rows_PG, samples(rows_PG))
+    assert ended(policy).startswith("round 0: the loss is nan; ")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_weight_that_an_update_makes_infinite_ends_the_round(qwen2_dir: Path, dtype: str) -> None:
+    """No setting within the bounds of the config does it, so the rate is set by hand."""
+    policy = trained(qwen2_dir, dtype=dtype)
+    play(policy, 0)
+    policy.learner.grpo = policy.learner.grpo.model_copy(update={"lr": 1e39})
+    rows_PG = drawn(policy)
+    accumulate(policy, rows_PG, samples(rows_PG))
+    assert ended(policy).startswith("round 1: the largest weight is ")
+
+
+def test_a_largest_weight_is_that_of_any_tensor_and_nan_if_one_is(qwen2_dir: Path) -> None:
+    learner = trained(qwen2_dir).learner
+    with torch.no_grad():
+        learner.masters[3].flatten()[1] = -77.0
+        assert learner._largest_weight() == 77.0
+        learner.masters[5].flatten()[2] = math.nan
+    assert math.isnan(learner._largest_weight())
+
+
+def test_weights_that_became_nan_by_hand_do_not_go_on_in_silence(qwen2_dir: Path) -> None:
+    policy = one_round_done(qwen2_dir)
+    with torch.no_grad():
+        policy.learner.masters[2].fill_(math.nan)
+    assert "the largest weight is nan" in ended(policy)
