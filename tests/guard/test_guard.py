@@ -53,6 +53,7 @@ def test_a_trainer_fills_the_scores_itself() -> None:
     seen = guard([group], [[1.0, 0.0]], scores=[scores_of([0.0, 0.0], [0.0, 2.5])])
     assert [v.accepted for (v,) in seen.verdicts[0]] == [True, False]
     assert seen.weights[0].tolist() == [1.0, 0.0]
+    assert seen.refill == [group.completions[1].slot]
     assert seen.advantages[0].tolist() == [0.0, 0.0]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from swarmproof.defenses.base import Defense, DefenseView, Scores, State
 from swarmproof.guard.advantages import Rules, can_teach, complete
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
-from swarmproof.types import Group, Sample, Verdict
+from swarmproof.types import Group, Sample, Slot, Verdict
 
 Verdicts = tuple[Verdict, ...]  # on one completion, in the order of the config
 
@@ -55,6 +55,15 @@ class Inspection:
     def token_credit(self) -> list[list[tuple[float, ...] | None]]:
         """What multiplies the advantage of each token; None: 1 for all tokens."""
         return [[s.token_credit for s in row] for row in self.samples]
+
+    @property
+    def refill(self) -> list[Slot]:
+        """The slots of refused completions that were taken out of their groups.
+
+        A receiver that can draw these slots itself may fill them and inspect the round again; a
+        guard never draws.
+        """
+        return [s.completion.slot for row in self.samples for s in row if s.refused and not s.kept]
 
     @property
     def num_useful(self) -> int:
