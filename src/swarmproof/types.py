@@ -22,9 +22,8 @@ Tokens = tuple[int, ...]
 class Problem:
     """One question with what only the local, trusted side may know: its answer and solutions.
 
-    >>> Problem("math_words/train/7", "Tom has 3 pens and buys 4. How many?", "7", ("3 + 4 = 7.",))
-    ... # doctest: +ELLIPSIS
-    Problem(id='math_words/train/7', question='Tom has 3 pens …', ...)
+    >>> Problem("math_words/train/7", "Tom has 3 pens and buys 4.", "7", ("3 + 4 = 7.",)).id
+    'math_words/train/7'
     """
 
     id: str
