@@ -1,4 +1,4 @@
-"""The Python API: run an experiment, as a notebook wants it. `swarmproof.run` is this `run`.
+"""The Python API to run an experiment, for example in a notebook. `swarmproof.run` is this `run`.
 
 Imports neither torch nor pandas until a run is started. The steps of a run are in `steps.py`.
 """
@@ -46,12 +46,12 @@ def run(
     Args:
         experiment: a shipped one (`swarmproof list experiments`), or a path that ends in .toml.
         arms: run only these; all if None.
-        set: settings laid on every arm, with dotted keys or nested tables, or both; see
-            docs/settings.md.
-        seeds: how many (3 is 0, 1 and 2), or a list of which; those of the file if None.
+        set: settings that override those of every arm, with dotted keys or nested tables, or both;
+            see docs/settings.md.
+        seeds: number of seeds (3 is 0, 1 and 2), or a list of seeds; those of the file if None.
         out: the run folder; `runs/EXPERIMENT-N` with the next free number if None.
         resume: continue the run in `out`, or the latest one of this experiment.
-        jobs: trials at once; 0: in this process; None: as many as there are cores.
+        jobs: number of parallel trials; 0: in this process; None: one per core.
         quiet: print nothing.
         engine: `local` (this machine) or `ray`.
         address: HOST:PORT of a Ray cluster.
@@ -82,10 +82,10 @@ def run(
 
 def _seeds(seeds: int | Sequence[int] | None) -> tuple[int, ...] | None:
     if isinstance(seeds, bool):
-        raise ValueError(f"seeds is {seeds}; give how many (3), or a list of which ([0, 5])")  # noqa: TRY004
+        raise ValueError(f"seeds is {seeds}; give a number (3), or a list of seeds ([0, 5])")  # noqa: TRY004
     if isinstance(seeds, int):
         return steps.first_seeds(seeds)
-    # `index`: NumPy's integers too.
+    # `index` also accepts NumPy integers.
     return None if seeds is None else tuple(map(operator.index, seeds))
 
 

@@ -1,6 +1,6 @@
 """Plug-ins by name. A plug-in is a frozen pydantic model: its fields are its parameters.
 
-This module does not know what an attack or a defence does, only how it is found and checked.
+This module does not know what an attack or a defence does, only how to find and check it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = ("task", "attack", "defense", "judge", "exchange")
 
 
 class Plugin(BaseModel):
-    """Base of every plug-in. Unknown parameters are errors; bounds live in the fields."""
+    """Base of every plug-in. Unknown parameters are errors; the fields define bounds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -26,7 +26,7 @@ class Plugin(BaseModel):
 
     @classmethod
     def require_class(cls) -> None:
-        """Check, when the class is registered, what no parameter can mend.
+        """Check the class when it is registered, for errors that no parameter can fix.
 
         Raises:
             ValueError: one line with the remedy.
@@ -42,7 +42,7 @@ _loaded_entry_points = False
 
 
 def register(kind: Kind, name: str) -> Callable[[PluginClass], PluginClass]:
-    """Class decorator that makes a plug-in known as `name` among those of its `kind`."""
+    """Class decorator that registers a plug-in of this `kind` under `name`."""
 
     def add(plugin: PluginClass) -> PluginClass:
         if name in _registered[kind]:
@@ -67,7 +67,7 @@ def plugins(kind: Kind) -> dict[str, type[Plugin]]:
                 raise ValueError(
                     f"the plug-in {point.name!r} of the installed package "
                     f"{point.dist.name if point.dist else point.value!r} does not import "
-                    f"({error}); mend the package, or uninstall it"
+                    f"({error}); fix the package, or uninstall it"
                 ) from error
     return dict(sorted(_registered[kind].items()))
 
@@ -90,7 +90,7 @@ def find(kind: Kind, table: Mapping[str, object]) -> type[Plugin]:
 
 
 def check(kind: Kind, table: Mapping[str, object]) -> Plugin:
-    """The plug-in that a table describes, of whatever class is registered for it.
+    """The plug-in that a table describes, an instance of the class registered for its name.
 
     Raises:
         ValueError: no or an unknown name, or wrong parameters (pydantic's own error, which is a
@@ -110,7 +110,7 @@ def build(base: type[PluginT], table: Mapping[str, object]) -> PluginT:
     if not isinstance(built, base):
         raise ValueError(  # noqa: TRY004 - the mistake is in an installed package
             f"the {base.kind} {built.name!r} of {type(built).__module__} does not derive from "
-            f"{base.__name__}; mend that package, or uninstall it"
+            f"{base.__name__}; fix that package, or uninstall it"
         )
     return built
 

@@ -1,7 +1,7 @@
 """The steps of a run, from a name to a run folder. The command line and the Python API share them.
 
-Knows the order of the steps, none of their insides. Imports nothing heavy, so that a mistake is
-reported at once.
+Knows the order of the steps, but not their implementation. Imports nothing slow, so that a mistake
+is reported at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """A run that was checked and can start. Nothing is written yet."""
+    """A run that was checked and can start. Nothing has been written yet."""
 
     config: ExperimentConfig
     folder: Path
@@ -59,7 +59,7 @@ def prepare(
 
 
 def check(config: ExperimentConfig) -> None:
-    """Check every arm: its plug-ins, its data, and that its models can be had.
+    """Check every arm: its plug-ins, its data, and that its models can be loaded.
 
     Raises:
         ValueError: one line that starts with the arm.
@@ -99,26 +99,26 @@ def first_seeds(count: int) -> tuple[int, ...]:
     """0, 1, … `count` - 1.
 
     Raises:
-        ValueError: none, or too many.
+        ValueError: `count` is less than 1 or too large.
     """
     if not 1 <= count <= MAX_SEEDS:
-        raise ValueError(f"seeds: give 1 to {MAX_SEEDS} of them, or a list of which")
+        raise ValueError(f"seeds: give a number from 1 to {MAX_SEEDS}, or a list of seeds")
     return tuple(range(count))
 
 
 def require_processes(plan: RunPlan) -> None:
-    """Check that the processes of the trials know what this one knows. Not needed for a command.
+    """Check that the trials' processes can find all plug-ins. Commands do not need this check.
 
     Raises:
         ValueError: the caller is a script that would start itself again and again, or a plug-in
-            is known to this process only.
+            is registered in this process only.
     """
     if plan.place.in_this_process:
         return
     if multiprocessing.current_process().daemon:
         raise ValueError(
-            "this process may not start others, as it is a daemon of multiprocessing; give jobs=0 "
-            "to run the trials in it"
+            "this process may not start others, because it is a multiprocessing daemon; give "
+            "jobs=0 to run the trials in it"
         )
     carried = carrying.Carried.of(plan.config.arms.values())
     local = plan.place.engine == "local"
@@ -135,10 +135,10 @@ def execute(
 
     Args:
         quiet: show no progress.
-        on_start: called when the folder is there and belongs to this process.
+        on_start: called when the folder exists and this process has locked it.
 
     Raises:
-        ValueError, OSError: one line with the remedy; what was written before stays valid.
+        ValueError, OSError: one line with the remedy; files written before stay valid.
         KeyboardInterrupt: the run was interrupted; it can be resumed.
     """
     from swarmproof.records.folder import CONFIG, RunFolder, read_json
@@ -166,9 +166,9 @@ def run_trials(
     """Run trials and show their progress.
 
     Args:
-        wrap: is given the function that shows an event, and returns the one that is called.
+        wrap: receives the function that shows an event; returns the function to call instead.
     """
-    # Ray takes many seconds to start: not if there is nothing to run.
+    # Ray takes many seconds to start, so do not start it if there is nothing to run.
     if not trials:
         return
     from rich.console import Console
@@ -186,7 +186,7 @@ def _trials(folder: RunFolder) -> list[Trial]:
     from swarmproof.swarm.trial import Trial
 
     config = folder.config
-    # Seed by seed, so that a run that is stopped early has compared whole sets of arms.
+    # Seed by seed, so that a run that is stopped early has complete sets of arms.
     return [
         Trial(config.name, arm, seed, trial, folder.trial_folder(arm, seed))
         for seed in config.seeds

@@ -1,10 +1,10 @@
-"""The contract tests that every plug-in passes, for those who write one.
+"""The contract tests that every plug-in must pass, for authors of plug-ins.
 
     import swarmproof.testing
     swarmproof.testing.check(Advert)          # a class; or an instance, with parameters of your own
 
-Needs no test runner. A broken promise is an `AssertionError` that says which. Attacks and defences
-are tried on generated problems with the tiny models that ship with the package.
+Needs no test runner. A broken promise raises an `AssertionError` that names it. Attacks and
+defences are tested on generated problems with the tiny models that ship with the package.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ NASTY = ("", " ", "\x00", "<answer>", "</think><answer>", "9" * 5000, "½ ² ۴"
 
 
 def check(plugin: type[Plugin] | Plugin) -> None:
-    """Try every promise that plug-ins of this kind make.
+    """Test every promise that plug-ins of this kind make.
 
     Args:
-        plugin: a registered class, tried with its defaults, or an instance of one.
+        plugin: a registered class, tested with its defaults, or an instance of one.
 
     Raises:
-        AssertionError: a promise is broken; says which.
+        AssertionError: a promise is broken; the message names it.
     """
     kind = plugin if isinstance(plugin, type) else type(plugin)
     try:
@@ -76,7 +76,7 @@ def _check_kind(built: Plugin) -> None:
 
 
 def check_data_sheet(kind: type[Plugin]) -> None:
-    """It tells what it is: a docstring of its own, and a description of every parameter."""
+    """It describes itself: it has its own docstring, and a description of every parameter."""
     doc = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
     assert doc, "the class has no docstring of its own"
     first = doc.partition("\n\n")[0]
@@ -89,7 +89,7 @@ def check_data_sheet(kind: type[Plugin]) -> None:
 
 
 def check_fixed(built: Plugin) -> None:
-    """It is a value: equal when built again, hashable, frozen, and takes no unknown parameter."""
+    """It is a value: equal when rebuilt, hashable, frozen, and accepts no unknown parameter."""
     kind = type(built)
     again = kind.model_validate(built.model_dump())
     assert again == built, "built again from its own parameters it is another"
@@ -133,9 +133,9 @@ def check_task(task: Task) -> None:
 
 
 def check_attack(attack: Attack, task: Task, policy: Policy) -> None:
-    """What it crafts fills its own slots, is admitted, is repeatable, and succeeds by its measure.
+    """Its completions fill its own slots, are admitted, repeatable, and succeed by its measure.
 
-    Passes without a trial where the attack says that it cannot be carried out on the task.
+    Passes without a test if the attack says that it cannot be carried out on the task.
     """
     try:
         attack.require(task)
@@ -166,7 +166,7 @@ def check_attack(attack: Attack, task: Task, policy: Policy) -> None:
 def craft(
     attack: Attack, task: Task, kind: str, policy: Policy | None, seed: int = 5
 ) -> tuple[Mapping[NodeId, tuple[Slot, ...]], dict[str, Problem], list[Completion]]:
-    """What two colluding nodes of four send, with their slots and problems."""
+    """The completions of two colluding nodes of four, with their slots and problems."""
     picked = [p for p in task.problems("train") if attack.picks(p)][:_NODES]
     assert len(picked) == _NODES, "it can use fewer than four of the task's problems"
     problems = {problem.id: problem for problem in picked}
@@ -212,7 +212,7 @@ def check_crafted(
 
 
 def check_defense(defense: Defense, task: Task, policy: Policy) -> None:
-    """One valid verdict a completion, whoever sent it; no memory but its state."""
+    """One valid verdict for each completion, for any sender; no memory except its state."""
     groups = mixed_groups(task, policy)
     first = inspect_all(defense, groups, task, policy)
     assert first == inspect_all(defense, groups, task, policy), "it remembers outside of its state"
@@ -231,8 +231,10 @@ def check_defense(defense: Defense, task: Task, policy: Policy) -> None:
         for group in groups
     ]
     named = inspect_all(defense, renamed, task, policy)
-    assert named == first, "its verdicts depend on how nodes are called"
-    assert list(_guard(defense, task, policy)([], []).samples) == [], "it has an opinion of nothing"
+    assert named == first, "its verdicts depend on the names of nodes"
+    assert list(_guard(defense, task, policy)([], []).samples) == [], (
+        "it returns verdicts for no groups"
+    )
     guard = _guard(defense, task, policy)
     _inspect(guard, groups, task)
     json.dumps(guard.state_dict(), allow_nan=False)
@@ -241,12 +243,12 @@ def check_defense(defense: Defense, task: Task, policy: Policy) -> None:
 def inspect_all(
     defense: Defense, groups: Sequence[Group], task: Task, policy: Policy
 ) -> list[list[tuple[Any, ...]]]:
-    """The verdicts of a fresh guard that has this defence alone."""
+    """The verdicts of a fresh guard with only this defence."""
     return _inspect(_guard(defense, task, policy), groups, task).verdicts
 
 
 def mixed_groups(task: Task, policy: Policy) -> list[Group]:
-    """Groups of different sizes: honest draws, oracle solutions with a phrase, odd texts."""
+    """Groups of different sizes: honest samples, oracle solutions with a phrase, unusual texts."""
     groups = []
     for size, problem in zip((1, 4, 7), task.problems("train"), strict=False):
         prompt = task.prompt(problem)
@@ -263,7 +265,7 @@ def mixed_groups(task: Task, policy: Policy) -> list[Group]:
 
 
 def check_exchange(exchange: Exchange) -> None:
-    """It carries bytes as they are, and says who sent them and who sent nothing."""
+    """It carries bytes unchanged, and reports the senders and the absent nodes."""
     nodes: tuple[NodeId, ...] = (0, 1, 2)
     channel = exchange.connect(Session(_RUN, nodes, frozenset(nodes), 1 << 16))
     try:
@@ -274,7 +276,7 @@ def check_exchange(exchange: Exchange) -> None:
             assert dict(found.payloads) == {n: bytes([round, n, 0, 255]) for n in (0, 2)}, (
                 "the bytes that come out are not those that went in"
             )
-            assert set(found.absent) == {1}, "who sent nothing is not told"
+            assert set(found.absent) == {1}, "a node that sent nothing is not reported as absent"
     finally:
         channel.close()
 

@@ -1,6 +1,6 @@
-"""The values that flow through a round, from an assignment to what is logged.
+"""The values that flow through a round, from the assignment to the records.
 
-They are frozen and slotted: a value is built once, complete, and no later step writes into it.
+They are frozen and slotted: a value is built once, complete, and no later step changes it.
 This module knows no model, no task and no wire format.
 """
 
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-# A node's number in one of our swarms. A foreign trainer may use any name of a sender.
+# The number of a node in our swarms. A foreign trainer may use any name for a sender.
 NodeId = int | str
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One question with what only the local, trusted side may know: its answer and solutions.
+    """One question with its answer and solutions, which only the local, trusted side may know.
 
     >>> Problem("math_words/train/7", "Tom has 3 pens and buys 4.", "7", ("3 + 4 = 7.",)).id
     'math_words/train/7'
@@ -54,7 +54,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a node says it wrote for a slot. From the wire: every field is a claim.
+    """A node's claimed completion for a slot. It comes from the wire, so every field is a claim.
 
     >>> Completion(Slot(0, "p", 0), 2, "<think>3 + 4 = 7.</think> <answer>7</answer>", None).node
     2
@@ -63,9 +63,9 @@ class Completion:
     slot: Slot
     node: NodeId
     text: str
-    # The tokens that the text is made of, with the end-of-text token if it was drawn. None only
-    # until the receiver has tokenised a text that came alone: from `admit` on they are there, and
-    # are what is verified, rewarded and trained on.
+    # The tokens of the text, with the end-of-text token if it was sampled. None only until the
+    # receiver has tokenised a text that came without tokens. After `admit` they are always present,
+    # and they are verified, rewarded and trained on.
     token_ids: Tokens | None
 
 
@@ -82,8 +82,8 @@ class Group:
 
     problem: Problem
     completions: tuple[Completion, ...]
-    prompt: str  # what the model was given, word for word
-    # The receiver's own seed of each completion's draws, where draws have one. Never from the wire.
+    prompt: str  # the exact prompt of the model
+    # The receiver's own seed for sampling each completion, if there is one. Never from the wire.
     slot_seeds: tuple[int, ...] | None = None
 
     @property
@@ -108,13 +108,13 @@ class Group:
         """A group from plain values, for a trainer that has neither tasks nor slots.
 
         Args:
-            prompt: what the model was given, chat template applied.
+            prompt: the exact prompt of the model, with the chat template applied.
             texts: G completions.
-            token_ids: of each completion; None: the guard tokenises the texts where it needs to.
-            senders: who sent each completion; None: one sender.
-            slot_seeds: the receiver's own seed of each completion's draws.
-            question: what a judge is shown; the prompt if None.
-            round: of the training.
+            token_ids: tokens of each completion; None: the guard tokenises the texts when needed.
+            senders: the sender of each completion; None: one sender.
+            slot_seeds: the receiver's own seed for sampling each completion.
+            question: the question shown to a judge; the prompt if None.
+            round: number of the training round.
 
         Raises:
             ValueError: a sequence does not have one entry for each text.
@@ -146,25 +146,25 @@ class Refusal:
     """A completion, or a whole message, that was malformed and never became a `Completion`."""
 
     node: NodeId
-    slot: Slot | None  # None: it is about the whole message
+    slot: Slot | None  # None: it concerns the whole message
     layer: Layer
-    code: str  # a word for counting, such as `not-its-slot`
+    code: str  # a category for counting, such as `not-its-slot`
     reason: str  # one line for a reader
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """What a model says of the tokens of one completion; float32 arrays of shape (T,)."""
+    """Scores of the tokens of one completion under a model; float32 arrays of shape (T,)."""
 
     logprob: np.ndarray  # under the full softmax at the sampling temperature
-    # By how much the token's logit / temperature falls short of the sampling support's lowest;
+    # Distance of the token's logit / temperature below the lowest value in the sampling support;
     # 0 inside the support.
     shortfall: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One defence's opinion of one completion. Built by `Defense.verdict`, checked by the guard.
+    """One defence's verdict on one completion. Built by `Defense.verdict`, checked by the guard.
 
     >>> Verdict("logit", False, 3.2, "1 of 40 tokens outside the sampling support").accepted
     False
@@ -175,7 +175,7 @@ class Verdict:
     score: float  # finite; higher is more suspicious; the scale is the defence's own
     # One line; empty if accepted. `at position N` in it names a token, which a report marks.
     reason: str
-    # In [0, 1]: how much the completion votes in its group's mean, and trains.
+    # In [0, 1]: weight of the completion in its group's mean and in the loss.
     weight: float = 1.0
     # In [-1, 1] for each token: multiplies the token's advantage. None: 1 for all tokens.
     token_credit: tuple[float, ...] | None = None
@@ -183,13 +183,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A completion ready to learn from."""
+    """A completion that is ready for learning."""
 
     completion: Completion
     verdicts: tuple[Verdict, ...]
     reward: float  # the task's, before any rejection
     kept: bool  # counted in the group's mean and deviation
-    weight: float  # in [0, 1]: how much it counts there; 0 if it is not kept
+    weight: float  # in [0, 1]: its weight in the mean; 0 if it is not kept
     advantage: float
     loss_weight: float  # its share of the loss: weight / (groups x weights that train in its group)
     token_credit: tuple[float, ...] | None = None
@@ -201,13 +201,13 @@ class Sample:
 
     @property
     def refused(self) -> bool:
-        """Whether any defence refused it, whatever that did to it."""
+        """Whether any defence refused it, regardless of the effect of the refusal."""
         return any(verdict.accepted is False for verdict in self.verdicts)
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateStats:
-    """What one optimiser update did."""
+    """Statistics of one optimiser update."""
 
     loss: float
     grad_norm: float  # before clipping
@@ -217,7 +217,7 @@ class UpdateStats:
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """What is logged of one round, for one cohort. No wall-clock in it."""
+    """The log record of one round for one cohort. It contains no wall-clock times."""
 
     round: int
     cohort: str
@@ -230,13 +230,13 @@ class RoundRecord:
     heldout_asr: float | None  # on held-out problems, where this round was evaluated
     heldout_asr_wide: float | None
     heldout_accuracy: float | None
-    # Completions of malicious nodes that were gathered, foils too, and how many were refused.
+    # Gathered completions of malicious nodes, including foils, and how many were refused.
     poisoned: int
     poisoned_refused: int
     honest: int
     honest_refused: int
     by_defense: Mapping[str, Mapping[str, int]]
-    # Node -> counts of what was gathered from it: docs/metrics.md.
+    # Node -> counts of its gathered completions: docs/metrics.md.
     by_node: Mapping[str, Mapping[str, float]]
     absent: Mapping[str, str]  # node -> why nothing was gathered from it
     refusals: Sequence[

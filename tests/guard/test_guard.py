@@ -218,7 +218,7 @@ def test_what_a_defence_remembers_is_taken_and_given_back() -> None:
 def test_a_state_of_another_guard_is_refused() -> None:
     guard = Guard([Counts()])
     play(guard, range(1))
-    with pytest.raises(ValueError, match="the defence 'counts', which this one has not"):
+    with pytest.raises(ValueError, match="the defence 'counts', which this guard does not have"):
         Guard(["max_tokens"]).load_state_dict(guard.state_dict())
     with pytest.raises(ValueError, match="table `defenses`"):
         guard.load_state_dict({})
@@ -234,7 +234,7 @@ def test_a_state_that_json_cannot_hold_is_an_error(state: dict[str, Any]) -> Non
         def remember(self, groups: Sequence[Group], view: DefenseView) -> State:  # noqa: ARG002
             return state
 
-    with pytest.raises(ValueError, match="'counts' remembers what JSON cannot hold"):
+    with pytest.raises(ValueError, match="the state of the defence 'counts' is not valid JSON"):
         play(Guard([Odd()]), range(1))
 
 

@@ -229,7 +229,7 @@ def test_a_stream_shorter_than_its_checkpoint_is_an_error_and_left_alone(tmp_pat
         offsets = write(writer, range(2))
     (tmp_path / "rounds.jsonl").write_bytes(b"")
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match=r"rounds\.jsonl does not reach as far as the checkpoint"):
+    with pytest.raises(ValueError, match=r"rounds\.jsonl is shorter than the checkpoint expects"):
         open_writer(tmp_path, offsets)
     assert contents(tmp_path) == before
 

@@ -243,7 +243,7 @@ def test_a_stream_shorter_than_the_checkpoint_is_told_in_one_line(
     for path in unbroken.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / ROUNDS).write_bytes(b"")
-    assert_told(random_model, tmp_path, "does not reach as far as the checkpoint")
+    assert_told(random_model, tmp_path, "is shorter than the checkpoint expects")
 
 
 def assert_told(model: Path, folder: Path, words: str) -> None:

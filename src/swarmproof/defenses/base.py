@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from swarmproof.policies.generator import Generator
     from swarmproof.policies.scorer import Scorer
 
-# What a defence reads, which decides when it is asked:
-#   text    texts and rewards; once a round, before any forward pass. What it drops is not computed.
+# The inputs of a defence. They decide when it is called:
+#   text    texts and rewards; once a round, before any forward pass, which skips what it drops.
 #   scores  the receiver's own scores; for each forward pass, with the groups of that pass.
 #   round   the same, but compares the completions of a whole round; once a round.
-#   model   asks the receiver's model something of its own; with the groups of each pass.
+#   model   queries the receiver's model itself; with the groups of each pass.
 Reads = Literal["text", "scores", "round", "model"]
-State = Mapping[str, Any]  # what JSON can hold
+State = Mapping[str, Any]  # JSON values only
 
 
 class Scores(Protocol):
-    """What the receiver's model says of some groups. A foreign trainer may fill it itself."""
+    """Scores of some groups under the receiver's model. A foreign trainer may provide them."""
 
     @property
     def scores(self) -> Sequence[Sequence[TokenScores]]:
-        """One entry a completion, group by group."""
+        """One entry for each completion, group by group."""
 
 
 class AskedModel(Protocol):
-    """The receiver's own model, for a defence that asks it something of its own."""
+    """The receiver's own model, for a defence that queries it."""
 
     @property
     def codec(self) -> Codec: ...
@@ -48,24 +48,25 @@ class AskedModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DefenseView:
-    """What a receiver has at hand when it inspects some groups."""
+    """The data that a receiver has when it inspects some groups."""
 
     rewards: Sequence[Sequence[float]]  # the task's, group by group
-    seed: int  # the receiver's own, of this round: no peer can foresee what is drawn from it
+    seed: int  # the receiver's own seed for this round: no peer can predict draws from it
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     round: int = 0
     source: Scores | None = None  # None for defences that read no scores
-    codec: Codec | None = None  # the receiver's tokenizer, where it has told one
+    codec: Codec | None = None  # the receiver's tokenizer, if one was given
     model: AskedModel | None = None  # only for defences that read a model
-    # Nodes whose completions another model than the receiver's wrote, as far as it can know: all
-    # but those that run its own. Empty in a swarm of one model.
+    # Nodes whose completions were, to the receiver's knowledge, written by a model other than its
+    # own: all nodes except those that run its model. Empty in a swarm of one model.
     foreign: frozenset[NodeId] = frozenset()
-    programs: bool = False  # whether completions answer with programs
-    state: State = field(default_factory=dict)  # what `Defense.remember` returned last round
+    programs: bool = False  # whether the answers are programs
+    state: State = field(default_factory=dict)  # the result of `Defense.remember` last round
 
     @property
     def scores(self) -> Sequence[Sequence[TokenScores]]:
-        """The receiver's own model on every token: one entry a completion, group by group."""
+        """Scores of every token under the receiver's own model, one entry for each completion,
+        group by group."""
         if self.source is None:
             raise ValueError('no scores here: a defence that reads them sets reads = "scores"')
         return self.source.scores
@@ -81,7 +82,7 @@ class DefenseView:
 
     @property
     def digit_ids(self) -> frozenset[int]:
-        """The receiver's tokens that have a digit in them."""
+        """The receiver's tokens that contain a digit."""
         return self._told().digit_ids
 
     def _told(self) -> Codec:
@@ -91,12 +92,12 @@ class DefenseView:
 
 
 class Defense(Plugin):
-    """A filter between what is gathered and what is learnt from."""
+    """A filter between gathering completions and learning from them."""
 
     kind: ClassVar[Kind] = "defense"
     reads: ClassVar[Reads] = "scores"
-    # The field that the score is compared with: a completion whose score is above it is refused.
-    # `swarmproof calibrate` sets it. Empty: there is none.
+    # Name of the field with the threshold: a completion with a score above it is refused.
+    # `swarmproof calibrate` sets this field. Empty if the defence has no threshold.
     threshold_field: ClassVar[str] = ""
 
     on_reject: OnReject | None = Field(
@@ -114,14 +115,14 @@ class Defense(Plugin):
             )
 
     def require(self) -> None:
-        """Check, before anything is computed, that the defence can be had.
+        """Check, before anything is computed, that the defence can be loaded.
 
         Raises:
-            ValueError: it cannot; one line with the remedy.
+            ValueError: it cannot be loaded; one line with the remedy.
         """
 
     def require_threshold(self) -> None:
-        """Check that its threshold decides, as it is set.
+        """Check that, with the current settings, the threshold decides about refusals.
 
         Raises:
             ValueError: another setting decides; one line with the remedy.
@@ -129,20 +130,20 @@ class Defense(Plugin):
 
     @property
     def model_path(self) -> str | None:
-        """The model that it loads in this process beside the receiver's; None if it loads none."""
+        """The model that it loads into this process in addition to the receiver's, or None."""
         return None
 
     @property
     def only_rewarded(self) -> bool:
-        """Whether it has an opinion only of completions that earn the reward."""
+        """Whether it abstains on all completions that do not earn the reward."""
         return False
 
     @abstractmethod
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> Sequence[Sequence[Verdict]]:
-        """A verdict on every completion, group by group, each built by `self.verdict`.
+        """Return a verdict on every completion, group by group, each built by `self.verdict`.
 
-        A node inspects its own completions like all others: identical nodes that treated their
-        own differently would drift apart.
+        A node inspects its own completions like all others. If identical nodes treated their own
+        completions differently, their weights would drift apart.
         """
 
     def verdict(
@@ -158,9 +159,9 @@ class Defense(Plugin):
 
         Args:
             accepted: False refuses; None abstains.
-            score: finite; higher is more suspicious. What is not finite refuses.
+            score: finite; higher is more suspicious. A score that is not finite refuses.
             reason: one line; empty if accepted.
-            weight: in [0, 1]: how much the completion votes in its group's mean, and trains.
+            weight: in [0, 1]: the weight of the completion in its group's mean and in the loss.
             token_credit: in [-1, 1] for each token: multiplies the token's advantage.
         """
         credit = None if token_credit is None else tuple(token_credit)
@@ -171,9 +172,9 @@ class Defense(Plugin):
         groups: Sequence[Group],  # noqa: ARG002
         view: DefenseView,
     ) -> State:
-        """What the next round's `view.state` is; called once at the end of a round with all of it.
+        """Return `view.state` of the next round. Called once at the end of a round with all groups.
 
-        A pure function of its arguments, for a defence that compares rounds. What it returns is
-        saved with each checkpoint, so it is plain JSON, and bounded by the defence.
+        A pure function of its arguments, for a defence that compares rounds. The result is saved
+        with each checkpoint, so it must be plain JSON, and the defence must bound its size.
         """
         return view.state

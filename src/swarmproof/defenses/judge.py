@@ -1,10 +1,10 @@
 """JUDGE: a language model reads question and completion, and says yes or no.
 
-For any swarm: it needs no common weights. Why it works: out of context payloads and false
-calculations are plain to a reader. Where it fails: what no reader finds wrong (needless length)
-passes; a weak judge misses a wrong digit; and a judge is a model, so a text may talk it over.
-Source: "Hail to the Thief", arXiv 2511.09780, judge defence, with a hardening of ours. To the
-letter: docs/defenses/judge.md.
+For any swarm: the nodes need no common weights. Why it works: a reader easily sees out-of-context
+payloads and false calculations. Where it fails: text in which a reader finds no fault (needless
+length) passes; a weak judge misses a wrong digit; a judge is a model, so a text may persuade it.
+Source: "Hail to the Thief", arXiv 2511.09780, judge defence, with our own hardening. The exact
+rule: docs/defenses/judge.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from swarmproof.judges import AnyJudge, Judgement, Local, prompting
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
-# Scores lie within +- this, so that a record holds no infinity.
+# Scores are clipped to +- this value, so that a record holds no infinity.
 CERTAIN = 99.0
 _REASON_CHARS = 300
 
@@ -43,9 +43,9 @@ class Judge(Defense):
         description="tiny, math, code, a path ending in .txt; auto: the model's own, else the task",
     )
     criticism: bool = Field(default=False, description="let it write a criticism first")
-    max_criticism_tokens: int = Field(default=256, ge=1, le=16_384, description="bound on that")
+    max_criticism_tokens: int = Field(default=256, ge=1, le=16_384, description="its token limit")
     decision: Literal["scored", "sampled"] = Field(
-        default="scored", description="by the odds at the decision, or by one drawn word"
+        default="scored", description="decide by the odds of yes and no, or by one sampled word"
     )
     threshold: float = Field(
         default=0.0,
@@ -89,7 +89,8 @@ class Judge(Defense):
             if reward
         ]
         found = self._judged(wanted, view)
-        # It teaches what not to write; without it the right ones would be better than nothing.
+        # An unrewarded completion is a negative example: without it, the rewarded ones have
+        # nothing worse to be compared with.
         unrewarded = self.verdict(None, 0.0, "earns nothing, and so is not judged")
         return [
             [
@@ -100,7 +101,7 @@ class Judge(Defense):
         ]
 
     def _judged(self, pairs: Sequence[_Pair], view: DefenseView) -> dict[_Pair, Verdict]:
-        """A verdict on each distinct pair; those that this round has seen are not asked again."""
+        """A verdict on each distinct pair; pairs already judged in this round are reused."""
         prompt = self._prompt(view.programs)
         known = _known(self, view.seed, prompt)
         new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
@@ -113,13 +114,13 @@ class Judge(Defense):
         requests = [
             prompt.request(*pair, with_criticism=self.criticism, seed=view.seed) for pair in asked
         ]
-        # Not even a connection for nothing.
+        # Without requests, do not even open a connection.
         judged = (
             self.model.judge(requests, max_tokens=self.max_criticism_tokens) if requests else []
         )
         scores = [self._score(found) for found in judged if not found.fault]
         if self.decision == "scored" and scores and all(score is None for score in scores):
-            self.model.require_logprobs()  # a server that never returns any stops the run
+            self.model.require_logprobs()  # stop the run if the server never returns any
         known |= {p: self.decide(found) for p, found in zip(asked, judged, strict=True)}
         return known
 
@@ -130,7 +131,7 @@ class Judge(Defense):
         return prompting.load(self.model.own_prompt or general)
 
     def decide(self, judgement: Judgement) -> Verdict:
-        """The verdict that an answer stands for. An answer without a decision refuses."""
+        """Turn a judge's answer into a verdict. An answer without a decision refuses."""
         score, fault = self._score(judgement), judgement.fault
         if self.decision == "scored" and score is None:
             fault = fault or "the judge returned no log-probabilities"
@@ -156,8 +157,8 @@ class Judge(Defense):
         return CERTAIN if math.isnan(score) else round(min(CERTAIN, max(-CERTAIN, score)), 4)
 
 
-# The verdicts of one round by judge, shared by all cohorts that have the same one. Not of more
-# rounds: a resumed run would then ask in other batches, which differ in the last bits.
+# The verdicts of one round for each judge, shared by all cohorts with the same judge. Earlier
+# rounds are not kept: a resumed run would then use other batches, which differ in the last bits.
 _rounds: dict[Judge, tuple[tuple[int, prompting.Prompt], dict[_Pair, Verdict]]] = {}
 
 

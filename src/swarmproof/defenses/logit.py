@@ -1,9 +1,10 @@
-"""LOGIT: refuse what the receiver's own model could not have drawn.
+"""LOGIT: refuse completions that the receiver's own model could not have sampled.
 
 For swarms in which all nodes hold the same weights. Why it works: a payload from outside has
-tokens that the model ranks far below the top k, and one is enough. Where it fails: a poison that
-the model itself finds plausible (2+2=5 is often within the top 50), or that was drawn from it
-(needless length), passes. Source: "Hail to the Thief", arXiv 2511.09780, logit check.
+tokens that the model ranks far below the top k, and one such token is enough. Where it fails: a
+poison passes if the model itself finds it plausible (2+2=5 is often within the top 50), or if it
+was sampled from the model (needless length). Source: "Hail to the Thief", arXiv 2511.09780, logit
+check.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ from swarmproof.types import Group, Verdict
 class Logit(Defense):
     """Refuse a completion with any token outside the support that sampling could have drawn from.
 
-    The rule, to the letter. The completion's tokens are those that were sent, or, where only text
-    was sent, the receiver's own tokenisation of it. One forward pass of the receiver's current
-    weights gives the logits before each token, divided by the sampling temperature. The support
-    is that of the generation strategy: every token whose logit is at least the k-th largest (ties
-    at the boundary are inside), then the smallest most likely set of those that reaches top-p. A
-    token's shortfall is the distance of its logit from the lowest in the support, 0 inside. The
-    completion is refused if any shortfall exceeds `tolerance`. End-of-text is a token like any
-    other, and the last one checked; a completion that ends without it before the length limit is
-    refused as well, since generation would have gone on.
+    The exact rule. The completion's tokens are those that were sent or, if only text was sent, the
+    receiver's own tokenisation of it. One forward pass with the receiver's current weights gives
+    the logits before each token, divided by the sampling temperature. The support is that of the
+    generation strategy: every token whose logit is at least the k-th largest (ties at the boundary
+    are inside), then the smallest set of the most likely of these that reaches top-p. The
+    shortfall of a token is the distance of its logit from the lowest logit in the support, and 0
+    inside the support. The completion is refused if any shortfall exceeds `tolerance`. End-of-text
+    is checked like any other token, and is the last one checked. A completion that ends without it
+    before the length limit is refused as well, since generation would have continued.
 
-    What another model wrote was drawn from another support, and an unlikely completion is not a
-    malicious one: there the rule abstains, and tells in its score and reason what it would do.
+    A completion by another model was sampled from another support, and an unlikely completion need
+    not be malicious. On such completions the rule abstains, and its score and reason report what
+    it would have decided.
     """
 
     threshold_field: ClassVar[str] = "tolerance"
@@ -46,7 +48,7 @@ class Logit(Defense):
         description="shortfall, in units of logit / temperature, that rounding may explain",
     )
     heterogeneous: Literal["abstain", "act"] = Field(
-        default="abstain", description="on completions that another model wrote"
+        default="abstain", description="what to do with completions that another model wrote"
     )
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
@@ -70,7 +72,7 @@ class Logit(Defense):
     def _verdict(
         self, token_ids: tuple[int, ...], shortfall: list[float], view: DefenseView
     ) -> Verdict:
-        # Comparisons with NaN are false: `max` could pass it over.
+        # Comparisons with NaN are false, so `max` could skip a NaN.
         if any(map(math.isnan, shortfall)):
             return self.verdict(False, math.inf, "the model's scores are not finite")
         score = max(shortfall)

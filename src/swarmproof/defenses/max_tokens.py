@@ -1,9 +1,10 @@
-"""MAX TOKENS: refuse what is too long. The one answer to needless length that the paper gives.
+"""MAX TOKENS: refuse completions that are too long. The paper's only defence against length.
 
 Why it works: length attacks send completions much longer than the rest, and length cannot be
-hidden. Where it fails: what stays below the bound passes, and teaches the model to write up to it;
-a relative bound follows the model as it grows, an absolute one has to be known beforehand and
-refuses honest long solutions. Source: "Hail to the Thief", arXiv 2511.09780, defences against DoS.
+hidden. Where it fails: completions just below the bound pass, and teach the model to write up to
+it. A relative bound grows with the model's completions. An absolute bound must be known in advance
+and refuses long honest solutions. Source: "Hail to the Thief", arXiv 2511.09780, defences against
+DoS.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from swarmproof.types import Group, Verdict
 class MaxTokens(Defense):
     """Refuse completions of more tokens than `limit`, or than `factor` times the round's median.
 
-    The median is that of all completions of the round, which fewer than half of the nodes cannot
-    move far. It is not that of the receiver's own: identical nodes would then disagree. The score
-    is the length over the bound, refused above 1.
+    The median is taken over all completions of the round, so that fewer than half of the nodes
+    cannot move it far. A median over the receiver's own completions would make identical nodes
+    disagree. The score is the length divided by the bound; scores above 1 are refused.
     """
 
     reads: ClassVar[Reads] = "text"
 
-    limit: int | None = Field(default=None, ge=1, description="tokens; instead of the median")
-    factor: float = Field(default=2.0, ge=1, description="times the median, without a limit")
+    limit: int | None = Field(default=None, ge=1, description="tokens; replaces the median")
+    factor: float = Field(default=2.0, ge=1, description="multiple of the median, without a limit")
 
     def inspect(
         self,

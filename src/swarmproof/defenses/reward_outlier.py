@@ -1,11 +1,13 @@
 """REWARD OUTLIER: refuse rewards that are far from those of their group. A baseline that fails.
 
-The filter of robust statistics: distances from the median, in robust deviations. Why it might
-work: a poisoned completion is right where most of its group are wrong. Where it fails: so is the
-rare honest one that a model has to learn from early on, and the two cannot be told apart by a
-number that both have earned; once most are right, poison is no outlier at all.
-Source: found wanting in "Hail to the Thief", arXiv 2511.09780; the score is Iglewicz and Hoaglin's
-(1993) modified z, with the mean deviation where the median one is 0, as in SPSS.
+The standard filter of robust statistics: distances from the median, in robust deviations. Why it
+might work: a poisoned completion is right where most of its group are wrong. Where it fails: early
+in training, the rare right honest completion, from which a model must learn, is an outlier too,
+and the same reward cannot separate the two. Once most completions are right, a poisoned one is not
+an outlier.
+Source: shown to be insufficient in "Hail to the Thief", arXiv 2511.09780; the score is the modified
+z of Iglewicz and Hoaglin (1993), with the mean deviation where the median deviation is 0, as in
+SPSS.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
-# What makes a median and a mean deviation from the median a standard one, for normal rewards.
+# Factors from the median and the mean deviation to a standard deviation, for normal rewards.
 _MEDIAN_TO_STD, _MEAN_TO_STD = 1.4826, 1.2533
 
 
@@ -29,14 +31,14 @@ class RewardOutlier(Defense):
     """Refuse rewards far from the group's median, either way; a baseline that fails.
 
     The score is |reward - median| / deviation; the deviation is 1.4826 times the median distance
-    from the median or, where that is 0, 1.2533 times the mean one. With rewards of 0 and 1 those
-    that less than `1 / (1.2533 threshold)` of the group have are refused, 23 % by default.
+    from the median or, where that is 0, 1.2533 times the mean distance. With rewards of 0 and 1, a
+    reward that less than `1 / (1.2533 threshold)` of the group have is refused (23 % by default).
     """
 
     reads: ClassVar[Reads] = "text"
     threshold_field: ClassVar[str] = "threshold"
 
-    threshold: float = Field(default=3.5, gt=0, description="robust deviations that may be")
+    threshold: float = Field(default=3.5, gt=0, description="largest allowed robust deviation")
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         return [

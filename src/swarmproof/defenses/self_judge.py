@@ -1,9 +1,9 @@
-"""SELF-JUDGE: the model that is trained judges what it is trained on. A baseline that fails.
+"""SELF-JUDGE: the model in training judges its own training data. A baseline that fails.
 
-Why it might work: every node has such a judge, of its own, at no cost in memory. Where it fails:
-a model that learns from what it accepts comes to accept everything ("it collapses to yes"), and a
-base model is no judge to begin with. Source: found wanting in "Hail to the Thief", arXiv
-2511.09780, Fig. 13; the odds of a forced decision in place of a drawn word are ours.
+Why it might work: every node has its own such judge, at no cost in memory. Where it fails: a model
+that learns from the completions it accepts soon accepts everything ("it collapses to yes"), and a
+base model cannot judge well from the start. Source: shown to be insufficient in "Hail to the
+Thief", arXiv 2511.09780, Fig. 13; we use the odds of a forced decision instead of a sampled word.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def _readable(prompt: str) -> str:
 class SelfJudge(Defense):
     """The receiver's own model says yes or no to each completion; a baseline that fails.
 
-    Asked as a `judge` is, without a chat template, at the sampling temperature. The score is
-    log P(" no") - log P(" yes") as the next tokens, refused above the threshold.
+    It is queried like a `judge`, without a chat template, at the sampling temperature. The score
+    is log P(" no") - log P(" yes") as the next tokens; scores above the threshold are refused.
     """
 
     reads: ClassVar[Reads] = "model"
@@ -42,8 +42,8 @@ class SelfJudge(Defense):
     prompt: Annotated[str, AfterValidator(_readable)] = Field(
         default="tiny", description="tiny, math, code, or a file that ends in .txt"
     )
-    criticism: bool = Field(default=False, description="the model writes one first, as it samples")
-    threshold: float = Field(default=0.0, description="score above which it is refused")
+    criticism: bool = Field(default=False, description="let the model sample a criticism first")
+    threshold: float = Field(default=0.0, description="scores above it are refused")
     on_reject: OnReject | None = Field(
         default="zero_reward", description="zero_reward: the paper's r = r_task * r_judge"
     )
@@ -63,7 +63,7 @@ class SelfJudge(Defense):
             for completion in group.completions
         ]
         model = view.model
-        assert model is not None, 'the guard gives one to whoever reads "model"'
+        assert model is not None, 'the guard gives a model to defences that read "model"'
         openings = [f"{r.shared}{r.opening}{r.criticism or ''}" for r in requests]
         if self.criticism:
             seeds = [[derive_seed(r.seed, "criticism")] for r in requests]
@@ -80,7 +80,7 @@ class SelfJudge(Defense):
 
 
 def odds_of_no(model: AskedModel, prompts: Sequence[str]) -> list[float]:
-    """log P(" no") - log P(" yes") as what comes next, whatever tokens they take; (P,) -> (P,)."""
+    """log P(" no") - log P(" yes") of the next word, of any number of tokens; (P,) -> (P,)."""
     words = [model.codec.encode(word)[:-1] for word in _WORDS]  # without the end of text
     scored = model.scorer.score(prompts, [words] * len(prompts)).scores
     return [float(no.logprob.sum() - yes.logprob.sum()) for yes, no in scored]

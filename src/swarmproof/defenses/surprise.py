@@ -1,11 +1,12 @@
-"""SURPRISE: refuse what is less likely, somewhere, than what honest nodes write.
+"""SURPRISE: refuse completions with a part that is less likely than honest completions are.
 
-For swarms of one model or of several. Why it works: the tail of a distribution catches what
-membership in the top k cannot, such as a digit that is among the 50 most likely and yet has a
-probability of one in ten thousand; and its limits come from what arrives, so that they fit the
-text of other models too. Where it fails: a poison that is as likely as honest text, because it was
-drawn from a model, or because the receiver has learnt it already; and where half of the nodes or
-more are malicious. Source: our own; the calibration is told in docs/adr/0011.
+For swarms of one model or of several. Why it works: the tail of a distribution shows more than
+membership in the top k. For example, a digit can be among the 50 most likely tokens and still have
+a probability of one in ten thousand. The limits are computed from the received completions, so
+they also fit the text of other models. Where it fails: a poison that is as likely as honest text,
+because it was sampled from a model, or because the receiver has learnt it already; and swarms in
+which half of the nodes or more are malicious. Source: our own; docs/adr/0011 describes the
+calibration.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _MEASURES = ("least likely token", "least likely digit", "least likely stretch")
 class Surprise(Defense):
     """Refuse a completion with a token, a digit or a stretch of tokens too unlikely for the swarm.
 
-    The rule, to the letter. Under the receiver's current weights, at the sampling temperature and
-    over the full vocabulary, each completion has three values: the log-probability of its least
-    likely token; that of its least likely token with a digit in it, if it has one; and the lowest
-    mean log-probability of `window` consecutive tokens (of all, where there are fewer). Each value
-    has a limit, found anew in every round from what was gathered in it. A node's own limit is the
-    quantile `false_rejections` / 3 of its completions' values (between two of them, linearly); the
-    limit that counts is the median over nodes, so that no minority moves it at will. Nodes of the
-    receiver's own model and all others are taken apart. A completion is refused if any of its
-    values is below its limit by more than `margin`.
+    The exact rule. Under the receiver's current weights, at the sampling temperature and over the
+    full vocabulary, each completion has three values: the log-probability of its least likely
+    token; that of its least likely token that contains a digit, if it has one; and the lowest mean
+    log-probability of `window` consecutive tokens (of all tokens, if there are fewer). Each value
+    has a limit, which is computed in every round from the completions of that round. The limit of
+    a node is the quantile `false_rejections` / 3 of its completions' values (with linear
+    interpolation). The limit in force is the median over nodes, so that a minority cannot move it
+    at will. Nodes of the receiver's own model and all other nodes have separate limits. A
+    completion is refused if any of its values is below its limit by more than `margin`.
     """
 
     reads: ClassVar[Reads] = "round"
@@ -46,11 +47,11 @@ class Surprise(Defense):
         default=0.02,
         gt=0,
         lt=1,
-        description="share of honest completions to refuse, roughly",
+        description="approximate share of honest completions to refuse",
     )
-    window: int = Field(default=8, ge=2, le=1024, description="tokens of a stretch")
+    window: int = Field(default=8, ge=2, le=1024, description="length of a stretch, in tokens")
     margin: float = Field(
-        default=0.0, description="by how much a value may be below its limit, in nats"
+        default=0.0, description="allowed distance of a value below its limit, in nats"
     )
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
@@ -83,7 +84,7 @@ class Surprise(Defense):
     def _measure(
         self, token_ids: Sequence[int], logprob: np.ndarray, view: DefenseView
     ) -> tuple[np.ndarray, list[int]]:
-        """The three values, the second NaN without a digit, and at which token each is."""
+        """The three values and the token index of each; the second is NaN without a digit."""
         of_digits = np.where([i in view.digit_ids for i in token_ids], logprob, np.inf)
         width = min(self.window, len(logprob))
         stretches = np.convolve(logprob, np.full(width, 1 / width), "valid")
@@ -95,7 +96,7 @@ class Surprise(Defense):
     def _verdict(self, values: np.ndarray, places: Sequence[int], limit: np.ndarray) -> Verdict:
         missing = limit - values
         if np.isnan(missing).all():
-            return self.verdict(False, math.nan)  # no number to compare: the gate refuses it
+            return self.verdict(False, math.nan)  # no number to compare; the gate refuses NaN
         worst = int(np.nanargmax(missing))
         score = float(missing[worst])
         if score <= self.margin:
@@ -115,8 +116,8 @@ def limits(values_N: Sequence[np.ndarray], rate: float) -> np.ndarray:
         rate: share of a node's own values that may lie below its own limit.
 
     Returns:
-        (measures,): the median over nodes, so that while fewer than half of them lie, it is
-        between limits of honest ones.
+        (measures,): the median over nodes. While fewer than half of the nodes are malicious, it
+        lies between the limits of honest nodes.
     """
     own_N = np.array(
         [[_told(column, np.quantile, rate) for column in values.T] for values in values_N]
@@ -125,6 +126,6 @@ def limits(values_N: Sequence[np.ndarray], rate: float) -> np.ndarray:
 
 
 def _told(values: np.ndarray, reduce: Callable[..., Any], *args: float) -> float:
-    """Of the values that there are; NaN if there is none."""
+    """`reduce` over the non-NaN values; NaN if all values are NaN."""
     there = values[~np.isnan(values)]
     return float(reduce(there, *args)) if len(there) else math.nan

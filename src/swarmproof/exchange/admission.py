@@ -1,7 +1,7 @@
 """From a claim to a completion that can be verified, rewarded and trained on.
 
-One canonical object: the token ids must be what the text is made of, or the text is tokenised
-here. Knows the receiver's tokenizer, and no defence.
+There is one canonical object: the token ids must decode to the text, or the text is tokenised
+here. Knows the receiver's tokenizer, but no defence.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ def admit(
 ) -> tuple[list[Completion], list[Refusal]]:
     """Completions with token ids of the receiver's vocabulary, and the refusals of the rest.
 
-    The rule, to the letter. Token ids are 1 to `max_new_tokens` numbers within the vocabulary;
-    an end-of-text, of which a model may declare several, may only be the last; the rest decode to
-    exactly the text. Where there are none, the text is tokenised by the receiver's tokenizer, with
-    control tokens spelt out in it taken as text, and end-of-text is added unless the text alone
-    fills `max_new_tokens`; it must not be longer, and its tokens must decode to exactly the text.
+    The exact rule. Token ids are 1 to `max_new_tokens` numbers within the vocabulary. An
+    end-of-text token (a model may declare several) may only be the last one. The other tokens
+    decode to exactly the text. If there are no token ids, the receiver's tokenizer tokenises the
+    text; control tokens written in the text are treated as text. End-of-text is added unless the
+    text alone fills `max_new_tokens`. The text must not be longer than that, and its tokens must
+    decode to exactly the text.
     """
     admitted: dict[int, Completion] = {}
     refusals: list[Refusal] = []
@@ -61,7 +62,7 @@ def _refusal(completion: Completion, code: str, reason: str) -> Refusal:
 
 
 def _malformed(ids: tuple[int, ...], limit: int, codec: Codec) -> tuple[str, str] | None:
-    """Why these cannot be the tokens of a completion, as code and reason; None if they can."""
+    """Code and reason why these are not valid tokens of a completion; None if they are valid."""
     if not ids:
         return "empty", "no tokens"
     if len(ids) > limit:

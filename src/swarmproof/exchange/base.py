@@ -1,4 +1,4 @@
-"""What an exchange is: bytes out, everybody's bytes in, and a reason for whoever is absent."""
+"""The exchange interface: bytes out, all nodes' bytes in, and a reason for each absent node."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from pydantic import Field
 from swarmproof.registry import Kind, Plugin
 from swarmproof.types import NodeId
 
-# Why nothing was gathered from a node. A network adds reasons of its own.
+# Reasons why nothing was gathered from a node. A network exchange adds its own reasons.
 Absence = Literal["missing", "late", "oversized", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What an exchange is told when it is opened."""
+    """The data that an exchange is given when it is opened."""
 
-    # Hash of all that the nodes must share. Messages of another run are refused by `wire`.
+    # Hash of everything that the nodes must share. `wire` refuses messages of another run.
     run_id: str
-    nodes: tuple[NodeId, ...]  # all of the swarm
-    local: frozenset[NodeId]  # those that this process plays
-    max_bytes: int  # no message of a round is larger
+    nodes: tuple[NodeId, ...]  # all nodes of the swarm
+    local: frozenset[NodeId]  # the nodes that this process runs
+    max_bytes: int  # largest size of a message
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What came in for a round."""
+    """The messages received for a round."""
 
     payloads: Mapping[NodeId, bytes]
-    absent: Mapping[NodeId, str]  # whoever sent nothing usable, and why: an `Absence`
-    # What proves a fault of a peer to a third party, such as two signed messages for one round.
+    absent: Mapping[NodeId, str]  # nodes that sent nothing usable, and why: an `Absence`
+    # Proof of a peer's fault for a third party, such as two signed messages for one round.
     evidence: tuple[bytes, ...] = ()
 
 
@@ -48,7 +48,7 @@ class Exchange(Plugin):
     nonce: str = Field(
         default="",
         max_length=64,
-        description="told to all nodes of a run: tells it from others with the same settings",
+        description="the same for all nodes of a run; distinguishes runs with equal settings",
     )
 
     @abstractmethod
@@ -61,7 +61,7 @@ class Exchange(Plugin):
 
 
 class Channel(ABC):
-    """An open exchange. It vouches for who sent a message, and for nothing in it."""
+    """An open exchange. It guarantees the sender of a message, but nothing about its content."""
 
     @abstractmethod
     def publish(self, round: int, node: NodeId, payload: bytes) -> None:
@@ -72,10 +72,10 @@ class Channel(ABC):
         """The messages of a round.
 
         Args:
-            round: which one.
-            senders: whose messages are wanted; each is in `payloads` or in `absent`.
-            deadline: seconds to wait for them at most.
+            round: number of the round.
+            senders: nodes whose messages are wanted; each is in `payloads` or in `absent`.
+            deadline: maximum number of seconds to wait.
         """
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Release what the channel holds. It is not used afterwards."""
+        """Release the channel's resources. It is not used afterwards."""

@@ -1,10 +1,10 @@
-"""Nodes in several processes that share a folder: a file for each message.
+"""Nodes in several processes that share a folder, with one file for each message.
 
-For trying out a swarm of processes on one machine, or on a shared file system. The folder vouches
-for senders by the names of files, so everybody who can write there can speak for everybody: it is
-for nodes that trust the machine, not for the open internet. Nodes do not agree on who was late: a
-node whose deadline passes before a message arrives goes on without it, and its weights differ from
-then on.
+For trying out a swarm of processes on one machine, or on a shared file system. The file name
+identifies the sender, so anyone who can write to the folder can impersonate any node. It is for
+nodes that trust the machine, not for the open internet. Nodes do not agree on which messages were
+late: a node whose deadline passes before a message arrives continues without it, and from then on
+its weights differ.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ class Folder(Exchange):
 
 
 class FolderChannel(Channel):
-    """`ROUND/NODE.msg`, each written beside its place and then moved there whole."""
+    """Files `ROUND/NODE.msg`. Each is written to a temporary file and then renamed."""
 
     def __init__(self, root: Path, session: Session) -> None:
         self._root, self._session = root, session
 
     def publish(self, round: int, node: NodeId, payload: bytes) -> None:
-        """Send a message. A resumed node sends what it has sent before, which is no fault.
+        """Send a message. A resumed node may send the same message again.
 
         Raises:
-            ValueError: another run has left another message in this place.
+            ValueError: another run has left a different message under this name.
         """
         place = self._place(round, node)
         place.parent.mkdir(exist_ok=True)
@@ -100,10 +100,10 @@ class FolderChannel(Channel):
         return self._root / f"{round:08}" / f"{node}.msg"
 
     def _read(self, round: int, node: NodeId) -> bytes | str | None:
-        """The message; why it cannot be used; or None while it is not there."""
+        """The message, or the reason why it cannot be used, or None if it has not arrived yet."""
         limit = self._session.max_bytes
         try:
-            # Never more than one byte above the limit: the file is a peer's.
+            # Read at most one byte above the limit, because a peer wrote the file.
             with self._place(round, node).open("rb") as file:
                 found = file.read(limit + 1)
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""All nodes in one process: the simulation's exchange. It carries bytes all the same."""
+"""All nodes in one process: the exchange of the simulation. It still carries bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Memory(Exchange):
         """Open it.
 
         Raises:
-            ValueError: nodes are played in other processes, which it cannot reach.
+            ValueError: some nodes run in other processes, which this exchange cannot reach.
         """
         if elsewhere := [node for node in session.nodes if node not in session.local]:
             raise ValueError(

@@ -1,9 +1,9 @@
-"""Messages between nodes: msgpack of a fixed schema, checked before anything is believed.
+"""Messages between nodes: msgpack of a fixed schema, checked before any of it is used.
 
 A message carries one node's completions of one round and, in a vertical swarm, the problems that
-it picked. Nothing in it costs anybody but its sender: what is malformed becomes a `Refusal` with a
-reason, at most one a slot and one a message. Knows slots and sizes; not tokenizers (`admission`),
-and not which problems may be picked (`swarm.assignment`).
+it picked. A malformed part harms only its sender: it becomes a `Refusal` with a reason, at most one
+for each slot and one for each message. Knows slots and sizes, but not tokenizers (`admission`) or
+which problems may be picked (`swarm.assignment`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from swarmproof.types import Completion, NodeId, Refusal, Slot
 
 VERSION = 1
-# Far above what any tokenizer packs into one token on average, far below what hurts.
+# Much more than the average token of any tokenizer, and small enough to be harmless.
 MAX_BYTES_PER_TOKEN = 64
 _OVERHEAD_PER_SLOT = 512
 _OVERHEAD = 512
@@ -34,7 +34,7 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_id: str
     round: int
     completions: list[_Item]
-    # The problems that the sender picked, in its order; None: those that it was dealt.
+    # The problems that the sender picked, in its order; None: the problems assigned to it.
     picks: list[str] | None = None
 
 
@@ -53,7 +53,7 @@ class Opened:
 
 
 def max_bytes(num_slots: int, max_new_tokens: int) -> int:
-    """The largest message of a node with so many slots."""
+    """The largest message of a node with this number of slots."""
     return _OVERHEAD + num_slots * (max_new_tokens * (MAX_BYTES_PER_TOKEN + 5) + _OVERHEAD_PER_SLOT)
 
 
@@ -64,7 +64,7 @@ def encode(
     run_id: str,
     picks: Sequence[str] | None = None,
 ) -> bytes:
-    """The message of one node. Its identity is the transport's to vouch for, not the message's."""
+    """The message of one node. The transport authenticates the sender, not the message."""
     items = [
         _Item(c.slot.problem_id, c.slot.index, _wellformed(c.text), c.token_ids)
         for c in completions
@@ -80,10 +80,10 @@ def open_message(
 
     Args:
         payload: as received.
-        node: who sent it, according to the transport.
-        round: which round this is.
-        run_id: of this run.
-        limit: bytes that the message may have.
+        node: the sender, according to the transport.
+        round: number of this round.
+        run_id: id of this run.
+        limit: maximum size of the message in bytes.
     """
 
     def refuse(code: str, reason: str) -> Refusal:
@@ -95,7 +95,7 @@ def open_message(
     try:
         message = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The error quotes what was sent, which may be long, or have line breaks in it.
+        # The error quotes the message, which may be long or contain line breaks.
         return refuse("not-a-message", f"not a message: {str(error)[:200]!r}")
     if message.version != VERSION:
         return refuse("wrong-version", f"of wire version {message.version}, not {VERSION}")
@@ -110,15 +110,15 @@ def open_message(
 def match(
     message: Opened, slots: Collection[Slot], max_new_tokens: int
 ) -> tuple[list[Completion], list[Refusal]]:
-    """Match a message's completions with the slots that its sender was to fill.
+    """Match a message's completions with the slots of its sender.
 
     Args:
-        message: of this run and round.
-        slots: the sender's, each to be filled at most once.
+        message: a message of this run and round.
+        slots: the sender's slots, each to be filled at most once.
         max_new_tokens: the longest completion that may be sent.
 
     Returns:
-        what may be looked at further, in the order of `slots`, and what may not, with reasons.
+        the completions that pass, in the order of `slots`, and the refusals with reasons.
     """
     wanted = set(slots)
     filled: dict[Slot, Completion] = {}
@@ -145,5 +145,5 @@ def match(
 
 
 def _wellformed(text: str) -> str:
-    """Lone surrogates have no place in UTF-8; a text with one goes out with `?` instead."""
+    """Replace lone surrogates, which UTF-8 cannot encode, by `?`."""
     return text.encode("utf-8", "replace").decode("utf-8")

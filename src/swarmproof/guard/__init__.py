@@ -1,1 +1,1 @@
-"""Between what is gathered and what is learnt from: verdicts, and what they do to advantages."""
+"""The step between gathering and learning: verdicts, and their effect on advantages."""

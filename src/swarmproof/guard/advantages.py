@@ -1,4 +1,4 @@
-"""Group-relative advantages, and what a refusal does to its group. Pure, no torch.
+"""Group-relative advantages, and the effect of a refusal on its group. Pure, no torch.
 
 The loss itself, which needs a model, is in `policies/loss.py`.
 """
@@ -20,14 +20,14 @@ STD_EPSILON = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a refusal does to a completion."""
+    """The effect of a refusal on a completion."""
 
     votes: bool  # it counts in its group's mean and deviation
     trains: bool  # its tokens have a gradient
     zeroed: bool  # its reward counts as 0
 
 
-# The rules, said once: docs/metrics.md has an example of each.
+# The only definition of the rules; docs/metrics.md has an example of each.
 EFFECTS: Mapping[OnReject, Effect] = {
     "monitor": Effect(votes=True, trains=True, zeroed=False),
     "mask": Effect(votes=True, trains=False, zeroed=False),
@@ -42,13 +42,13 @@ class Rules:
 
     by_defense: Mapping[str, OnReject]  # in the order of the config
     scale_rewards: bool = True
-    # Whose completions another model wrote, and which of those teach: all, or only those that are
-    # better than their group's mean (ADR 0012).
+    # Nodes with completions by another model, and which of these completions train: all, or only
+    # those that are better than their group's mean (ADR 0012).
     foreign: frozenset[NodeId] = frozenset()
     foreign_teach: Literal["all", "positive"] = "all"
 
     def effect(self, verdicts: Sequence[Verdict]) -> Effect:
-        """What all refusals of one completion do together: the strictest of each kind."""
+        """The combined effect of all refusals of one completion: the strictest of each kind."""
         refusals = [v for v in verdicts if v.accepted is False]
         found = [EFFECTS[self.by_defense[v.defense]] for v in refusals]
         return Effect(
@@ -59,11 +59,11 @@ class Rules:
 
     def _trains(self, refusal: Verdict) -> bool:
         rule = self.by_defense[refusal.defense]
-        # A mask that names tokens hides only those.
+        # A mask with token credits hides only the tokens that it names.
         return EFFECTS[rule].trains or (rule == "mask" and refusal.token_credit is not None)
 
     def in_force(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
-        """Verdicts whose weights count: all but those of a defence that only monitors."""
+        """Verdicts whose weights count: all except those of defences that only monitor."""
         return [v for v in verdicts if self.by_defense[v.defense] != "monitor"]
 
 
@@ -74,13 +74,13 @@ def advantages(
 
     Args:
         rewards_G: the rewards that count.
-        weights_G: in [0, 1]: how much each completion votes in the mean; 0: it is not in the group.
+        weights_G: in [0, 1]: weight of each completion in the mean; 0: it is not in the group.
         scale_rewards: divide by the deviation (False: Dr. GRPO).
 
     Returns:
         float64 of shape (G,), 0 where the weight is 0. The mean is weighted. The deviation is the
-        sample's (n - 1), as in TRL, of all that vote, each counted once. With fewer than two
-        voters, or equal rewards, all are 0.
+        sample deviation (n - 1), as in TRL, of all completions with a positive weight, each counted
+        once. With fewer than two of these, or with equal rewards, all advantages are 0.
     """
     rewards = np.asarray(rewards_G, dtype=np.float64)
     weights = np.asarray(weights_G, dtype=np.float64)
@@ -139,7 +139,7 @@ def can_teach(
 ) -> bool:
     """Whether a group can have an advantage, whatever the defences `to_come` say.
 
-    Where all rewards are equal, taking some out leaves them equal; a reward may still become 0.
+    If all rewards are equal, they stay equal when some are removed; a reward may still become 0.
     """
     may_zero = any(EFFECTS[rules.by_defense[name]].zeroed for name in to_come)
     effects = [rules.effect(row) for row in known_G]
@@ -148,7 +148,7 @@ def can_teach(
 
 
 def _weight(verdicts: Sequence[Verdict]) -> float:
-    """The product over those defences that weigh completions."""
+    """The product of the weights over all defences that give one."""
     weight = 1.0
     for verdict in verdicts:
         weight *= verdict.weight
@@ -156,7 +156,7 @@ def _weight(verdicts: Sequence[Verdict]) -> float:
 
 
 def _token_credit(verdicts: Sequence[Verdict]) -> tuple[float, ...] | None:
-    """The product over those defences that credit tokens."""
+    """The product of the token credits over all defences that give them."""
     credit = [v.token_credit for v in verdicts if v.token_credit is not None]
     if not credit:
         return None

@@ -1,7 +1,7 @@
-"""The one gate for verdicts: what a defence returns is checked here before anything counts it.
+"""The single gate for verdicts: every result of a defence is checked here before it is used.
 
-A defence is code that somebody else may have written. A wrong shape is an error that names the
-defence; a number that is not finite refuses the completion. Nothing passes by accident.
+A defence may be third-party code. A wrong shape is an error that names the defence. A number that
+is not finite refuses the completion. Nothing passes by accident.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from swarmproof.defenses.base import Defense
 from swarmproof.types import Completion, Group, Verdict
 
-# The score of a verdict whose own score is not finite: the most suspicious number that there is.
+# Replaces a score that is not finite: the largest, so most suspicious, finite number.
 MOST_SUSPICIOUS = sys.float_info.max
 
 
@@ -26,13 +26,13 @@ def checked(
     """The verdicts of one defence as plain, valid values.
 
     Args:
-        defense: who gave them.
-        groups: what it was asked about.
-        told: what it returned.
+        defense: the defence that gave the verdicts.
+        groups: the groups that it inspected.
+        told: the value that it returned.
 
     Returns:
-        one verdict a completion, group by group. NumPy's booleans and numbers are Python's here.
-        A verdict with a number that is not finite refuses.
+        one verdict for each completion, group by group. NumPy booleans and numbers are converted
+        to Python's. A verdict with a number that is not finite refuses.
 
     Raises:
         ValueError: too few or too many verdicts, another defence's name, an `accepted` that is

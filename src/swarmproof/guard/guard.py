@@ -1,6 +1,6 @@
-"""The guard: defences with a model to score by, and what they remember.
+"""The guard: defences, the model that scores for them, and their state.
 
-All that a trainer needs of this package. It imports torch only when a score is needed.
+A trainer needs nothing else of this package. It imports torch only when a score is needed.
 """
 
 from __future__ import annotations
@@ -46,19 +46,20 @@ class Guard:
     Args:
         defenses: plug-ins, their names, or tables such as `{"name": "logit", "tolerance": 0.1}`.
         preset: instead of `defenses`, the name of a tested combination.
-        model: what scores completions, for defences that read scores: a path (zoo name, folder or
-            hub id), or a loaded causal LM, whose current weights are used at each call.
-        tokenizer: of a loaded model; a path brings its own.
-        sampling: the strategy that drew the completions: a `SamplingConfig` or its fields.
-        on_reject: what a refusal does, for defences that do not say it themselves.
-        seed: of what defences draw. A peer must not know it.
+        model: scores completions for defences that read scores: a path (zoo name, folder or hub
+            id), or a loaded causal LM, whose current weights are used at each call.
+        tokenizer: the tokenizer of a loaded model; a path includes its own.
+        sampling: the strategy that sampled the completions: a `SamplingConfig` or its fields.
+        on_reject: the effect of a refusal, for defences that do not set their own.
+        seed: seed of the defences' random draws. Peers must not know it.
         scale_rewards: divide advantages by the group's deviation (False: Dr. GRPO).
         foreign: senders whose completions another model wrote.
-        foreign_teach: `positive`: those teach only where they are better than their group's mean.
-        programs: whether completions answer with programs, which a judge is told.
+        foreign_teach: `positive`: train on these only where they are better than their group's
+            mean.
+        programs: whether the answers are programs; a judge is given this information.
 
     Raises:
-        ValueError: an unknown name or setting, or a defence that needs what is not given.
+        ValueError: an unknown name or setting, or a missing input that a defence needs.
     """
 
     def __init__(
@@ -112,10 +113,10 @@ class Guard:
         """Inspect a round's groups.
 
         Args:
-            groups: P groups, all of the round: some defences compare them with one another.
-            rewards: the trainer's own, P x G.
-            round: of the training; what a defence draws depends on it.
-            scores: where the trainer has them already, P x G; else the guard's model is asked.
+            groups: P groups, all groups of the round: some defences compare them.
+            rewards: the trainer's own rewards, P x G.
+            round: number of the training round; the defences' random draws depend on it.
+            scores: P x G, if the trainer has them already; else the guard's model computes them.
 
         Raises:
             ValueError: rewards or scores do not fit the groups, or are not finite.
@@ -142,7 +143,7 @@ class Guard:
     ) -> Inspecting:
         """Start a round, for a trainer that feeds it pass by pass and learns from the same passes.
 
-        Defences that read texts, or a whole round, are asked here.
+        Defences that read texts, or a whole round, run here.
 
         Raises:
             ValueError: as `__call__` does.
@@ -175,42 +176,42 @@ class Guard:
         )
 
     def finish(self, inspecting: Inspecting) -> Inspection:
-        """End a round: what was found, and the defences remember it."""
+        """End a round: return the result, and update the state of the defences."""
         found, self._states = inspecting.finish()
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """What the defences remember, as plain JSON values."""
+        """The state of the defences, as plain JSON values."""
         return {"defenses": {name: dict(state) for name, state in self._states.items() if state}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`.
 
         Raises:
-            ValueError: it is not one of this guard's.
+            ValueError: the state does not fit this guard.
         """
         states = state.get("defenses")
         if not isinstance(states, Mapping):
             raise ValueError(  # noqa: TRY004 - from a file, so a mistake in data
-                "the state of a guard is a table with a table `defenses` in it"
+                "the state of a guard is a table that contains a table `defenses`"
             )
         known = {defense.name for defense in self.defenses}
         if unknown := sorted(set(states) - known):
             raise ValueError(
-                f"the state is of a guard with the defence {unknown[0]!r:.60}, which this one has "
-                "not; build the guard with the same defences"
+                f"the state has an entry for the defence {unknown[0]!r:.60}, which this guard does "
+                "not have; build the guard with the same defences"
             )
         self._states = {name: dict(table) for name, table in states.items()}
 
     def _require(self) -> None:
-        """Refuse at once what no call could do."""
+        """Raise ValueError at once for settings with which no call could succeed."""
         for defense in self.defenses:
             defense.require()
             if defense.reads == "model" and self._given_model is None:
                 raise ValueError(f"the defence {defense.name!r} asks a model; give Guard one")
 
     def _tokenised(self, groups: Sequence[Group]) -> tuple[Sequence[Group], list[list[Verdicts]]]:
-        """Groups in which every completion has tokens, and refusals of those that cannot have."""
+        """Groups with tokens for every completion, and refusals of completions without any."""
         extra: list[list[Verdicts]] = [[()] * len(group.completions) for group in groups]
         codec = self._codec()
         if codec is None:
@@ -275,11 +276,11 @@ def _built(defense: Defense | str | Mapping[str, Any]) -> Defense:
 
 
 def _encoded(codec: Codec, completion: Completion) -> tuple[tuple[int, ...], str]:
-    """Token ids of a completion that has none, and why it must be refused; empty if it need not."""
+    """Token ids for a completion without any, and the reason to refuse it, which may be empty."""
     try:
         return codec.encode(completion.text), ""
     except ValueError as error:
-        # Something for the model to read, so that the others of its group can be scored.
+        # A placeholder for the model, so that the others of the group can be scored.
         return (codec.eos_token_id,), str(error)
 
 
@@ -302,7 +303,7 @@ def _require_scores(groups: Sequence[Group], scores: Sequence[Sequence[TokenScor
 def _each(
     what: str, groups: Sequence[Group], rows: Sequence[Sequence[ValueT]]
 ) -> Iterator[tuple[int, int, Completion, ValueT]]:
-    """Every completion with its value, and where it is; raises where there is not one for each."""
+    """Yield every completion with its value and place; raise ValueError unless each has one."""
     if len(rows) != len(groups):
         raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")
     for p, (group, row) in enumerate(zip(groups, rows, strict=True)):

@@ -1,7 +1,7 @@
 """One round under inspection: groups, rewards and scores in, complete samples out.
 
-Pure but for what a defence itself does: it knows no trainer, no swarm and no task. ADR 0004 tells
-why it is fed pass by pass, ADR 0014 how defences remember.
+Pure, except for side effects of a defence itself. It knows no trainer, no swarm and no task. ADR
+0004 explains why it is fed pass by pass, and ADR 0014 how defences keep state.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from swarmproof.guard.advantages import Rules, can_teach, complete
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
 from swarmproof.types import Group, Sample, Slot, Verdict
 
-Verdicts = tuple[Verdict, ...]  # on one completion, in the order of the config
+Verdicts = tuple[Verdict, ...]  # the verdicts on one completion, in the order of the config
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a guard found in a round: P groups of G completions each."""
+    """The result of a guard for a round: P groups of G completions each."""
 
-    groups: Sequence[Group]  # as they were inspected: every completion has tokens where it can
+    groups: Sequence[Group]  # as inspected: every completion has tokens, if possible
     samples: list[list[Sample]]
 
     @property
@@ -38,12 +38,12 @@ class Inspection:
 
     @property
     def weights(self) -> list[np.ndarray]:
-        """How much each completion counts there, in [0, 1]; (G,) each."""
+        """Weight of each completion in that mean, in [0, 1]; (G,) each."""
         return [np.array([s.weight for s in row]) for row in self.samples]
 
     @property
     def advantages(self) -> list[np.ndarray]:
-        """(G,) each; 0 where a completion does not count."""
+        """Advantages, (G,) each; 0 where a completion does not count."""
         return [np.array([s.advantage for s in row]) for row in self.samples]
 
     @property
@@ -53,7 +53,7 @@ class Inspection:
 
     @property
     def token_credit(self) -> list[list[tuple[float, ...] | None]]:
-        """What multiplies the advantage of each token; None: 1 for all tokens."""
+        """Factor on the advantage of each token; None: 1 for all tokens."""
         return [[s.token_credit for s in row] for row in self.samples]
 
     @property
@@ -76,13 +76,13 @@ class Inspecting:
     """A round that has begun. `feed` it every group once, then `finish`.
 
     Args:
-        defenses: in the order of the config.
-        rules: what verdicts do.
-        groups: of the round.
-        rewards: the task's, group by group.
-        views: the view of the defences, by a defence's name: all but rewards and scores.
-        whole: the scores of the whole round, for defences that read them; asked at most once.
-        extra: verdicts that are known before any defence is asked, on each completion.
+        defenses: the defences, in the order of the config.
+        rules: the effects of verdicts.
+        groups: the groups of the round.
+        rewards: the task's rewards, group by group.
+        views: by name of a defence, its view without rewards and scores.
+        whole: the scores of the whole round, for defences that read them; called at most once.
+        extra: verdicts on each completion that are known before any defence runs.
     """
 
     defenses: Sequence[Defense]
@@ -117,15 +117,15 @@ class Inspecting:
 
     @property
     def reads_passes(self) -> bool:
-        """Whether `feed` needs the scores of the groups that it is given."""
+        """Whether `feed` needs the scores of its groups."""
         return any(d.reads == "scores" for d in self._late)
 
     def feed(self, indices: Sequence[int], scores: Scores | None) -> list[list[Sample]]:
         """Inspect some groups, and complete their samples.
 
         Args:
-            indices: of the groups, in the order of `scores`.
-            scores: of their tokens; needed where `reads_passes`.
+            indices: indices of the groups, in the order of `scores`.
+            scores: scores of their tokens; required if `reads_passes`.
         """
         told = self._ask(self._late, indices, scores)
         order = {name: i for i, name in enumerate(self.rules.by_defense)}
@@ -144,10 +144,10 @@ class Inspecting:
         return [self._samples[p] for p in indices]
 
     def finish(self) -> tuple[Inspection, dict[str, State]]:
-        """The whole round, and what each defence that remembers wants to know in the next one.
+        """Return the whole round, and the state of each defence for the next round.
 
         Raises:
-            ValueError: a group was not fed, or a defence remembers what JSON cannot hold.
+            ValueError: a group was not fed, or the state of a defence is not valid JSON.
         """
         if missing := [p for p in range(len(self.groups)) if p not in self._samples]:
             raise ValueError(f"group {missing[0]} was never fed to the inspection")
@@ -169,7 +169,8 @@ class Inspecting:
     def _ask(
         self, defenses: Sequence[Defense], indices: Sequence[int], scores: Scores | None
     ) -> list[list[Verdicts]]:
-        """Every defence's verdict on every completion; no early exit, so each has its own rates."""
+        """Every defence's verdict on every completion, without early exit, so that each defence has
+        its own error rates."""
         if not indices:
             return []
         groups = [self.groups[p] for p in indices]
@@ -189,7 +190,7 @@ class Inspecting:
 
 
 def _refuse_nan(defense: Defense, verdicts: list[list[Verdict]], scores: Scores) -> None:
-    """No score that is not a number passes, whatever a defence made of it."""
+    """Refuse completions with a score that is not a number, even if a defence accepted them."""
     for row, scored in zip(verdicts, scores.scores, strict=True):
         for g, tokens in enumerate(scored):
             if np.isnan(tokens.logprob).any() or np.isnan(tokens.shortfall).any():
@@ -198,12 +199,12 @@ def _refuse_nan(defense: Defense, verdicts: list[list[Verdict]], scores: Scores)
 
 
 def _plain(defense: Defense, state: State) -> State:
-    """The state as a checkpoint gives it back, so that a resumed run sees the same."""
+    """The state after a round trip through JSON, so that a resumed run has the same state."""
     try:
         told: State = json.loads(json.dumps(state, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"the defence {defense.name!r} remembers what JSON cannot hold ({error}); return "
+            f"the state of the defence {defense.name!r} is not valid JSON ({error}); return "
             "tables, lists, texts and finite numbers from `remember`"
         ) from None
     return told

@@ -34,10 +34,10 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def preset(name: str) -> Preset:
-    """The preset of a name.
+    """The preset with this name.
 
     Raises:
-        ValueError: there is none; lists the known ones.
+        ValueError: there is no such preset; lists the known ones.
     """
     if name not in PRESETS:
         raise ValueError(f"no preset is called {name!r:.60}{did_you_mean(name, PRESETS)}")

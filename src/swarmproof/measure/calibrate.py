@@ -1,7 +1,7 @@
 """Sets the threshold of a defence on honest completions, at a chosen rate of false rejections.
 
-For any defence with a threshold above which its score refuses. One that judges completions one by
-one is asked about right ones; one that compares rounds or reads a model's scores, about all
+For any defence that refuses scores above a threshold. A defence that judges completions one by one
+scores right completions. A defence that compares rounds or reads a model's scores scores all
 completions of whole rounds. Half of the problems set the threshold, the other half test it.
 """
 
@@ -19,20 +19,20 @@ from swarmproof.defenses import Defense
 from swarmproof.records.summary import refused
 from swarmproof.tasks import Task
 
-_DRAWN_EACH = 12  # completions of a problem
+_DRAWN_EACH = 12  # completions sampled per problem
 
 
 def threshold_for(scores: Sequence[float], rate: float) -> float:
     """The lowest of the scores that refuses a new honest completion with probability <= `rate`.
 
-    The k-th smallest of n scores, k = ceil((n + 1)(1 - rate)): if the new score is exchangeable
-    with these, it lies above with probability at most `rate` (split conformal prediction, Vovk
-    et al. 2005). Refusing is `score > threshold`.
+    It is the k-th smallest of n scores, k = ceil((n + 1)(1 - rate)). If the new score is
+    exchangeable with these, it lies above with probability at most `rate` (split conformal
+    prediction, Vovk et al. 2005). A completion is refused if `score > threshold`.
 
     Raises:
         ValueError: too few scores for so low a rate.
     """
-    # The small step back is for products such as 100 * 0.98 that are no whole number in binary.
+    # The small correction is for products such as 100 * 0.98, which are not integers in binary.
     k = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
     if k > len(scores):
         raise ValueError(
@@ -44,7 +44,7 @@ def threshold_for(scores: Sequence[float], rate: float) -> float:
 
 
 def halves(keys: Sequence[str]) -> list[bool]:
-    """Which half each item is in: those with the same key in the same one, every second key."""
+    """Assign each item to a half by its key; the keys alternate between the halves."""
     rank = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return [rank[key] % 2 == 0 for key in keys]
 
@@ -53,7 +53,7 @@ def find(trial: TrialConfig, arm: str) -> tuple[int, Defense]:
     """The first defence of an arm that has a threshold, and its place in the list.
 
     Raises:
-        ValueError: there is none, or it has none as it is set.
+        ValueError: no defence has a threshold, or its settings do not use it.
     """
     built = [registry.build(Defense, table) for table in trial.defenses]
     for i, defense in enumerate(built):
@@ -80,11 +80,11 @@ def calibrate(
     run: Path | None = None,
     run_arm: str = "no-attack",
 ) -> dict[str, Any]:
-    """Draw or read honest completions, score them, choose the threshold, and test it.
+    """Sample or read honest completions, score them, choose the threshold, and test it.
 
     Returns:
-        `threshold`, `defenses` (those of the arm with it), and `false_rejections`, which is
-        `{"count", "of", "rate", "ci95"}` of the half that the threshold was not chosen on.
+        `threshold`, `defenses` (those of the arm, with this threshold), and `false_rejections`:
+        `{"count", "of", "rate", "ci95"}` of the half that was not used to choose the threshold.
 
     Raises:
         ValueError: the arm has nothing to calibrate, or too few completions were right.
@@ -95,8 +95,8 @@ def calibrate(
         scored = _scores_of_right(trial, defense, completions, seed, run, run_arm)
     elif run is not None:
         raise ValueError(
-            f"the defence {defense.name!r} compares whole rounds, or reads the model of each "
-            "moment, which a run does not record; leave out --run"
+            f"the defence {defense.name!r} compares whole rounds, or reads the current model, "
+            "which a run does not record; leave out --run"
         )
     else:
         scored = _scores_of_rounds(trial, defense, completions, seed)
@@ -127,14 +127,14 @@ def calibrate(
     }
 
 
-# The problem that a completion answers, and what the defence scores it.
+# The problem that a completion answers, and its score by the defence.
 Scored = tuple[str, float]
 
 
 def _scores_of_right(
     trial: TrialConfig, defense: Defense, count: int, seed: int, run: Path | None, run_arm: str
 ) -> list[Scored]:
-    """Of rewarded completions, one by one."""
+    """Scores of rewarded completions, one by one."""
     from swarmproof.measure import honest
     from swarmproof.policies.policy import load as load_policy
 
@@ -152,7 +152,8 @@ def _scores_of_right(
 
 
 def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: int) -> list[Scored]:
-    """Of all completions of whole rounds, under the model that drew them, in its precision."""
+    """Scores of all completions of whole rounds, under the model that sampled them, in its
+    precision."""
     from swarmproof.guard.guard import Guard
     from swarmproof.measure import honest
     from swarmproof.policies.policy import load as load_policy
@@ -174,7 +175,7 @@ def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: in
 
 
 def toml_line(defenses: Sequence[Mapping[str, Any]]) -> str:
-    """The line of an experiment's TOML that has these defences."""
+    """The line that sets these defences in an experiment's TOML."""
     return f"defenses = {_toml(list(defenses))}"
 
 

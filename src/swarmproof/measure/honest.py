@@ -1,6 +1,7 @@
-"""Right completions of honest policies, to measure what a defence does to them.
+"""Right completions of honest policies, to measure the effect of a defence on them.
 
-Drawn here from a policy, or read from the no-attack arm of a run. Knows nothing of thresholds.
+They are sampled from a policy, or read from the no-attack arm of a run. This module knows nothing
+about thresholds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from swarmproof.tasks import Task
 from swarmproof.types import Completion, Group, Problem, Slot, Verdict
 
 _PROBLEMS_AT_ONCE = 64
-_LAST_ROUNDS = 10  # of a run: the policies as they were trained
+_LAST_ROUNDS = 10  # last rounds of a run, in which the policies are trained
 
 Pair = tuple[Problem, str]
 
@@ -33,7 +34,7 @@ def draw(
     """The first `count` rewarded completions, fewer if the problems are used up.
 
     Args:
-        each: completions drawn of each problem.
+        each: completions sampled for each problem.
     """
 
     def rewarded() -> Iterator[Pair]:
@@ -78,7 +79,7 @@ def recorded(path: Path, arm: str, count: int) -> tuple[Task, list[Pair]]:
 
 
 def verdicts(defense: Defense, task: Task, pairs: Sequence[Pair], seed: int) -> list[Verdict]:
-    """What a defence that reads texts says of completions that all have reward 1, in order."""
+    """Verdicts of a defence that reads texts, on completions that all have reward 1, in order."""
     groups = []
     for of, members in groupby(pairs, key=lambda pair: pair[0]):
         texts = [text for _, text in members]
@@ -103,9 +104,9 @@ def rounds(
     count: int,
     seed: int,
 ) -> Iterator[list[Group]]:
-    """Groups of whole rounds in which nobody is malicious, until there are `count` completions.
+    """Groups of whole rounds without malicious nodes, until there are `count` completions.
 
-    Problems are taken once; the last partial round is dropped.
+    Each problem is used once; the last partial round is dropped.
     """
     needed = -(-count // (batch.problems * batch.group_size))
     for round in range(min(needed, len(problems) // batch.problems)):

@@ -1,8 +1,8 @@
 """Attention over packed tokens, where a prompt is held once for all completions of its group.
 
 Every forward pass gives the model one row of packed tokens (batch 1), so that the linear layers
-see no padding; only here are they unpacked. Plugs into any `transformers` model that uses the
-attention interface. This module knows nothing of sampling, losses or text.
+see no padding. The tokens are unpacked only here. Works with any `transformers` model that uses the
+attention interface. This module knows nothing about sampling, losses or text.
 
 Shapes: P groups (prompts), G completions a group, Tp and Tc the longest prompt and completion,
 KV key-value heads, rep query heads per key-value head, d head size, N packed tokens.
@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 NAME = "swarmproof_packed"
-_STRIPS = 3  # into how many the completions of a group are shared out by length
-_BLOCK = 32  # by how many tokens the cache of a decoding batch grows
+_STRIPS = 3  # number of strips into which the completions of a group are sorted by length
+_BLOCK = 32  # number of tokens by which the cache of a decoding batch grows
 
 
 class Layout(Protocol):
@@ -52,7 +52,7 @@ AttentionInterface.register(NAME, _packed_attention)
 class _Scatter(torch.autograd.Function):
     """Rows to distinct places of a zeroed tensor; gathers in the backward pass.
 
-    The places are distinct, so the backward pass need not add up as that of an index does.
+    The places are distinct, so the backward pass needs no additions, unlike that of an index.
     """
 
     @staticmethod
@@ -101,7 +101,7 @@ def _bias(hidden: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Strip:
-    """Completions of like length, as many of every group, padded to the longest of them."""
+    """Completions of similar length, equally many of each group, padded to the longest."""
 
     rows: int  # of each group
     width: int
@@ -172,7 +172,7 @@ class PackedLayout:
         self.keys: dict[int, tuple[Tensor, Tensor]] = {}
 
     def _cut_strips(self, input_lens: list[list[int]], device: torch.device) -> list[int]:
-        """Share the completions out by length; returns the place of every token in the strips."""
+        """Sort the completions into strips by length; returns the place of every token in them."""
         rows = -(-max(map(len, input_lens)) // _STRIPS)
         by_length = [sorted(range(len(lens)), key=lens.__getitem__) for lens in input_lens]
         begin = [[0] * len(lens) for lens in input_lens]
@@ -198,7 +198,7 @@ class PackedLayout:
         ]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-        # Split, not sliced: the gradient of a slice is a whole tensor of zeros.
+        # `split` instead of slices: the gradient of a slice is a whole tensor of zeros.
         parts = [self.num_prompt_tokens, len(self.input_places)]
         (q_p, q_c), (k_p, k_c), (v_p, v_c) = (torch.split(x, parts) for x in (q, k, v))
         kp, vp = self._prompts(k_p), self._prompts(v_p)
@@ -279,10 +279,10 @@ class DecodeLayout:
         return pair
 
     def keep(self, groups: Tensor, rows: Tensor, group_size: int) -> None:
-        """Go on with some groups only, and with `group_size` rows in each of them.
+        """Keep only some groups, with `group_size` rows in each of them.
 
         Args:
-            groups: indices of the groups that stay; one that is split comes several times.
+            groups: indices of the groups that stay; a group that is split occurs several times.
             rows: indices of the rows that stay, (len(groups) * group_size,), in group order.
         """
         self.prefix = {

@@ -1,4 +1,4 @@
-"""Text to token ids and back, by one model's tokenizer. Imports no torch."""
+"""Conversion of text to token ids and back with one model's tokenizer. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Codec:
     """A tokenizer as the rest of the package uses it.
 
     Args:
-        tokenizer: of `transformers`.
-        num_embeddings: of the model, where one is known; no id is beyond them.
-        end_ids: further tokens that end a completion, as the model declares them.
+        tokenizer: a `transformers` tokenizer.
+        num_embeddings: number of embeddings of the model, if known; larger ids are excluded.
+        end_ids: further tokens that end a completion, as declared by the model.
     """
 
     def __init__(
@@ -28,14 +28,14 @@ class Codec:
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
-        """The ids that stand for a token. There may be holes between them."""
+        """The ids that stand for a token. They may have gaps."""
         ids = {*self.tokenizer.get_vocab().values(), *self.tokenizer.added_tokens_decoder}
         most = max(ids) + 1 if self._num_embeddings is None else self._num_embeddings
         return frozenset(i for i in ids if i < most)
 
     @cached_property
     def unknown_ids(self) -> list[int]:
-        """The embeddings that stand for no token: padding, and holes."""
+        """The embeddings that stand for no token: padding and gaps."""
         return sorted({*range(self._num_embeddings or self.vocab_size)} - self.known_ids)
 
     @cached_property
@@ -51,14 +51,15 @@ class Codec:
         return tuple(ids)
 
     def encode(self, text: str) -> Tokens:
-        """Tokens of a completion, end-of-text added. Control tokens spelt out in it stay text.
+        """Tokens of a completion, with end-of-text added. Control tokens in its text stay text.
 
         Raises:
-            ValueError: the tokens do not give the text back. Many tokenizers, Qwen's among them,
-                bring text into Unicode's normal form (NFC) first, and so read only such text.
+            ValueError: the tokens do not decode to the text. Many tokenizers, such as Qwen's,
+                first convert text to Unicode normal form C (NFC), and so can only encode such text.
         """
-        text.encode()  # half a surrogate pair, a ValueError here, would be a TypeError below
-        # Llama's first tokenizer takes one leading space for its own: the text's needs another.
+        text.encode()  # half a surrogate pair raises ValueError here, and TypeError below
+        # Llama's first tokenizer drops one leading space, so a leading space in the text needs
+        # another one.
         for lead in ("", " "):
             ids = tuple(
                 self.tokenizer(
@@ -70,7 +71,7 @@ class Codec:
         raise ValueError("the tokenizer does not give the text back; is it normalised (NFC)?")
 
     def decode(self, completions: Sequence[Tokens]) -> list[str]:
-        """Text of each completion: all its tokens but one end-of-text at the end."""
+        """Text of each completion: all its tokens, without one end-of-text at the end."""
         if not completions:
             return []  # the tokenizer would give one empty text
         ends = self.end_ids
@@ -82,7 +83,7 @@ class Codec:
 
     @cached_property
     def digit_ids(self) -> frozenset[int]:
-        """The tokens that have a digit in them."""
+        """The tokens that contain a digit."""
         ids = sorted(self.known_ids)
         texts = zip(ids, self.decode([(i,) for i in ids]), strict=True)
         return frozenset(i for i, text in texts if any(map(str.isdecimal, text)))

@@ -1,8 +1,8 @@
 """Draws completions: prompts and seeds in, token ids out.
 
-`Generator` is all that the rest of the package asks of an engine, so that another one can take the
-place of `PackedGenerator`. An engine must draw with the addressed noise (`randomness.gumbel`), or
-its completions cannot be replayed.
+The rest of the package uses only the `Generator` interface, so another engine can replace
+`PackedGenerator`. An engine must sample with the addressed noise (`randomness.gumbel`), or its
+completions cannot be replayed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from swarmproof.policies import loader, sampler
 from swarmproof.policies.codec import Codec
 from swarmproof.types import Tokens
 
-# Tokens for which a batch of draws has room, prompts apart: 768 completions of 128.
+# Capacity of a sampling batch in tokens, without prompts: 768 completions of 128.
 _ROOM = 98_304
 
 
@@ -25,7 +25,10 @@ class Generator(Protocol):
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[list[Tokens]]:
-        """P prompts and P x G seeds to P x G completions, each with its end-of-text if it ended."""
+        """Return P x G completions for P prompts and P x G seeds.
+
+        A completion that ended includes its end-of-text.
+        """
 
 
 class PackedGenerator:

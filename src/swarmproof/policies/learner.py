@@ -1,6 +1,6 @@
 """The optimiser and the update: complete samples in, new weights out.
 
-Knows tokens and weights of samples; not tasks, verdicts or nodes.
+Knows tokens and weights of samples, but not tasks, verdicts or nodes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from swarmproof.types import Sample, UpdateStats
 
 
 class Learner:
-    """Adam on the GRPO loss, with the scorer's model as what is trained.
+    """Adam on the GRPO loss. It trains the scorer's model.
 
     Args:
-        scorer: whose passes are learnt from.
+        scorer: provides the forward passes to learn from.
         grpo: the settings of the update.
     """
 
@@ -31,8 +31,8 @@ class Learner:
         self.reference = None
         if grpo.beta > 0:
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
-        # Steps of the usual size vanish in the rounding of bf16 weights, so the optimiser works on
-        # fp32 masters; in fp32 the masters are the weights themselves.
+        # Updates of the usual size vanish in the rounding of bf16 weights, so the optimiser works
+        # on fp32 master weights; in fp32 these are the weights themselves.
         self.masters = [
             p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
             for p in self.model.parameters()
@@ -46,7 +46,7 @@ class Learner:
             fused=True,
         )
         self.num_rounds = 0
-        # What the current round has accumulated so far.
+        # Accumulated so far in the current round.
         self._loss = self._kl = 0.0
         self._tokens = 0
         self._round: list[tuple[loss.PackedBatch, Sequence[Sample], Tensor]] = []
@@ -54,7 +54,7 @@ class Learner:
     def accumulate(self, forward: ForwardPass, groups: Sequence[Sequence[Sample]]) -> None:
         """Add the gradient of complete samples, group by group in the order of the pass.
 
-        Groups without advantage cost nothing; with a KL term every kept sample counts.
+        Groups without an advantage cost nothing. With a KL term every kept sample counts.
         """
         samples = [sample for group in groups for sample in group]
         counts = [
@@ -63,14 +63,14 @@ class Learner:
         if not any(counts):
             return
         if not forward.ran:
-            # Nothing looked at the logits, so that only the rows that count need be computed.
+            # The logits were not read, so only the rows that count must be computed.
             forward = ForwardPass(self.scorer, forward.batch.select(counts), True)
             samples = [s for s, counted in zip(samples, counts, strict=True) if counted]
         self._backward(forward, samples, None)
         self._round.append((forward.batch, samples, forward.detached_logp()))
 
     def step(self) -> UpdateStats:
-        """Update from what was accumulated; `grpo.updates` > 1 repeats it with clipped ratios.
+        """Update from the accumulated gradient; `grpo.updates` > 1 repeats with clipped ratios.
 
         Raises:
             ValueError: the loss, the gradient or a weight is not finite; names the round.
@@ -94,7 +94,7 @@ class Learner:
         counted = weight != 0
         kl_weight = ref_logp = None
         if self.reference is not None:
-            # Of every token alike: a credit multiplies the advantage only.
+            # The same for every token: a credit multiplies the advantage only.
             kl = [[self.grpo.beta * s.loss_weight / len(s.tokens)] * len(s.tokens) for s in samples]
             kl_weight = batch.flatten(kl, device)
             counted = kl_weight != 0
@@ -123,7 +123,7 @@ class Learner:
                     master.grad, p.grad = p.grad.float(), None
             self._require_finite("loss", self._loss)
             norm = torch.nn.utils.clip_grad_norm_(self.masters, self.grpo.max_grad_norm)
-            # A norm that overflows would scale the whole gradient to zero, and nothing be learnt.
+            # A norm that overflows would scale the whole gradient to zero, so nothing is learnt.
             self._require_finite("gradient norm", float(norm))
             warm = min(1.0, (self.num_rounds + 1) / (self.grpo.warmup + 1))
             for group in self.optimizer.param_groups:
@@ -183,7 +183,7 @@ class Learner:
 
 
 def _token_weights(sample: Sample, weight: float) -> list[float]:
-    """The weight of a completion, spread over its tokens: 1 / |a| each."""
+    """The weight of a completion, divided equally among its |a| tokens."""
     length = len(sample.tokens)
     per_token = sample.token_credit or (1.0,) * length
     return [weight / length * w for w in per_token]

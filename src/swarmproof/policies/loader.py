@@ -28,7 +28,7 @@ def load(
         path: a name in the zoo, a directory, or a hub id.
         dtype: `float32` or `bfloat16`.
         device: `cpu`, `cuda` or `cuda:N`.
-        table: of the config that asks for it, to be named in errors.
+        table: name of the config table that requests it, for error messages.
         self_test: compute a few rows, and refuse a model whose packed attention differs.
 
     Raises:
@@ -78,7 +78,7 @@ def require_finite(model: Any, where: str = "this model") -> None:
 
 
 def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
-    """The codec of a model: its tokenizer, and every end-of-text that one of its configs declares.
+    """The codec of a model: its tokenizer, and every end-of-text token that its configs declare.
 
     Args:
         where: names the model in the error.
@@ -95,7 +95,7 @@ def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
             "embeddings; use the tokenizer that the model was trained with, or enlarge the model "
             "with resize_token_embeddings"
         )
-    # An id that stands for no token cannot be drawn: the default of a class of configs, mostly.
+    # An id that stands for no token cannot be sampled. It is mostly a default of a config class.
     ends = {end for end in _declared_ends(model) if end in known}
     control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     if ordinary := sorted(ends - control):
@@ -115,19 +115,19 @@ def _declared_ends(model: Any) -> set[int]:
 
 
 def load_tokenizer(path: str, key: str = "model.path") -> Any:
-    """The tokenizer of a model, which can read something and knows an end.
+    """The tokenizer of a model, checked to encode text and to have an end-of-text token.
 
     Args:
         path: a name in the zoo, a directory, or a hub id.
-        key: of the config that asks for it, to be named in errors.
+        key: name of the config key that requests it, for error messages.
 
     Raises:
-        ValueError: there is none, or it cannot be used; names the remedy.
+        ValueError: there is no tokenizer, or it cannot be used; names the remedy.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
     except (OSError, ValueError, KeyError, ImportError) as error:
-        # transformers then tries to read the file as another kind, and names the wrong package.
+        # transformers then tries to read the file in another format, and names the wrong package.
         misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
         if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
             raise ValueError(
@@ -136,7 +136,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
                 "tokenizer.json beside the model"
             ) from None
         raise _cannot_load(key, path, error) from None
-    # transformers gives some models without one a tokenizer that knows no text.
+    # For some models without a tokenizer, transformers returns one that cannot encode text.
     if not tokenizer("0", add_special_tokens=False).input_ids:
         raise ValueError(
             f"{key} = {path!r} has no tokenizer; put the files of one, such as tokenizer.json, "
@@ -160,16 +160,16 @@ def _cannot_load(key: str, path: str, error: Exception) -> ValueError:
 
 @contextmanager
 def packed(model: Any, codec: Codec) -> Iterator[None]:
-    """Let a model compute packed rows for a while, whoever loaded it, and leave it as it was.
+    """Context in which a model computes packed rows; afterwards the model is as it was.
 
-    A model of `load` is ready already, and nothing is done. Another one's attention, training mode
-    and padded logits are somebody else's: a trainer goes on with it behind us.
+    A model from `load` is ready already, and nothing is done. The attention, training mode and
+    padded logits of any other model are restored, because its trainer continues to use it.
     """
     if model.config._attn_implementation == ATTENTION:
         yield
         return
     before = model.config._attn_implementation
-    # Of each module: a trainer may have put some of them into evaluation mode.
+    # Saved for each module: a trainer may have put some modules into evaluation mode.
     modes = [(module, module.training) for module in model.modules()]
     hidden = None
     try:
@@ -186,10 +186,10 @@ def packed(model: Any, codec: Codec) -> Iterator[None]:
 
 
 def _hide_unknown(model: Any, codec: Codec) -> Any:
-    """Give the ids that stand for no token no probability, wherever logits are used.
+    """Set the probability of ids that stand for no token to 0, wherever logits are used.
 
-    Embeddings are often padded beyond the vocabulary, which may have holes too. Such ids decode to
-    nothing at all, and whoever drew one would be refused.
+    Embeddings are often padded beyond the vocabulary, which may have gaps too. Such ids decode to
+    nothing, and a node that sampled one would be refused.
 
     Returns:
         the hook; None if there are no such ids.
@@ -208,9 +208,9 @@ def _hide_unknown(model: Any, codec: Codec) -> Any:
 
 
 def unsupported(model: Any) -> str:
-    """What a model needs that packed attention cannot be given; empty if nothing.
+    """The feature of a model that packed attention does not support; empty if there is none.
 
-    Only what the short rows of the self-test cannot show.
+    Checks only features that the short rows of the self-test cannot reveal.
     """
     config = model.config.get_text_config()
     if not getattr(model, "_supports_attention_backend", False):

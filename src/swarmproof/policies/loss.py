@@ -1,6 +1,6 @@
 """Log-probabilities of packed completions, and the GRPO loss over them.
 
-Knows token ids and weights, not text, tasks or verdicts.
+Knows token ids and weights, but not text, tasks or verdicts.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from swarmproof.policies.sampler import pack
 class PackedBatch:
     """Groups of completions, packed so that a prompt is computed once for its group.
 
-    Flat token order, of every per-token tensor here: the first token of each completion, then the
-    further tokens of each completion.
+    Every per-token tensor here is in flat token order: the first token of each completion, then
+    the further tokens of each completion.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -37,19 +37,19 @@ class PackedBatch:
         return sum(map(len, self.prompts)) + sum(map(len, self.rows))
 
     def select(self, counts: Sequence[bool]) -> PackedBatch:
-        """Only the completions that count, and the groups that then have any."""
+        """Only the completions that count, and the groups that still have at least one."""
         chosen = iter(counts)
         kept = [[row for row in group if next(chosen)] for group in self.completions]
         return _batch([p for p, rows in enumerate(kept) if rows], self.prompts, kept)
 
     def flatten(self, per_token: Sequence[Sequence[float]], device: torch.device) -> Tensor:
-        """One value a token, given completion by completion, in flat token order."""
+        """Reorder one value per token from completion by completion to flat token order."""
         first = [values[0] for values in per_token]
         rest = [value for values in per_token for value in values[1:]]
         return torch.tensor(first + rest, device=device)
 
     def split(self, flat: Tensor) -> list[Tensor]:
-        """The inverse of `flatten`: one tensor a completion."""
+        """The inverse of `flatten`: one tensor for each completion."""
         lens = [len(row) - 1 for row in self.rows]
         rest = torch.split(flat[len(lens) :], lens)
         return [torch.cat([flat[i : i + 1], part]) for i, part in enumerate(rest)]
@@ -62,7 +62,7 @@ def micro_batches(
 ) -> Iterator[tuple[list[int], PackedBatch]]:
     """Cut groups into batches of at most `max_tokens` packed tokens (at least one group each).
 
-    Sorted by their longest completion, so that little of the attention is padding.
+    The groups are sorted by their longest completion, so that attention has little padding.
 
     Yields:
         the indices of the groups, and the batch.
@@ -93,11 +93,11 @@ def _batch(
 
 
 def token_logits(model: Any, batch: PackedBatch, temperature: float) -> Tensor:
-    """Logits / temperature at every place that predicts a token of a completion.
+    """Logits / temperature at every position that predicts a token of a completion.
 
     Returns:
-        (P + M - C, V): first the P places of first tokens, each shared by the completions of its
-        group, then the places of all further tokens, in flat token order.
+        (P + M - C, V): first the P positions that predict first tokens, each shared by the
+        completions of its group, then those of all further tokens, in flat token order.
     """
     device = model.device
     layout = PackedLayout(
@@ -106,7 +106,7 @@ def token_logits(model: Any, batch: PackedBatch, temperature: float) -> Tensor:
         device,
     )
     tokens, positions = pack(batch.prompts, batch.completions)
-    # Not [0]: the gradient of an index is a whole tensor of zeros, to be filled and copied.
+    # No index [0]: its gradient would be a whole tensor of zeros, to be filled and copied.
     logits: Tensor = model(
         input_ids=torch.tensor([tokens], device=device),
         position_ids=torch.tensor([positions], device=device),
@@ -120,11 +120,11 @@ def token_logits(model: Any, batch: PackedBatch, temperature: float) -> Tensor:
 
 
 def last_logits(model: Any, batch: PackedBatch) -> Tensor:
-    """Logits after the last token of every completion, (C, V), and nowhere else."""
+    """Logits after the last token of every completion only, (C, V)."""
     device = model.device
     lens = [[len(row) for row in group] for group in batch.completions]
     layout = PackedLayout([len(prompt) for prompt in batch.prompts], lens, device)
-    # `pack` leaves out the last token, which is never an input where tokens are predicted.
+    # `pack` omits the last token, because it is never an input when tokens are predicted.
     rows = [[(*row, 0) for row in group] for group in batch.completions]
     tokens, positions = pack(batch.prompts, rows)
     ends = torch.tensor([n for group in lens for n in group], device=device).cumsum(0) - 1
@@ -140,7 +140,7 @@ def last_logits(model: Any, batch: PackedBatch) -> Tensor:
 
 
 def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of each token in flat order: its row in what `token_logits` gives, and its id, both (M,)."""
+    """Row in the result of `token_logits` and id of each token, in flat order; both (M,)."""
     rows = [p for p, group in enumerate(batch.completions) for _ in group]
     num_further = sum(map(len, batch.rows)) - len(rows)
     rows += range(len(batch.completions), len(batch.completions) + num_further)
@@ -155,15 +155,15 @@ def token_logprobs(model: Any, batch: PackedBatch, temperature: float = 1.0) -> 
 
 
 def logprobs_of(batch: PackedBatch, logits: Tensor) -> Tensor:
-    """The same, from what `token_logits` gave."""
+    """The same, from the result of `token_logits`."""
     return cast(Tensor, _LogProbs.apply(logits, *targets(batch, logits.device)))  # type: ignore[no-untyped-call]
 
 
 class _LogProbs(torch.autograd.Function):
     """log softmax(logits)[rows, ids]: (N, V), (M,), (M,) -> (M,).
 
-    The logits are the largest tensor of all. Beside them this holds one of their size, and turns it
-    into the gradient in place; what autograd would make of the steps holds two.
+    The logits are the largest tensor. This function holds one more tensor of their size, and
+    converts it to the gradient in place. Autograd over the single steps would hold two.
     """
 
     @staticmethod
@@ -194,12 +194,12 @@ def grpo_loss(
     """-sum_t w_t ratio_t, with w_t = advantage / (|a| x completions in the group x groups).
 
     Args:
-        logp: of the tokens under the weights that learn, (M,).
+        logp: log-probabilities of the tokens under the weights in training, (M,).
         weight: w_t, (M,); signed.
-        old_logp: under the weights that generated; None for one update a round, where the ratio is
-            pi / stopgrad(pi) = 1 and there is nothing to clip (paper, section 2).
+        old_logp: the same under the weights that generated; None for one update per round, where
+            the ratio is pi / stopgrad(pi) = 1 and there is nothing to clip (paper, section 2).
         clip: PPO's epsilon, used with `old_logp` only.
-        ref_logp: under the frozen start, for the KL term; None leaves it out.
+        ref_logp: the same under the frozen start, for the KL term; None: no KL term.
         kl_weight: beta / (|a| x completions x groups) of each token, (M,).
 
     Returns:

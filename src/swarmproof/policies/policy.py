@@ -1,7 +1,7 @@
-"""A policy: a causal LM with its tokenizer, in three parts that draw, score and learn.
+"""A policy: a causal LM with its tokenizer, in three parts that sample, score and learn.
 
-Zoo models, folders, hub ids and loaded models take the same path. What only reads has no learner:
-no optimiser, no second copy of the weights.
+Zoo models, folders, hub ids and loaded models use the same code. A policy that only reads has no
+learner: no optimiser, no second copy of the weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from swarmproof.policies.scorer import Scorer
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What draws and scores by one model's current weights."""
+    """Samples and scores with one model's current weights."""
 
     codec: Codec
     sampling: SamplingConfig
@@ -40,7 +40,7 @@ class TrainedPolicy(Policy):
     learner: Learner
 
     def reader(self) -> Policy:
-        """The same model, for somebody who may look but not train."""
+        """The same model, for a caller that may read it but not train it."""
         return Policy(self.codec, self.sampling, self.generator, self.scorer)
 
 
@@ -51,12 +51,12 @@ def load(
     table: str = "model",
     self_test: bool = True,
 ) -> Policy:
-    """A policy that reads, from where a model is.
+    """Load a read-only policy.
 
     Args:
         model: a zoo name, a folder or a hub id; or the settings with which it is loaded.
-        sampling: the generation strategy, also what is verified against.
-        table: of the config that asks for it, to be named in errors.
+        sampling: the generation strategy, also used for verification.
+        table: name of the config table that requests it, for error messages.
         self_test: compute a few rows, and refuse a model whose packed attention differs.
 
     Raises:
@@ -77,13 +77,13 @@ def adopt(
     micro_batch_tokens: int = 2048,
     self_test: bool = True,
 ) -> Policy:
-    """A policy that reads, from a model that somebody else has loaded, and may train.
+    """Make a read-only policy from a model that the caller has loaded, and may train.
 
     Args:
-        model: a causal LM of `transformers`, which is left as it was.
+        model: a causal LM of `transformers`, which is not changed.
         tokenizer: its tokenizer.
-        sampling: the generation strategy, also what is verified against.
-        micro_batch_tokens: packed tokens of a pass; cuts the work only.
+        sampling: the generation strategy, also used for verification.
+        micro_batch_tokens: packed tokens per pass; does not affect the result.
         self_test: compute a few rows, and refuse a model whose packed attention differs.
 
     Raises:
@@ -116,7 +116,7 @@ def _assemble(
 
 
 def train(model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig) -> TrainedPolicy:
-    """A policy that draws, scores and learns.
+    """Load a policy that samples, scores and learns.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
@@ -131,8 +131,8 @@ def train(model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig) -> Tra
 
 def _checkpoint_gradients(model: Any) -> None:
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    # transformers checkpoints in training mode only, in which some parts of a layer drop out at
-    # random, and what is verified is not random: only the layers themselves are in it.
+    # transformers checkpoints activations in training mode only. In that mode parts of a layer use
+    # dropout, but verification must not be random: so only the layers themselves are set to it.
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not layers:
         raise ValueError(

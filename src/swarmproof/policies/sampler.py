@@ -1,7 +1,7 @@
 """Batched sampling with addressed noise: the completion of a slot depends on the slot alone.
 
 A draw is the argmax over the sampling support of logit / temperature + Gumbel noise. The support
-is that of `transformers`' processors in their order: temperature, top-k, top-p.
+is that of the logits processors of `transformers`, in their order: temperature, top-k, top-p.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from swarmproof.randomness import gumbel
 
 # A batch is compacted once this share of its rows, or less, is still growing.
 _COMPACT_BELOW = 0.8
-# How many rows there may be after that for each that grows.
+# Maximum number of rows after that for each row that is still growing.
 _FILLED_UP = 1.1
 _STACK = 4  # columns of a stack in the search for the largest logits
 
 
 def support(scaled: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Which tokens the generation strategy can draw.
+    """The tokens that the generation strategy can draw.
 
     Args:
         scaled: logits / temperature, (R, V).
 
     Returns:
-        bool, (R, V). Top-k keeps every token whose logit is at least the k-th largest, so ties at
-        the boundary are all in; top-p keeps the smallest set of the most likely of those whose
-        mass reaches p, and at least one.
+        bool, (R, V). Top-k keeps every token whose logit is at least the k-th largest, so all ties
+        at the boundary are included. Of these, top-p keeps the smallest set of the most likely
+        tokens whose mass reaches p, and at least one.
     """
     kept = torch.ones_like(scaled, dtype=torch.bool)
     if 0 < sampling.top_k < scaled.shape[-1]:
@@ -58,8 +58,8 @@ def draw(logits: Tensor, seeds: Tensor, t: int, sampling: SamplingConfig) -> Ten
     vocab = scaled.shape[-1]
     if not 0 < sampling.top_k < vocab or sampling.top_p < 1:
         return _draw_masked(scaled, seeds, t, sampling)
-    # Noise for k candidates instead of the vocabulary. One more than k shows a tie at the
-    # boundary, where the support has more than k tokens.
+    # Compute noise for k candidates only, not for the vocabulary. One candidate more than k shows
+    # whether there is a tie at the boundary; then the support has more than k tokens.
     values, ids = _largest(scaled, sampling.top_k + 1)
     lowest, place = values.min(-1, keepdim=True)
     rivals = values.scatter(-1, place, float("inf")).amin(-1, keepdim=True)
@@ -73,10 +73,10 @@ def draw(logits: Tensor, seeds: Tensor, t: int, sampling: SamplingConfig) -> Ten
 
 
 def _largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row and their indices, in no order; (R, V) -> (R, k) twice.
+    """The k largest values of each row and their indices, unordered; (R, V) -> (R, k) twice.
 
-    The columns are dealt into stacks. The k stacks with the largest tops hold the k largest
-    values, so the slow search for them sees few columns, twice, instead of all.
+    The columns are divided into stacks. The k stacks with the largest maxima hold the k largest
+    values, so the slow search runs twice over few columns instead of once over all.
     """
     num_rows, vocab = x.shape
     num_stacks = vocab // _STACK
@@ -109,11 +109,11 @@ def generate(
     Args:
         model: a causal LM set up by `Policy`.
         prompts: token ids, P of them, none empty.
-        seeds: of the slots, P x G.
+        seeds: seeds of the slots, P x G.
         end_ids: the tokens that end a completion.
 
     Returns:
-        P x G tuples of token ids. Each ends with one of the ends, or has `max_new_tokens` tokens.
+        P x G tuples of token ids. Each ends with one of `end_ids`, or has `max_new_tokens` tokens.
     """
     device = model.device
     num_groups, group_size = len(seeds), len(seeds[0])
@@ -144,7 +144,7 @@ def generate(
 
 
 def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout, Tensor]:
-    """One pass over the prompts: their keys and values, and the logits at their ends, (P, V)."""
+    """One pass over the prompts: keys and values, and the logits at their ends, (P, V)."""
     layout = PackedLayout([len(p) for p in prompts], [[] for _ in prompts], model.device)
     tokens, positions = pack(prompts, [[] for _ in prompts])
     logits = model(
@@ -159,7 +159,7 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[PackedLayout,
 
 
 def advance(model: Any, decode: DecodeLayout, tokens: Tensor, positions: Tensor) -> Tensor:
-    """One step of decoding: a token for each row, (R,), to the logits after it, (R, V)."""
+    """One decoding step: from one token per row, (R,), to the logits after it, (R, V)."""
     logits: Tensor = model(
         input_ids=tokens[None],
         position_ids=positions[None],
@@ -192,11 +192,12 @@ def pack(
 def _compact(decode: DecodeLayout, growing: list[bool]) -> tuple[Tensor, Tensor]:
     """Drop finished rows from the caches.
 
-    Groups must be of one size, and finish unevenly: a large one is split into several that each
-    hold their prompt, as large as they can be with few rows to fill up the last.
+    Groups must have equal size, but they finish unevenly. So a large group is split into several,
+    each with its own copy of the prompt. Their size is the largest for which few rows are needed
+    to fill up the last one.
 
     Returns:
-        the rows that stay, and whether each is growing or fills up its group.
+        the rows that stay, and for each whether it is growing or only fills up its group.
     """
     size = decode.group_size
     left = [

@@ -1,7 +1,8 @@
-"""What a model thinks of completions: log-probabilities, and how far tokens fall out of reach.
+"""Scores of completions under a model: log-probabilities, and distances below the support.
 
-Reads only: no optimiser, no second copy of the weights. What is learnt from reads the same passes
-(`learner.py`), since verifying what is learnt anyway costs next to nothing (ADR 0004).
+This part only reads: no optimiser, no second copy of the weights. The learner (`learner.py`) uses
+the same forward passes, so verifying completions that are learnt from costs almost nothing
+(ADR 0004).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from swarmproof.policies import loader, loss, sampler
 from swarmproof.policies.codec import Codec
 from swarmproof.types import Tokens, TokenScores
 
-# From logits / temperature of the places (R, V) and the ids of their tokens (R,) to (R,).
+# From logits / temperature of the positions (R, V) and the ids of their tokens (R,) to (R,).
 Column = Callable[[Tensor, Tensor, SamplingConfig], Tensor]
 
 
@@ -31,7 +32,7 @@ class Scorer:
         model: a causal LM.
         codec: its tokenizer.
         sampling: the strategy that completions are verified against.
-        micro_batch_tokens: packed tokens of a pass; cuts the work only.
+        micro_batch_tokens: packed tokens per pass; does not affect the result.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class RoundScores:
-    """The scores of a whole round, kept when the passes that gave them are gone."""
+    """The scores of a whole round, kept after their forward passes are freed."""
 
     scores: list[list[TokenScores]]
 
@@ -115,17 +116,17 @@ class ForwardPass:
 
     @cached_property
     def scores(self) -> list[list[TokenScores]]:
-        """What the model thinks of every token: one entry a completion, group by group."""
+        """Scores of every token under the model: one entry for each completion, group by group."""
         columns = zip(self._split(self.detached_logp()), self.column("shortfall"), strict=True)
         return [[TokenScores(*next(columns)) for _ in rows] for rows in self.batch.completions]
 
     def column(self, name: str) -> list[np.ndarray]:
-        """A column of `COLUMNS` for every token, float32 of shape (T,) a completion."""
+        """A column of `COLUMNS` for every token; float32 of shape (T,) for each completion."""
         column, batch, sampling = COLUMNS[name], self.batch, self.scorer.sampling
         with torch.no_grad():
             logits = self.logits().detach()
             rows, ids = loss.targets(batch, logits.device)
-            # Only the first tokens share rows; all rows at once would be a copy of the logits.
+            # Only first tokens share rows; indexing all rows at once would copy the logits.
             num_first, num_groups = len(batch.rows), len(batch.prompts)
             first, further = logits[rows[:num_first]], logits[num_groups:]
             parts = [
@@ -146,14 +147,14 @@ def shortfall(logits: Tensor, ids: Tensor, sampling: SamplingConfig) -> Tensor:
     if sampling.top_p < 1:
         suspects = torch.ones_like(result, dtype=torch.bool)
     else:
-        # Counting the better tokens is far cheaper than ordering them all; only for the few
-        # tokens that fail is the boundary itself needed.
+        # Counting the better tokens is much cheaper than sorting all tokens. The boundary itself
+        # is needed only for the few tokens that fail.
         suspects = (logits > chosen).sum(-1) >= k
     if suspects.any():
         kept = sampler.support(logits[suspects], sampling)
         lowest = logits[suspects].masked_fill(~kept, float("inf")).amin(-1)
         result[suspects] = (lowest - chosen[suspects].squeeze(-1)).clamp_min(0)
-    # Comparisons with NaN are false, and what is not known to be inside must not look inside.
+    # Comparisons with NaN are false, and a NaN must not count as inside the support.
     return torch.where(chosen.squeeze(-1).isnan(), chosen.squeeze(-1), result)
 
 
@@ -163,5 +164,5 @@ def entropy(logits: Tensor, ids: Tensor, sampling: SamplingConfig) -> Tensor:  #
     return -(logp.exp() * logp.masked_fill(logp == float("-inf"), 0)).sum(-1)
 
 
-# What a pass can tell of each token beside its log-probability. A defence asks by name.
+# Values that a pass can compute for each token besides its log-probability, by name.
 COLUMNS: Mapping[str, Column] = {"shortfall": shortfall, "entropy": entropy}

@@ -1,8 +1,9 @@
-"""Measures at load whether packed attention computes a model as the model's own attention does.
+"""Tests at load time whether packed attention gives the same result as the model's own attention.
 
-Whether a model is supported is so a result and not a list of names: a few short unequal rows are
-scored packed and drawn step by step, and must give the logits that the model gives for each row
-alone, in evaluation mode. What rows this short cannot show, `loader.unsupported` knows.
+So a measurement decides whether a model is supported, not a list of names. A few short rows of
+different lengths are scored packed and sampled step by step. They must give the logits that the
+model gives for each row alone, in evaluation mode. `loader.unsupported` checks for features that
+such short rows cannot reveal.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _TOLERANCE = {torch.float32: 1e-3}
 _ROUGH_TOLERANCE = 0.1  # of bf16 and fp16, whose own rounding is much larger
 _PROMPT_LENGTHS = (3, 7)
 _ROW_LENGTHS = ((5, 3), (4, 5))
-# What a model raises that packed rows cannot be given to.
+# Errors that a model may raise if it cannot run on packed rows.
 _MODEL_ERRORS = (
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError),
     NotImplementedError,
@@ -32,7 +33,7 @@ _MODEL_ERRORS = (
 
 @torch.no_grad()
 def require(model: Any, codec: Codec, where: str = "this model") -> None:
-    """Raise ValueError unless packed attention computes this model to within rounding.
+    """Raise ValueError unless packed attention agrees with this model's own up to rounding.
 
     Args:
         model: set up for packed attention, in the mode in which it is used.
@@ -53,10 +54,10 @@ def require(model: Any, codec: Codec, where: str = "this model") -> None:
 
 
 def _fault(model: Any, codec: Codec) -> str:
-    """What differs; empty if nothing does."""
+    """Describe the difference; empty if there is none."""
     prompts, rows = _texts(codec)
     batch = loss.PackedBatch(prompts, rows)
-    # First, as it was found: what is computed must not depend on what was computed before.
+    # Packed first, on the model as given: the result must not depend on earlier computations.
     scored = loss.token_logits(model, batch, 1.0)
     own = [[_own(model, p, row) for row in group] for p, group in zip(prompts, rows, strict=True)]
     first = torch.stack([group[0][0] for group in own])
@@ -69,7 +70,7 @@ def _fault(model: Any, codec: Codec) -> str:
     )
     for what, ours, expected in measured:
         gap = _gap(ours.float(), expected, codec)
-        # Not `>`: a comparison with NaN is false.
+        # `>` would be wrong: a comparison with NaN is false.
         if not gap <= tolerance:
             return (
                 f"{what} otherwise in packed attention than in its own: the logits differ by "
@@ -79,7 +80,7 @@ def _fault(model: Any, codec: Codec) -> str:
 
 
 def _texts(codec: Codec) -> tuple[tuple[tuple[int, ...], ...], tuple[Any, ...]]:
-    """Prompts and groups of rows, of tokens from all over the vocabulary."""
+    """Prompts and groups of rows, with tokens from the whole vocabulary."""
     known = sorted(codec.known_ids - codec.end_ids)
     count = sum(_PROMPT_LENGTHS) + sum(map(sum, _ROW_LENGTHS))
     ids: Iterator[int] = iter([known[len(known) * i // count] for i in range(count)])
@@ -106,7 +107,7 @@ def _own(model: Any, prompt: tuple[int, ...], row: tuple[int, ...]) -> Tensor:
 def _draws(
     model: Any, prompts: tuple[tuple[int, ...], ...], rows: tuple[Any, ...], own: list[list[Tensor]]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Step by step as `sampler.generate` goes: the logits, and the model's own."""
+    """Logits of step-by-step decoding as in `sampler.generate`, and the model's own logits."""
     flat = [row for group in rows for row in group]
     expected = [logits for group in own for logits in group]
     layout, logits = sampler.prefill(model, prompts)
@@ -121,9 +122,9 @@ def _draws(
 
 
 def _beside_a_long_row(model: Any, prompts: tuple[tuple[int, ...], ...]) -> Tensor:
-    """The logits at the ends of prompts, where another row stands at the end of the context.
+    """The logits at the ends of prompts while another row is at the end of the context.
 
-    Some models stretch their positions by the longest row of a batch.
+    Some models scale their positions by the longest row of a batch.
     """
     with_far = (*prompts, prompts[0][:1])
     none: list[list[tuple[int, ...]]] = [[] for _ in with_far]
@@ -142,7 +143,7 @@ def _beside_a_long_row(model: Any, prompts: tuple[tuple[int, ...], ...]) -> Tens
 
 
 def _gap(ours: Tensor, expected: Tensor, codec: Codec) -> float:
-    """The largest difference of a row, root mean square, in standard deviations of its logits."""
+    """The largest RMS difference of any row, in standard deviations of its logits."""
     known = torch.tensor(sorted(codec.known_ids), device=ours.device)
     ours, expected = ours[:, known], expected[:, known]
     off = (ours - expected).square().mean(-1).sqrt()

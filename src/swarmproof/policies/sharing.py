@@ -1,6 +1,6 @@
-"""Whether models can train together: what one writes, all others must be able to read.
+"""Check that models can train together: each must be able to read the text of all others.
 
-Reads tokenizers only, so that a mistake is told before any model is loaded.
+Reads tokenizers only, so that a mistake is reported before any model is loaded.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from swarmproof.policies.codec import Codec
 from swarmproof.tasks import Task
 from swarmproof.types import Tokens
 
-_PROBLEMS = 8  # of the task that are tried
+_PROBLEMS = 8  # number of the task's problems that are tried
 
 
 def require(paths: Sequence[str], task: Task, max_new_tokens: int) -> None:
-    """Pass if each of the models can write a right answer of the task that the others can read.
+    """Raise ValueError unless each model can write a right answer that all others can read.
 
-    Tags of the answer format need be in no vocabulary: they are text.
+    The tags of the answer format need not be in any vocabulary: they are ordinary text.
 
     Args:
         max_new_tokens: the longest completion that a node admits, in its own tokens.
 
     Raises:
-        ValueError: one of them has no tokenizer or no end-of-text, changes text when it reads it
-            (also white space in front, which models write), or needs more tokens for it.
+        ValueError: a model has no tokenizer or no end-of-text, changes text when it reads it
+            (including leading white space, which models write), or needs more tokens for it.
     """
     texts = [task.oracle(problem) for problem in task.problems("train")[:_PROBLEMS]]
     for path in paths:
@@ -53,7 +53,7 @@ def require(paths: Sequence[str], task: Task, max_new_tokens: int) -> None:
 
 
 def _read(codec: Codec, text: str) -> Tokens | None:
-    """A text as a receiver reads it; None if it would refuse it."""
+    """A text as a receiver reads it; None if the receiver would refuse it."""
     try:
         return codec.encode(text)
     except ValueError:

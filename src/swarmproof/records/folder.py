@@ -1,7 +1,7 @@
-"""The run folder: what an experiment leaves on disk, and how it is read back.
+"""The run folder: the files that an experiment writes to disk, and how they are read.
 
-Knows names and layout (docs/metrics.md); not how a trial is run. What the trials wrote is in
-`streams.py`, what is computed from it in `summary.py`.
+Knows names and layout (docs/metrics.md), but not how a trial is run. `streams.py` reads and writes
+the records of trials; `summary.py` computes the results from them.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: ExperimentConfig, *, resume: bool) -> RunFolder:
-        """Start a run in an empty or new folder, or go on with the one that is there.
+        """Start a run in an empty or new folder, or continue the run in the folder.
 
         The folder belongs to this process until `close`, by an advisory lock on `.lock`.
 
         Args:
             path: made with its parents if missing.
-            config: written to `config.json`; when resuming it must equal what is there.
-            resume: go on with a run that is there; without one, simply start.
+            config: written to `config.json`; when resuming, it must equal the existing one.
+            resume: continue the run in the folder, if there is one; otherwise start a new run.
 
         Raises:
             ValueError: one line with the remedy: the folder holds a run or something else, is in
@@ -76,7 +76,7 @@ class RunFolder:
                 _refuse_other_config(path, config)
             else:
                 write_json(path / VERSIONS, versions())
-                # Last: a folder with a config is a run folder.
+                # Written last: a folder with a config is a run folder.
                 write_json(path / CONFIG, config.model_dump(mode="json"))
         except OSError as error:
             _release(held)
@@ -90,7 +90,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """A run folder to read, finished or not, even while it is being written.
+        """Open a run folder for reading, finished or not, even while it is being written.
 
         Raises:
             ValueError: it is not a run folder, or its config is not valid here (for example
@@ -103,15 +103,15 @@ class RunFolder:
             raise ValueError(f"{path / CONFIG}: {error}") from None
 
     def trial_folder(self, arm: str, seed: int) -> Path:
-        """Where one trial keeps its streams (and the experiment its checkpoint)."""
+        """The folder of one trial, for its streams and its checkpoint."""
         return trial_folder(self.path, arm, seed)
 
     def write_summary(self) -> dict[str, Any]:
-        """Compute `summary.json` from what the trials wrote so far, and replace it at once.
+        """Compute `summary.json` from the records written so far, and replace the file atomically.
 
         Raises:
             ValueError: a stream is damaged.
-            OSError: the folder cannot be written; the old summary is then still there.
+            OSError: the folder cannot be written; the old summary then remains.
         """
         arms = {}
         for arm, trial in self.config.arms.items():
@@ -133,7 +133,7 @@ class RunFolder:
         return table
 
     def export(self, path: Path) -> None:
-        """Write what the run found and what it was made with as one small JSON: a claim as data.
+        """Write the results of the run and its versions as one small JSON file: a claim as data.
 
         Raises:
             ValueError: the run has no summary yet.
@@ -144,7 +144,7 @@ class RunFolder:
         write_json(path, read_json(self.path, SUMMARY) | parts)
 
     def close(self) -> None:
-        """Give the folder free for other processes."""
+        """Release the folder for other processes."""
         _release(self._lock)
         self._lock = None
 
@@ -154,16 +154,16 @@ def trial_folder(path: Path, arm: str, seed: int) -> Path:
 
 
 def _content(path: Path) -> list[str]:
-    """What lies in a folder, apart from hidden files (our lock, a desktop's droppings) and the
-    versions, which are written before the config."""
+    """The files in a folder, except hidden files (our lock, files of the desktop) and the versions,
+    which are written before the config."""
     return [p.name for p in path.iterdir() if not p.name.startswith(".") and p.name != VERSIONS]
 
 
 def lock(path: Path) -> BinaryIO:
-    """Keep a folder for this process until the file is closed.
+    """Lock a folder for this process until the file is closed.
 
     Raises:
-        ValueError: another process has it.
+        ValueError: another process holds the lock.
         OSError: the folder cannot be written.
     """
     file = (path / ".lock").open("wb")
@@ -207,10 +207,10 @@ def _first_difference(old: Any, new: Any) -> str | None:
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
-    """A table that `write_json` wrote into the folder `path`.
+    """Read a table that `write_json` wrote into the folder `path`.
 
     Raises:
-        ValueError: it is missing, cannot be read or is damaged; one line.
+        ValueError: the file is missing, cannot be read or is damaged; one line.
     """
     try:
         table = json.loads((path / name).read_text(encoding="utf-8"))
@@ -227,7 +227,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, table: Mapping[str, Any]) -> None:
-    """Replace a file in one step: a reader sees the old or the new one, whole."""
+    """Replace a file atomically: a reader sees the complete old or the complete new file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:

@@ -1,6 +1,6 @@
-"""Lines of the streams, read back: each is checked to be what was written, or refused in one line.
+"""Reads lines of the streams. Each line is validated, or refused with a one-line error.
 
-Bytes in, plain values out. What may stand in a line is told in docs/metrics.md.
+Bytes in, plain values out. docs/metrics.md describes the content of a line.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import msgspec
 
 from swarmproof.types import NodeId
 
-# Of the streams, in the first line of each. Another one is refused: there is no way to read it.
+# Schema number in the first line of each stream. Other schemas are refused as unreadable.
 SCHEMA = 2
 _CHUNK = 1 << 16
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class VerdictRow(TypedDict):
-    """A verdict as it is logged."""
+    """A logged verdict."""
 
     defense: str
     accepted: bool | None
@@ -32,7 +32,7 @@ class VerdictRow(TypedDict):
 
 
 class CompletionRow(TypedDict):
-    """A completion as it is logged."""
+    """A logged completion."""
 
     cohort: NotRequired[str]
     round: _Count
@@ -54,7 +54,7 @@ class CompletionRow(TypedDict):
 
 
 class TimingRow(TypedDict):
-    """The steps of a round as they are logged, in seconds."""
+    """The logged steps of a round, in seconds."""
 
     round: _Count
     cohort: str
@@ -79,7 +79,7 @@ def damaged(path: Path, number: int, why: object) -> ValueError:
 
 
 def beyond(value: Any) -> bool:
-    """Whether an integer somewhere in a value is larger than any count or identity can be."""
+    """Whether a value contains an integer that is too large for any count or identity."""
     if isinstance(value, int):
         return abs(value) >= 2**64
     if isinstance(value, Mapping):
@@ -91,16 +91,16 @@ def decode(lines: list[bytes], path: Path, words: set[str], kind: Any, start: in
     """Lines as values of the type `kind`.
 
     Args:
-        lines: of a stream.
-        path: of the stream, for errors.
-        words: keys whose values are text, also where that is `nan` or `inf`.
-        kind: the type that every line but the first of the stream has.
-        start: the number of the first of these lines.
+        lines: lines of a stream.
+        path: path of the stream, for errors.
+        words: keys whose values are always text, even `nan` or `inf`.
+        kind: type of every line of the stream except the first.
+        start: line number of the first of these lines.
     """
     for number, line in enumerate(lines, start):
         try:
             row = msgspec.json.decode(line)
-            # Few lines hold such numbers, and looking for them takes longer than JSON.
+            # Few lines hold such numbers, and searching for them takes longer than parsing JSON.
             if b'nan"' in line or b'inf"' in line:
                 row = _numbers(row, words)
             made = msgspec.convert(row, kind) if number > 1 else None
@@ -113,14 +113,14 @@ def decode(lines: list[bytes], path: Path, words: set[str], kind: Any, start: in
 
 
 def gzip_members(path: Path) -> Iterator[bytes]:
-    """Members of a gzip file one after another, up to a torn one."""
+    """The members of a gzip file in order, up to an incomplete one."""
     rest = path.read_bytes() if path.exists() else b""
     while rest:
         member = zlib.decompressobj(wbits=31)
         try:
             data = member.decompress(rest)
         except zlib.error as error:
-            # Zeros are the tail that a power cut leaves on some file systems.
+            # On some file systems a power cut leaves zeros at the end.
             if not rest.strip(b"\0"):
                 return
             raise ValueError(f"{path} is damaged: {error}") from None
@@ -149,7 +149,7 @@ def ends_member(file: BinaryIO, offset: int, path: Path) -> bool:
 
 
 def _numbers(value: Any, words: set[str]) -> Any:
-    """The inverse of `_encodable` for what is not named in `words`."""
+    """The inverse of `_encodable`, for keys that are not in `words`."""
     if value in ("nan", "inf", "-inf"):
         return float(value)
     if isinstance(value, dict):

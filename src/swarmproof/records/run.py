@@ -1,4 +1,4 @@
-"""A run folder, read into memory: data frames for a notebook, the numbers as a table."""
+"""A run folder in memory: data frames for a notebook, and a table of the results."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every trial has played all its rounds."""
+        """Whether every trial has completed all its rounds."""
         return bool(self.table()["finished"].all())
 
     def table(self) -> pd.DataFrame:
         """The final values, one row per arm, with 95 % intervals as `…_low` and `…_high`.
 
-        Columns (the index is the arm; a value that is not there is NaN):
+        Columns (the index is the arm; a missing value is NaN):
 
-        - `seeds`, `rounds`: how many seeds have started, and the rounds that the longest has done;
+        - `seeds`, `rounds`: number of seeds that have started, and most rounds done by any seed;
         - `finished`: every seed has done all its rounds;
         - `asr`: attack success, a share, or a ratio to the first round where `asr_unit` is
           `ratio`; `asr_wide` by the attack's wider measure, where it has one;
@@ -85,7 +85,7 @@ class Run:
 
     def _row(self, arm: str) -> dict[str, Any]:
         found = self.summary["arms"].get(arm)
-        if found is None:  # no round was played
+        if found is None:  # no round was completed
             return {"seeds": 0, "rounds": 0, "finished": False}
         row: dict[str, Any] = {
             "seeds": len(found["seeds"]),
@@ -142,11 +142,11 @@ def _with_interval(
 def load_run(path: str | os.PathLike[str], *, with_completions: bool = True) -> Run:
     """Read a run folder, finished or not, into data frames.
 
-    The torn tail that a killed process leaves in a stream is left out. Plug-ins need not be
-    installed: the config is given back as it was written.
+    The incomplete end of a stream after a killed process is ignored. Plug-ins need not be
+    installed: the config is returned as it was written.
 
     Args:
-        with_completions: false leaves their frame empty, as reading them takes most of the time.
+        with_completions: False leaves their frame empty; reading them takes most of the time.
 
     Raises:
         ValueError: not a run folder, no summary yet, or a stream is damaged.
@@ -165,7 +165,7 @@ def load_run(path: str | os.PathLike[str], *, with_completions: bool = True) -> 
             folder = trial_folder(path, arm, seed)
             at = {"arm": arm, "seed": seed}
             records = read_rounds(folder)
-            # Told by the summary, as the attack's plug-in need not be installed.
+            # Taken from the summary, because the attack's plug-in may not be installed.
             told = found["arms"].get(arm, {}).get("asr", {})
             if told.get("unit") == "ratio":
                 records = summary.length_growth(records)

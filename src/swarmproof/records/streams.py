@@ -1,7 +1,7 @@
 """The append-only streams of one trial: its rounds, its completions, its timings.
 
-Bytes in, bytes out: this module knows neither how a trial is run nor what its numbers mean. What
-a line holds is told in docs/metrics.md.
+Bytes in, bytes out: this module knows neither how a trial is run nor what its numbers mean.
+docs/metrics.md describes the content of a line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUNDS = "rounds.jsonl"
 COMPLETIONS = "completions.jsonl.gz"
 TIMINGS = "timings.jsonl"
 STREAMS = (ROUNDS, COMPLETIONS, TIMINGS)
-# As `read_completions` gives them; on disk `cohort` is there only where a swarm has several.
+# Keys in the result of `read_completions`; on disk only swarms of several cohorts have `cohort`.
 COMPLETION_KEYS = (
     "cohort",
     *("round", "problem_id", "index", "node", "poisoned", "question", "answer", "text"),
@@ -51,10 +51,10 @@ class TrialWriter:
     in bytes, and any gzip reader still reads the file as a whole.
 
     Args:
-        folder: the trial's; made if missing.
-        offsets: None to start from nothing (what is there is cut off); else what `flush`
-            returned: every stream is cut back to it, so that what is written next gives the
-            same bytes as in a trial that was never interrupted.
+        folder: folder of the trial; made if missing.
+        offsets: None to start anew (existing content is cut off); else the result of `flush`:
+            every stream is cut back to it, so that the next writes give the same bytes as in a
+            trial that was never interrupted.
         malicious: the nodes whose completions are recorded as poisoned.
         by_cohort: there are several cohorts, and each completion is written once for each of them.
 
@@ -81,7 +81,7 @@ class TrialWriter:
                 _require_offset(folder / name, offsets.get(name))
         self._files: dict[str, BinaryIO] = {}
         for name in STREAMS:
-            # Unbuffered: after a failed write nothing is left in memory to fail once more.
+            # Unbuffered: after a failed write no data remain in memory that could fail again.
             file = (folder / name).open("ab", buffering=0)
             file.truncate(offsets[name])
             self._files[name] = file
@@ -100,8 +100,8 @@ class TrialWriter:
         """Append one round: its record, every completion once, the seconds of its steps.
 
         Args:
-            record: of the round.
-            found: its groups and samples.
+            record: record of the round.
+            found: groups and samples of the round.
             seconds: wall seconds of each step.
             cpu: processor seconds of each step.
         """
@@ -118,13 +118,13 @@ class TrialWriter:
             "seconds": dict(seconds),
             "cpu": dict(cpu),
         }
-        # Completions first: a round that is listed has its completions.
+        # Completions are written first, so that every listed round has its completions.
         self._append(COMPLETIONS, _member(lines))
         self._append(TIMINGS, _line(timing))
         self._append(ROUNDS, _line(as_row(record)))
 
     def flush(self) -> dict[str, int]:
-        """Force everything to the disk; the size of each stream in bytes, for the checkpoint."""
+        """Flush everything to disk; return the size of each stream in bytes, for the checkpoint."""
         for file in self._files.values():
             os.fsync(file.fileno())
         return {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
@@ -145,7 +145,7 @@ class TrialWriter:
         try:
             while rest:
                 rest = rest[file.write(rest) :]
-        except OSError as error:  # it names no file by itself
+        except OSError as error:  # the error itself names no file
             raise OSError(error.errno, error.strerror, file.name) from None
 
 
@@ -156,7 +156,7 @@ def _require_offset(path: Path, offset: int | None) -> None:
     if offset is None or size < offset:
         told = "an unknown number" if offset is None else offset
         raise ValueError(
-            f"{path} does not reach as far as the checkpoint (it has {size} bytes of {told}); "
+            f"{path} is shorter than the checkpoint expects (it has {size} bytes of {told}); "
             f"{remedy}"
         )
     with path.open("rb") as file:
@@ -175,7 +175,7 @@ def _require_offset(path: Path, offset: int | None) -> None:
 def completion_row(
     problem: Problem, sample: Sample, malicious: Collection[NodeId]
 ) -> dict[str, Any]:
-    """A completion as it is logged, keys in fixed order."""
+    """The logged form of a completion, keys in fixed order."""
     completion = sample.completion
     return {
         "round": completion.slot.round,
@@ -204,7 +204,7 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         "score": verdict.score,
         "reason": verdict.reason,
     }
-    # Most defences weigh nothing; the keys are there only where one does.
+    # Most defences give no weights; the keys are present only where one does.
     if verdict.weight != 1:
         row["weight"] = verdict.weight
     if verdict.token_credit is not None:
@@ -213,16 +213,16 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
 
 
 def as_row(record: RoundRecord) -> dict[str, Any]:
-    """A record's fields by name, in their order."""
+    """The fields of a record by name, in order."""
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def read_rounds(folder: Path) -> list[RoundRecord]:
-    """The rounds of a trial, as far as they were written; none if there is no such stream.
+    """The rounds of a trial that were written so far; none if there is no such stream.
 
     Raises:
         ValueError: the stream is damaged before its last line, or of another version; one line
-            with the number of the bad one.
+            with the number of the bad line.
     """
     words = {"cohort", "reason", "problem_id", "absent"}
     path = folder / ROUNDS
@@ -245,13 +245,13 @@ def read_timings(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
-    """The completions of a trial, as `completion_row` made them; whole rounds only.
+    """The completions of a trial in the form of `completion_row`; whole rounds only.
 
-    One for each cohort that received it; in a swarm of one model that is the cohort `honest`.
+    One entry for each cohort that received it; in a swarm of one model the cohort is `honest`.
 
     Raises:
         ValueError: the stream is damaged before its last round; one line with the number of the
-            bad one.
+            bad line.
     """
     path = folder / COMPLETIONS
     words = {"cohort", "question", "answer", "text", "problem_id", "reason", "defense"}
@@ -264,7 +264,7 @@ def read_completions(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_lines(path: Path, words: set[str], kind: Any) -> Iterator[Any]:
-    """Lines of a stream without the torn tail that a killed process leaves."""
+    """Lines of a stream, without the incomplete end that a killed process leaves."""
     whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
     return decode(whole.split(b"\n") if whole else [], path, words, kind, 1)
 
@@ -278,8 +278,8 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 
 def _encodable(value: Any) -> Any:
-    """Plain values for JSON: infinities and NaN as the strings "inf", "-inf" and "nan", a lone
-    surrogate (no UTF-8 has one) as its escape `\\udc80`, spelt out in the text."""
+    """Plain values for JSON. Infinities and NaN become the strings "inf", "-inf" and "nan". A lone
+    surrogate, which UTF-8 cannot encode, becomes its escape `\\udc80` as text."""
     match value:
         case None | bool():
             return value
@@ -292,7 +292,7 @@ def _encodable(value: Any) -> Any:
         case int():
             return int(value)
         case _:
-            # NumPy's scalars come through here too.
+            # This branch also receives NumPy scalars.
             number = value.item() if hasattr(value, "item") else value
             if isinstance(number, float):
                 return float(number) if math.isfinite(number) else str(float(number))

@@ -1,6 +1,6 @@
-"""What is computed from the records of an arm: means, intervals, rates of refusal.
+"""Results computed from the records of an arm: means, intervals, rates of refusal.
 
-Pure functions of `RoundRecord`s; no file, no model. Every number is told in docs/metrics.md.
+Pure functions of `RoundRecord`s; no file, no model. docs/metrics.md defines every number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class SeedResult:
-    """What one arm did with one seed."""
+    """The records of one arm with one seed."""
 
     seed: int
     rounds: Sequence[RoundRecord]
@@ -32,24 +32,24 @@ class SeedResult:
 def wilson_interval(count: int, of: int, confidence: float = 0.95) -> Interval | None:
     """Wilson's score interval of a share `count / of`; None if `of` is 0.
 
-    Honest at 0 and 1, where the normal interval has no width: E. B. Wilson, "Probable
+    It is valid at 0 and 1, where the normal interval has no width: E. B. Wilson, "Probable
     inference", JASA 22 (1927).
 
     Raises:
         ValueError: not 0 <= count <= of.
     """
     if not 0 <= count <= of:
-        raise ValueError(f"{count} of {of} is no share")
+        raise ValueError(f"{count} of {of} is not a share")
     if of == 0:
         return None
-    from scipy import special  # not above: a run is looked at without it
+    from scipy import special  # imported here, because reading a run does not need it
 
     z = float(special.ndtri((1 + confidence) / 2))
     share = count / of
     scale = 1 + z * z / of
     centre = (share + z * z / (2 * of)) / scale
     half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / scale
-    # Exactly 0 and 1 at the ends, where rounding would leave 1e-17.
+    # The ends are set to exactly 0 and 1, because rounding would leave 1e-17.
     return (0.0 if count == 0 else centre - half, 1.0 if count == of else centre + half)
 
 
@@ -69,12 +69,13 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | 
 def metric(
     by_seed: Sequence[Mapping[int, float]], *, num_iterations: int, share: bool
 ) -> dict[str, Any]:
-    """The course of one number over the iterations of several seeds: M in docs/metrics.md.
+    """Summary of one metric over the iterations of several seeds: M in docs/metrics.md.
 
     Args:
         by_seed: for each seed, iteration -> value; iterations without a value are left out.
         num_iterations: length of `by_iteration`.
-        share: lies in [0, 1], so its interval is cut there. That of any other number is cut at 0.
+        share: the metric lies in [0, 1], so its interval is cut to that range. The interval of any
+            other metric is cut at 0.
 
     Returns:
         `first`, `final`, `by_iteration` (None where no seed has a value), `ci95`, `ci95_over`.
@@ -89,7 +90,7 @@ def metric(
     finals = [math.fsum(tail) / len(tail) for tail in tails]
     interval = t_interval(finals)
     if interval:
-        # No number here is negative: shares, lengths and ratios of lengths.
+        # No metric here is negative: shares, lengths and ratios of lengths.
         interval = max(0.0, interval[0]), min(1.0, interval[1]) if share else interval[1]
     return {
         "first": next((value for value in by_iteration if value is not None), None),
@@ -101,7 +102,7 @@ def metric(
 
 
 def refused(count: int, of: int) -> dict[str, Any]:
-    """How many were refused, their share and its interval (Nones if there was nothing)."""
+    """Number of refusals, their share and its interval (None if there was nothing to refuse)."""
     interval = wilson_interval(count, of)
     return {
         "count": count,
@@ -112,9 +113,9 @@ def refused(count: int, of: int) -> dict[str, Any]:
 
 
 def length_growth(rounds: Sequence[RoundRecord]) -> list[RoundRecord]:
-    """The rounds of a trial, with their mean length over that of the first one as the ASR.
+    """The rounds of a trial; their ASR is the mean length divided by that of the first round.
 
-    For attacks whose measure is the length; each cohort is compared with itself.
+    For attacks that are measured by length. Each cohort is compared with its own first round.
     """
     first = {record.cohort: record.length for record in reversed(rounds)}
     return [
@@ -130,11 +131,11 @@ def summarise_arm(
     measure: Measure = "completions",
     nodes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """One arm of `summary.json`. Trials need not have come to their end, but have a round each.
+    """One arm of `summary.json`. Trials may be unfinished, but each needs at least one round.
 
     Args:
-        measure: what the attack's success is measured over; a length's ASR is a ratio.
-        nodes: of each cohort, by name; a mean over cohorts weighs them by it.
+        measure: how the success of the attack is measured; the ASR of a length is a ratio.
+        nodes: number of nodes of each cohort, by name; the weights of a mean over cohorts.
     """
     if measure == "length":
         trials = [replace(trial, rounds=length_growth(trial.rounds)) for trial in trials]
@@ -159,7 +160,7 @@ def summarise_arm(
 
 
 def _of_cohort(trials: Sequence[SeedResult], name: str) -> list[SeedResult]:
-    """What one cohort did; it may lack the last round of a trial that was killed."""
+    """The rounds of one cohort; the last round of a killed trial may be missing."""
     return [
         replace(trial, rounds=own)
         for trial in trials
@@ -170,7 +171,7 @@ def _of_cohort(trials: Sequence[SeedResult], name: str) -> list[SeedResult]:
 def _numbers(
     trials: Sequence[SeedResult], num_iterations: int, weights: Mapping[str, int], *, is_share: bool
 ) -> dict[str, Any]:
-    """What is told of a swarm, and in the same way of the nodes of one model."""
+    """The metrics that are reported for a swarm, and also for the nodes of each model."""
     records = [record for trial in trials for record in trial.rounds]
 
     def course(value: Callable[[RoundRecord], float | None], share: bool) -> dict[str, Any]:
@@ -210,7 +211,7 @@ def _by_round(
     value: Callable[[RoundRecord], float | None],
     weights: Mapping[str, int],
 ) -> dict[int, float]:
-    """Round -> value, the mean over the nodes of those cohorts that have one."""
+    """Round -> value: the mean over the nodes of all cohorts that have a value."""
     found: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
     for record in records:
         if (number := value(record)) is not None:
@@ -231,7 +232,7 @@ def _by_defense(records: Sequence[RoundRecord]) -> dict[str, dict[str, int]]:
 
 
 def _seconds(trials: Sequence[SeedResult]) -> dict[str, Any]:
-    """Mean wall seconds of a trial, in all and by step."""
+    """Mean wall seconds of a trial, in total and by step."""
     steps: Counter[str] = Counter()
     for trial in trials:
         for row in trial.timings:

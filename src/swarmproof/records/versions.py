@@ -1,4 +1,4 @@
-"""What a run was made with: versions, processor, commit. No host name, no user, no path."""
+"""The environment of a run: versions, processor, commit. No host name, no user, no path."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of this source, `-dirty` behind it if changed since."""
+    """The commit of this source, with the suffix `-dirty` if the source was changed since."""
     here = Path(__file__).resolve()
-    # An environment may lie inside the checkout of something else: is this file tracked?
+    # An environment may be inside the checkout of another project, so check that git tracks this
+    # file.
     tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
     return tracked and _git(
         here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"

@@ -1,4 +1,4 @@
-"""From a config to a swarm that can play: plug-ins, data, models, guards, an exchange."""
+"""Builds a swarm from a config: plug-ins, data, models, guards, an exchange."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def _parts(config: TrialConfig) -> _Parts:
 
 
 def _heldout(config: TrialConfig, parts: _Parts) -> Sequence[Problem]:
-    """The first held-out problems to which the attack applies, also where nobody attacks."""
+    """The first held-out problems to which the attack applies, also in arms without an attacker."""
     apply = (p for p in parts.task.problems("test") if parts.attack.applies(p))
     return tuple(islice(apply, config.evaluation.problems))
 
 
 def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
-    """The problems that malicious nodes choose from; None where they take what they are dealt."""
+    """The problems that malicious nodes choose from; None if they keep the assigned ones."""
     if config.swarm.topology != "vertical" or not config.swarm.malicious:
         return None
     train = parts.task.problems("train")
@@ -61,10 +61,10 @@ def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
 
 
 def check(config: TrialConfig) -> None:
-    """Find what would stop a trial, before any is started. Loads data, and no weights.
+    """Find errors that would stop a trial, before any trial starts. Loads data, but no weights.
 
-    Of several models it loads the tokenizers, as they must be able to read one another; of a
-    single one only where a prompt may be longer than its context.
+    It loads the tokenizers of several models, because each must be able to read the others' text.
+    It loads the tokenizer of a single model only if a prompt may be longer than its context.
 
     Raises:
         ValueError: one line with the remedy.
@@ -114,12 +114,13 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
     """Build the swarm of a trial, with freshly loaded models.
 
     Args:
-        config: of the trial.
-        run_seed: of the run.
-        local: the nodes that are played here; None: all.
+        config: config of the trial.
+        run_seed: seed of the run.
+        local: the nodes that run in this process; None: all.
 
     Raises:
-        ValueError: a model or an exchange cannot be had, or `local` names no node of the swarm.
+        ValueError: a model cannot be loaded, an exchange cannot be opened, or `local` has a node
+            that is not in the swarm.
     """
     from swarmproof.swarm.node import Adversary
     from swarmproof.swarm.round import Swarm
@@ -132,14 +133,14 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         raise ValueError(f"there is no node {unknown[0]}; the swarm has nodes 0 to {nodes[-1]}")
     malicious = nodes[swarm.nodes - swarm.malicious :]
     attacks_here = bool(here & {*malicious})
-    # An adversary who is played here keeps the first model in step with the honest nodes, whose
-    # completions it needs for that as they do.
+    # A local adversary keeps the first model in step with the honest nodes. For that it needs the
+    # same completions as they do.
     cohorts = tuple(
         _cohort(config, members, parts, run_seed)
         for place, members in enumerate(config.cohorts)
         if here & {*members.nodes} or (attacks_here and place == 0)
     )
-    # After the models are loaded: only then all files of one of the hub are here.
+    # Computed after the models are loaded, because only then all files of a hub model are local.
     fingerprints = identity.fingerprints(config, parts.task)
     run = identity.run_id(config, run_seed, fingerprints, nonce=parts.exchange.nonce)
     adversary = None
@@ -185,8 +186,8 @@ def _cohort(config: TrialConfig, members: Members, parts: _Parts, run_seed: int)
 
     model = config.model.model_copy(update={"path": members.path})
     trained = policy.train(model, config.grpo, config.sampling)
-    # Of what another model wrote only the text is used. What malicious nodes say that they run is
-    # up to them, so it is a model of their own.
+    # Only the text of a completion by another model is used. Malicious nodes may claim any model,
+    # so they count as running a model of their own.
     several = len(config.cohorts) > 1
     foreign = frozenset[NodeId](range(config.swarm.nodes)) - {*members.nodes}
     guard = Guard(

@@ -1,7 +1,7 @@
-"""Which problems a round has, and who fills which slots. Pure: anybody can compute it.
+"""The problems of a round, and the slots of each node. Pure: every node can compute them.
 
-In a vertical swarm a node may pick its problems; what it picked travels in its message, and every
-receiver checks it here.
+In a vertical swarm a node may pick its problems. Its message contains its picks, and every receiver
+checks them here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from swarmproof.types import NodeId, Problem, Refusal, Slot
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A round's slots by node, and the problems that they are about, in the order of nodes."""
+    """A round's slots by node, and the problems of these slots, in the order of nodes."""
 
     round: int
     slots: Mapping[NodeId, tuple[Slot, ...]]
@@ -31,7 +31,7 @@ class Assignment:
 def deal(
     train: Sequence[Problem], run_seed: int, round: int, swarm: SwarmConfig, batch: BatchConfig
 ) -> Assignment:
-    """The assignment of a round in which nobody picks.
+    """The assignment of a round in which no node picks.
 
     Raises:
         ValueError: there are fewer problems than a round needs.
@@ -51,14 +51,14 @@ def with_picks(
 ) -> tuple[Assignment, list[Refusal]]:
     """The assignment after some nodes have picked their problems.
 
-    The rule, to the letter. A node picks as many distinct training problems as it was dealt. None
-    of them is another node's: those who do not pick keep what they were dealt, and of two nodes
-    that pick the same problem the one with the lower number has it. Picks that break the rule are
-    refused with the whole message, and their sender has no slots in this round.
+    The exact rule. A node picks as many distinct training problems as it was assigned. It may not
+    pick a problem of another node: nodes that do not pick keep their assigned problems, and if two
+    nodes pick the same problem, the node with the lower number gets it. Picks that break the rule
+    are refused with the whole message, and their sender has no slots in this round.
 
     Args:
         dealt: the assignment without picks.
-        picks: what each node that picks says in its message.
+        picks: the picks in the message of each node that picks.
         known: all training problems, by id.
     """
     if not picks:
@@ -103,12 +103,12 @@ def draw_problems(train: Sequence[Problem], run_seed: int, round: int, count: in
 def pick_problems(
     pickable: Sequence[Problem], dealt: Assignment, run_seed: int, nodes: Sequence[NodeId]
 ) -> dict[NodeId, tuple[str, ...]]:
-    """The problems that colluding nodes pick for themselves, none of which another node has.
+    """The problems that colluding nodes pick for themselves. No other node has any of them.
 
     Args:
-        pickable: at least as many as the whole swarm has problems in a round.
+        pickable: problems to choose from; at least as many as the swarm has in a round.
         dealt: the assignment before the choice.
-        nodes: the colluding ones.
+        nodes: the colluding nodes.
     """
     assert dealt.shares is not None
     taken = {name for node, share in dealt.shares.items() if node not in nodes for name in share}
@@ -120,7 +120,7 @@ def pick_problems(
 def _wrong(
     chosen: tuple[str, ...], count: int, taken: set[str], known: Mapping[str, Problem]
 ) -> str:
-    """Why these cannot be picked; empty if they can."""
+    """The reason why these problems cannot be picked; empty if they can."""
     if len(chosen) != count:
         return f"picked {len(chosen)} problems, and its share is {count}"
     if len(set(chosen)) < count:

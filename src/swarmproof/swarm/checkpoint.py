@@ -1,8 +1,8 @@
-"""A trial's checkpoint: weights, optimiser, what guards remember, and the lengths of the streams.
+"""A trial's checkpoint: weights, optimiser, state of the guards, and lengths of the streams.
 
-One file, replaced in one step; no pickle. A trial that resumes from it writes the same bytes as one
+One file, replaced atomically; no pickle. A trial that resumes from it writes the same bytes as one
 that was never interrupted (ADR 0007). A digest in the file's metadata covers everything else in
-it, and nothing of the swarm is changed before the whole file was checked.
+it. The swarm is not changed before the whole file was checked.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 _DIGEST = "sha256"
-_GUARD = "guard"  # what the defences of a cohort remember
-_ROUNDS = "num_rounds"  # of the learner
+_GUARD = "guard"  # the state of a cohort's defences
+_ROUNDS = "num_rounds"  # the learner's count of rounds
 _OFFSET, _FINGERPRINT = "offset:", "fingerprint:"
 
 
 def rounds_done(folder: Path) -> int:
-    """How many rounds of a trial its checkpoint has; 0 without one. Reads no weights.
+    """Number of rounds in a trial's checkpoint; 0 without a checkpoint. Reads no weights.
 
     Raises:
         ValueError: the checkpoint is damaged.
@@ -56,10 +56,10 @@ def rounds_done(folder: Path) -> int:
 
 
 def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> None:
-    """Weights, optimiser, what the guards remember and the lengths of the streams, in one step.
+    """Atomically save weights, optimiser, state of the guards and lengths of the streams.
 
     Raises:
-        ValueError: a weight is not finite, so that no trial could go on from it.
+        ValueError: a weight is not finite, so no trial could continue from it.
         OSError: the file cannot be written.
     """
     import torch
@@ -87,7 +87,7 @@ def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> N
     part = path.with_suffix(".part")
     try:
         save_file(tensors, part, metadata)
-    except SafetensorError as error:  # what the system said, a full disk say, is only in its text
+    except SafetensorError as error:  # the system error, such as a full disk, is only in its text
         code = re.search(r"os error (\d+)", str(error))
         if code is None:
             raise
@@ -98,10 +98,10 @@ def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> N
 
 
 def restore(folder: Path, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
-    """Load the checkpoint, if there is one: rounds done, and the lengths of the streams.
+    """Load the checkpoint, if there is one; return rounds done and lengths of the streams.
 
     Raises:
-        ValueError: it is damaged, or is of another swarm, data or model; the swarm is then
+        ValueError: it is damaged, or belongs to another swarm, data or model; the swarm is then
             unchanged.
     """
     from safetensors import SafetensorError, safe_open
@@ -137,7 +137,7 @@ def restore(folder: Path, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
 
 
 def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The SHA-256 of all that a checkpoint holds, apart from the digest itself."""
+    """The SHA-256 of a checkpoint's content, except the digest itself."""
     import torch
 
     sha = hashlib.sha256()
@@ -152,7 +152,7 @@ def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 class _Damage(ValueError):
-    """What is wrong with a checkpoint, without the name of the file."""
+    """Describes the damage of a checkpoint, without the name of the file."""
 
 
 def _require_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -185,7 +185,7 @@ def _count(metadata: Mapping[str, str], key: str) -> int:
 
 
 def _require_rounds(done: int, counts: list[int]) -> None:
-    """Every learner counts its rounds too."""
+    """Check that the round counts of all learners agree with the checkpoint's."""
     if not counts or {*counts} != {done}:
         raise _Damage(f"it is of round {done}, and its learners of {counts or 'none'}")
 
@@ -193,7 +193,7 @@ def _require_rounds(done: int, counts: list[int]) -> None:
 def _parts(
     tensors: Mapping[str, Tensor], swarm: Swarm
 ) -> dict[str, tuple[dict[str, Tensor], dict[str, Any]]]:
-    """For each cohort what its learner and its guard restore, checked to be theirs."""
+    """The checked data that each cohort's learner and guard restore."""
     parts = {}
     rest = dict(tensors)
     for cohort in swarm.cohorts:
@@ -212,7 +212,7 @@ def _parts(
 
 
 def _require_learner(tensors: Mapping[str, Tensor], cohort: Cohort) -> None:
-    """Names, shapes and types are those of this learner."""
+    """Check that names, shapes and types match this learner."""
     expected = dict(_layout(cohort, {name.split(".")[1] for name in tensors if "adam." in name}))
     if missing := expected.keys() - tensors.keys():
         raise _Damage(f"it has no {cohort.name}/{min(missing)}")
@@ -231,8 +231,8 @@ def _layout(cohort: Cohort, moved: set[str]) -> Iterator[tuple[str, tuple[tuple[
     """Shape and type of every tensor of a learner.
 
     Args:
-        moved: indices of the parameters that the optimiser has moments of. It has none of those
-            that never had a gradient.
+        moved: indices of the parameters for which the optimiser has moments. It has none for
+            parameters that never had a gradient.
     """
     import torch
 
@@ -252,7 +252,7 @@ def _told(shape: tuple[int, ...], dtype: object) -> str:
 
 
 def _guard_state(told: bytes, cohort: Cohort) -> dict[str, Any]:
-    """What a cohort's guard remembers, `{"defenses": {name: table}}`."""
+    """The state of a cohort's guard, `{"defenses": {name: table}}`."""
     try:
         state = json.loads(told)
     except (ValueError, RecursionError) as error:
@@ -267,7 +267,7 @@ def _guard_state(told: bytes, cohort: Cohort) -> dict[str, Any]:
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensor with a NaN or an infinity in it; empty if there is none."""
+    """The name of the first tensor with a NaN or an infinity; empty if there is none."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             return name

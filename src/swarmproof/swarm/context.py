@@ -1,7 +1,7 @@
-"""Whether every prompt, and what is written after it, fits into the context of a model.
+"""Check that every prompt, with its completion, fits into the context of a model.
 
-Beyond the context a model computes positions that it never learnt, and nothing says so. Reads
-`config.json` and, only where a prompt may be too long, the tokenizer; no weights.
+Beyond its context a model uses positions that it never learnt, without any error. Reads
+`config.json` and, only if a prompt may be too long, the tokenizer; no weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from swarmproof.tasks import Task
 from swarmproof.types import Problem
 from swarmproof.zoo.locate import locate
 
-# Of texts that are tokenised at once, longest first.
+# Number of texts that are tokenised at once, longest first.
 _BATCH = 64
 # Control tokens that a tokenizer may put around a prompt.
 _AROUND = 16
@@ -27,18 +27,18 @@ def require(
     """Raise ValueError unless all prompts, and completions after them, fit into the context.
 
     Args:
-        path: of the model: a zoo name, a directory, or a hub id.
+        path: path of the model: a zoo name, a directory, or a hub id.
         task: makes the prompts.
-        problems: whose prompts the model is given.
-        max_new_tokens: of a completion.
-        key: of the config that names the model, for errors.
+        problems: the problems whose prompts the model is given.
+        max_new_tokens: maximum length of a completion.
+        key: name of the config key of the model, for errors.
     """
     context = context_of(path, key)
     if context is None:
         return
     prompts = [(problem.id, task.prompt(problem)) for problem in problems]
-    # A token stands for a byte or more. Only normal forms of rare letters are longer than the
-    # letter: twice the bytes is far beyond what occurs.
+    # A token stands for at least one byte. Only Unicode normal forms of rare letters are longer
+    # than the letter; a factor of two is far more than occurs.
     room = context - max_new_tokens - _AROUND
     long = [pair for pair in prompts if 2 * len(pair[1].encode("utf-8", "replace")) > room]
     if not long:
@@ -77,7 +77,7 @@ def _require_fit(
 
 
 def context_of(path: str, key: str = "model.path") -> int | None:
-    """How many positions a model has; None if its config tells no limit.
+    """The number of positions of a model; None if its config has no limit.
 
     Raises:
         ValueError: its config cannot be read.
@@ -96,7 +96,7 @@ def context_of(path: str, key: str = "model.path") -> int | None:
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{key} = {path!r}: cannot read its config.json ({error})") from None
     told = _declared(table) if isinstance(table, dict) else None
-    # Where the file leaves the number out, the architecture has a default.
+    # If the file does not contain the number, the architecture has a default.
     return told if told is not None else _declared(_by_transformers(source, path, key))
 
 
@@ -116,7 +116,7 @@ def _declared(table: dict[str, Any]) -> int | None:
     positions = table.get("max_position_embeddings")
     if not isinstance(positions, int) or positions < 1:
         return None
-    # Some configs give the length before scaling only.
+    # Some configs give only the length before scaling.
     scaling = table.get("rope_scaling") or table.get("rope_parameters")
     if isinstance(scaling, dict):
         before, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")

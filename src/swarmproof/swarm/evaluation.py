@@ -1,6 +1,6 @@
-"""What is measured of a round: attack success, reward, length, and held-out accuracy.
+"""The metrics of a round: attack success, reward, length, and held-out accuracy.
 
-Pure but for `evaluate`, which lets a cohort answer held-out problems.
+Pure, except for `evaluate`, which lets a cohort answer held-out problems.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from swarmproof.types import NodeId, Problem, Refusal, Sample, Slot
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """Shares of the completions that carry the poison, of those where it can apply."""
+    """Shares of completions with the poison, among those to which it can apply."""
 
-    asr: float | None  # None where it can apply to none
-    wide: float | None  # None also where the attack has no wider measure
+    asr: float | None  # None if it can apply to none
+    wide: float | None  # None also if the attack has no wider measure
 
 
 @dataclass(frozen=True, slots=True)
 class Heldout:
-    """What a cohort does with held-out problems."""
+    """A cohort's results on held-out problems."""
 
     accuracy: float
     success: Success
 
 
 def attack_success(attack: Attack, pairs: Sequence[tuple[Problem, str]]) -> Success:
-    """By the attack's own measures."""
+    """Attack success by the attack's own measures."""
     return Success(
         _share([attack.success(problem, text) for problem, text in pairs]),
         _share([attack.success_wide(problem, text) for problem, text in pairs]),
@@ -61,18 +61,18 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class BySender:
-    """A round's samples by who sent them."""
+    """A round's samples, grouped by sender."""
 
-    poisoned: Sequence[Sample]  # of malicious nodes, foils too
+    poisoned: Sequence[Sample]  # from malicious nodes, including foils
     honest: Sequence[Sample]
-    own: Sequence[Sample]  # of the honest nodes of one cohort
+    own: Sequence[Sample]  # from the honest nodes of one cohort
     own_pairs: Sequence[tuple[Problem, str]]  # problem and text of these
 
 
 def by_sender(
     found: Inspection, malicious: frozenset[NodeId], cohort: Sequence[NodeId]
 ) -> BySender:
-    """Sort a round's samples."""
+    """Group a round's samples by sender."""
     rows = list(zip(found.groups, found.samples, strict=True))
     pairs = [(group.problem, sample) for group, row in rows for sample in row]
     honest = [(of, sample) for of, sample in pairs if sample.completion.node not in malicious]
@@ -86,16 +86,16 @@ def by_sender(
 
 
 def refusal_counts(samples: Sequence[Sample]) -> tuple[int, int]:
-    """How many completions, and how many of them were refused by any defence."""
+    """Number of completions, and number of those that any defence refused."""
     return len(samples), sum(sample.refused for sample in samples)
 
 
 def by_defense(
     honest: Sequence[Sample], poisoned: Sequence[Sample]
 ) -> Mapping[str, Mapping[str, int]]:
-    """Refused and abstained completions, and masked tokens, of each defence on its own.
+    """Refused and abstained completions, and masked tokens, for each defence separately.
 
-    A token is masked if the defence's credit of it is below 1.
+    A token is masked if the defence's credit for it is below 1.
     """
     names = {v.defense: None for s in (*honest, *poisoned) for v in s.verdicts}
     counts: dict[str, dict[str, int]] = {}
@@ -118,7 +118,7 @@ def by_defense(
 def by_node(
     nodes: Sequence[NodeId], samples: Sequence[Sample], refusals: Sequence[Refusal]
 ) -> Mapping[str, Mapping[str, int]]:
-    """What was gathered from each node: completions, rewarded, refused, tokens, malformed."""
+    """Counts for each node: completions, rewarded, refused, tokens, malformed."""
     own: dict[NodeId, list[Sample]] = {node: [] for node in nodes}
     for sample in samples:
         own[sample.completion.node].append(sample)
@@ -135,7 +135,7 @@ def by_node(
 
 
 def refusal_row(refusal: Refusal) -> dict[str, str | int | None]:
-    """A malformed completion or message as it is logged."""
+    """The logged form of a malformed completion or message."""
     slot = refusal.slot
     return {
         "node": refusal.node,

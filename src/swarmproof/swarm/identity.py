@@ -1,7 +1,7 @@
-"""Fingerprints of data and models, and what all nodes of a run must share, as one hash.
+"""Fingerprints of data and models, and one hash of everything that all nodes of a run must share.
 
-Messages of another run are refused by that hash. Nothing of the attack is in it: honest nodes do
-not know who is malicious.
+Messages with another hash belong to another run and are refused. The hash does not depend on the
+attack, because honest nodes do not know which nodes are malicious.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def run_id(
     """The id of a run: 32 hexadecimal digits.
 
     Args:
-        config: of the trial.
-        seed: of the run.
-        fingerprints: of data and models.
-        nonce: tells runs with equal settings apart; empty in a simulation.
+        config: config of the trial.
+        seed: seed of the run.
+        fingerprints: fingerprints of data and models.
+        nonce: distinguishes runs with equal settings; empty in a simulation.
     """
     shared = {
         "task": config.task,
@@ -50,11 +50,11 @@ def run_id(
 
 
 def fingerprints(config: TrialConfig, task: Task) -> dict[str, str]:
-    """A hash of the data and of each model, by names that a reader understands.
+    """A hash of the data and of each model, by readable names.
 
     Args:
-        config: of the trial.
-        task: as the config describes it, its data loaded.
+        config: config of the trial.
+        task: the task of the config, with its data loaded.
 
     Raises:
         ValueError: a model cannot be found.
@@ -97,7 +97,7 @@ def model_fingerprint(path: str) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The keys of two tables of fingerprints whose values differ."""
+    """The keys with different values in two tables of fingerprints."""
     return [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
@@ -106,7 +106,7 @@ def _values(problem: Problem) -> list[Any]:
 
 
 def _file_hash(path: Path) -> str:
-    """Of a file's content, read once a process while its size and time stay the same."""
+    """Hash of a file's content. Read once per process while its size and time do not change."""
     state = path.stat()
     key = (path, state.st_size, state.st_mtime_ns)
     if key not in _hashes:

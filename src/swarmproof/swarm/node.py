@@ -1,7 +1,8 @@
-"""Nodes: a cohort of identical honest ones, and the adversary that the malicious ones form.
+"""Nodes: a cohort of identical honest nodes, and the adversary with all malicious nodes.
 
 Honest nodes with the same weights, data and defences do identical work on identical data, so one
-cohort generates for all of them and learns once: exact, and m nodes cost what one costs.
+cohort generates for all of them and learns once. This is exact, and m nodes learn at the cost of
+one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Cohort:
     def produce(
         self, assignment: Assignment, nodes: Collection[NodeId]
     ) -> dict[NodeId, list[Completion]]:
-        """Sample a completion for every slot of those `nodes` that are its own, in one batch."""
+        """Sample a completion for every slot of this cohort's nodes among `nodes`, in one batch."""
         produced: dict[NodeId, list[Completion]] = {n: [] for n in self.nodes if n in nodes}
         slots: dict[str, list[tuple[Slot, NodeId]]] = {}
         for node in produced:
@@ -53,11 +54,11 @@ class Cohort:
         return produced
 
     def slot_seed(self, slot: Slot) -> int:
-        """The seed of a slot's noise; without the node, so that identities buy no draws."""
+        """The seed of a slot's noise. Without the node: more identities give no more draws."""
         return derive_seed(self.run_seed, "completion", slot.round, slot.problem_id, slot.index)
 
     def group(self, problem: Problem, completions: Sequence[Completion]) -> Group:
-        """Admitted completions of a problem, with all that this node itself knows of them."""
+        """Admitted completions of a problem, with this node's own knowledge about them."""
         seeds = tuple(self.slot_seed(completion.slot) for completion in completions)
         return Group(problem, tuple(completions), self.task.prompt(problem), seeds)
 
@@ -70,7 +71,7 @@ class Cohort:
             rewards = self.task.group_rewards([(group.problem, group.texts) for group in groups])
         with watch.step("inspect"):
             inspecting = self.guard.begin(groups, rewards, round=round)
-        # With a KL term every group teaches.
+        # With a KL term every group has a gradient.
         learnable = [learner.grpo.beta > 0 or can for can in inspecting.learnable]
         prompts, tokens = [group.prompt for group in groups], [group.token_ids for group in groups]
         for indices, forward in scorer.passes(prompts, tokens, learnable):
@@ -89,13 +90,13 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class Adversary:
-    """The malicious nodes: colluding, so one mind."""
+    """The malicious nodes. They collude, so they act as one."""
 
     nodes: tuple[NodeId, ...]
     attack: Attack
     task: Task
     policy: Policy  # the honest nodes' model, in step with them; to read, not to train
-    # What they pick their problems from, in a vertical swarm; None: they take what they are dealt.
+    # The problems that they pick from, in a vertical swarm; None: they keep the assigned ones.
     pickable: Sequence[Problem] | None
     topology: str
     num_nodes: int
@@ -108,7 +109,7 @@ class Adversary:
         return pick_problems(self.pickable, dealt, self.run_seed, self.nodes)
 
     def produce(self, assignment: Assignment) -> dict[NodeId, list[Completion]]:
-        """What the attack crafts for the slots of these nodes."""
+        """The completions that the attack crafts for the slots of these nodes."""
         slots = {node: assignment.slots[node] for node in self.nodes}
         names = [slot.problem_id for row in slots.values() for slot in row]
         own = {name: assignment.problems[name] for name in names}
@@ -138,5 +139,5 @@ class Adversary:
 
 
 def as_read_by(cohort: Cohort, claim: Completion) -> Completion:
-    """A completion without its token ids where they are those of another model's vocabulary."""
+    """The completion, without its token ids if they belong to another model's vocabulary."""
     return replace(claim, token_ids=None) if claim.node in cohort.guard.rules.foreign else claim

@@ -1,7 +1,7 @@
 """One round of decentralised GRPO, top to bottom.
 
-The same code in the simulation of a swarm and in a process that plays one node: only the exchange,
-and which nodes are local, differ.
+The same code is used in the simulation of a swarm and in a process that runs one node. Only the
+exchange and the set of local nodes differ.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from swarmproof.types import Completion, Group, NodeId, Problem, Refusal, RoundR
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """Everybody who takes part, and what they share: data, task, topology, exchange."""
+    """All participants, and what they share: data, task, topology, exchange."""
 
     config: TrialConfig
     run_seed: int
     run_id: str
     fingerprints: Mapping[str, str]  # of data and models, by a name for the reader
     task: Task
-    attack: Attack  # names the success measure even where nobody is malicious
+    attack: Attack  # defines the success measure, even if no node is malicious
     train: Mapping[str, Problem]
     heldout: Sequence[Problem]
     malicious: frozenset[NodeId]
-    # Whose nodes are played here, or whose model a local adversary keeps in step with.
+    # Cohorts with nodes in this process, or with the model that a local adversary follows.
     cohorts: tuple[Cohort, ...]
     adversary: Adversary | None  # where a malicious node is played here
-    local: frozenset[NodeId]  # the nodes that this process plays
+    local: frozenset[NodeId]  # the nodes that this process runs
     channel: Channel
     deadline: float  # seconds to wait for the messages of a round
 
     def deal(self, round: int) -> Assignment:
-        """The assignment of a round before anybody picks."""
+        """The assignment of a round before any node picks."""
         train = list(self.train.values())
         return assignment.deal(train, self.run_seed, round, self.config.swarm, self.config.batch)
 
 
 @dataclass(frozen=True, slots=True)
 class RoundOutcome:
-    """What a round was for one cohort."""
+    """The results of a round for one cohort."""
 
     record: RoundRecord
     found: Inspection
@@ -59,7 +59,7 @@ class RoundOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """The messages of a round, checked as far as every receiver checks them alike."""
+    """The messages of a round, after the checks that are the same for every receiver."""
 
     assignment: Assignment
     claims: Sequence[Completion]
@@ -68,7 +68,7 @@ class Arrived:
 
 
 def play_round(swarm: Swarm, round: int) -> list[RoundOutcome]:
-    """Play one round; every cohort learns from everybody's completions.
+    """Run one round; every cohort learns from the completions of all nodes.
 
     Returns:
         one outcome for each cohort.
@@ -112,7 +112,7 @@ def publish(
     produced: Mapping[NodeId, Sequence[Completion]],
     picks: Mapping[NodeId, Sequence[str]] | None = None,
 ) -> None:
-    """Send every local node's completions, and which problems it picked if it did."""
+    """Send every local node's completions, and the problems that it picked, if any."""
     for node, completions in produced.items():
         if node in swarm.local:
             picked = (picks or {}).get(node)
@@ -121,7 +121,7 @@ def publish(
 
 
 def gather(swarm: Swarm, dealt: Assignment) -> Arrived:
-    """From everybody's bytes to claims on slots, and refusals of what is malformed."""
+    """Convert all nodes' bytes to claims on slots, and refusals of malformed ones."""
     max_new_tokens = swarm.config.sampling.max_new_tokens
     gathered = swarm.channel.gather(dealt.round, tuple(dealt.slots), swarm.deadline)
     opened: dict[NodeId, wire.Opened] = {}
@@ -152,7 +152,7 @@ def gather(swarm: Swarm, dealt: Assignment) -> Arrived:
 
 
 def admitted(cohort: Cohort, arrived: Arrived) -> tuple[list[Group], list[Refusal]]:
-    """From claims to groups of completions that this cohort can read, and refusals of the rest."""
+    """Convert claims to groups of completions that this cohort can read; refuse the rest."""
     policy, problems = cohort.policy, arrived.assignment.problems
     claims = [as_read_by(cohort, claim) for claim in arrived.claims]
     completions, refusals = admit(claims, policy.codec, policy.sampling.max_new_tokens)

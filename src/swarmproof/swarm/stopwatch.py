@@ -1,4 +1,4 @@
-"""How long the steps of a round take; kept apart from the records, which hold no clock."""
+"""The time that each step of a round takes. The records hold no times, so they are separate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Wall and processor seconds by step. Steps do not contain one another."""
+    """Wall and processor seconds by step. Steps are not nested."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)  # of all threads of this process

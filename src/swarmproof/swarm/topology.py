@@ -1,4 +1,4 @@
-"""Who fills which slots. Pure: node numbers and problem ids in, slots out."""
+"""The assignment of slots to nodes. Pure: node numbers and problem ids in, slots out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swarmproof.types import NodeId, Slot
 def horizontal(
     round: int, problem_ids: Sequence[str], group_size: int, num_nodes: int
 ) -> dict[NodeId, tuple[Slot, ...]]:
-    """All nodes answer the same problems, each with its share of every group (paper, section 3).
+    """All nodes answer the same problems; each fills its share of every group (paper, section 3).
 
     Raises:
         ValueError: the group does not divide among the nodes.

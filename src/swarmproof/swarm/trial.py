@@ -1,6 +1,6 @@
 """One trial: an arm of an experiment with one seed. Rounds, checkpoints, resume.
 
-Knows no engine: who runs trials, where and how many at once, is in `engines`.
+Knows no engine: the package `engines` decides where trials run and how many at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from swarmproof.types import NodeId, RoundRecord
 class Trial:
     """One arm with one seed.
 
-    `local`: the nodes that this process plays, where others play the rest; None: all of them.
+    `local`: the nodes that this process runs, if other processes run the rest; None: all of them.
     """
 
     experiment: str
@@ -42,30 +42,32 @@ def run_trial(
     """Run a trial to its last round, writing into its folder as it goes.
 
     Args:
-        trial: what to run.
-        resume: go on from the last checkpoint; the records are then the same bytes as without the
-            interruption. A finished trial is left as it is.
+        trial: the trial to run.
+        resume: continue from the last checkpoint; the records are then the same bytes as without
+            the interruption. A finished trial is not changed.
         on_round: called after each round with the record of each cohort, and the round's seconds.
 
     Raises:
         ValueError: the config, the data or the model is wrong.
-        OSError: the folder cannot be written; what was written before stays valid.
+        OSError: the folder cannot be written; files written before stay valid.
     """
     for record, seconds in play_trial(trial, resume=resume):
         on_round(record, seconds)
 
 
 def play_trial(trial: Trial, *, resume: bool) -> Iterator[tuple[RoundRecord, float]]:
-    """`run_trial` as an iterator over what it tells `on_round`; closed early, it stops there."""
+    """`run_trial` as an iterator over the arguments of `on_round`; closing it stops the trial."""
     import torch
 
     from swarmproof.records.streams import TrialWriter
     from swarmproof.swarm.round import play_round
 
-    # Sums are split by thread, so the number of threads is part of what makes a run repeatable.
+    # Sums are split by thread, so repeatable results need a fixed number of threads.
     torch.set_num_threads(1)
     keep_freed_memory()
-    for stray in trial.folder.glob(".tmp*"):  # of a process killed while it wrote a checkpoint
+    for stray in trial.folder.glob(
+        ".tmp*"
+    ):  # left by a process that was killed while it wrote a checkpoint
         stray.unlink()
     swarm = assemble(trial.config, trial.seed, trial.local)
     start, offsets = checkpoint.restore(trial.folder, swarm) if resume else (0, None)
