@@ -124,7 +124,7 @@ def test_malicious_nodes_pick_their_problems_and_honest_ones_do_not(random_model
         swarm={"topology": "vertical", "malicious": 2},
         batch={"problems": 8},
         attack={"name": "equation"},
-        sampling={"max_new_tokens": 320},
+        sampling={"max_new_tokens": 290},
         evaluation={"problems": 5},
     )
     check(config)

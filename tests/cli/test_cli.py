@@ -165,7 +165,7 @@ def test_an_absurd_number_exits_with_2_at_once(arguments: list[str], tmp_path: P
 def test_an_unknown_kind_and_a_folder_without_a_run(tmp_path: Path) -> None:
     assert_one_line(swarmproof("list", "atacks", cwd=tmp_path), "did you mean 'attacks'")
     assert_one_line(swarmproof("report", tmp_path, cwd=tmp_path), "not a run folder")
-    assert_one_line(swarmproof("report", tmp_path / "x", cwd=tmp_path), "not a run folder")
+    assert_one_line(swarmproof("report", tmp_path / "x", cwd=tmp_path), "is not there")
     assert_one_line(swarmproof("zoo", "build", "big", "--out=x", cwd=tmp_path), "tiny-math")
 
 
