@@ -67,6 +67,8 @@ class Completion:
     # receiver has tokenised a text that came without tokens. After `admit` they are always present,
     # and they are verified, rewarded and trained on.
     token_ids: Tokens | None
+    # Drawn by the receiver itself, in place of what `node` sent or did not send.
+    refilled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

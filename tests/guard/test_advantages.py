@@ -225,7 +225,7 @@ def test_a_group_that_cannot_teach_never_has_an_advantage(
     """Whatever the defences that are still to come say: its passes keep no graph."""
     by_defense: dict[str, OnReject] = {"early": rules[0], "late": rules[1]}
     known = [(Verdict("early", not gone, 0.0, ""),) for gone in early[: len(rewards)]]
-    if can_teach(rewards, known, Rules(by_defense), ["late"]):
+    if can_teach(group_of(len(rewards)), rewards, known, Rules(by_defense), ["late"]):
         return
     verdicts = [
         (*row, Verdict("late", not gone, 0.0, "")) for row, gone in zip(known, late, strict=False)
@@ -236,9 +236,9 @@ def test_a_group_that_cannot_teach_never_has_an_advantage(
 
 def test_a_group_that_is_all_right_may_teach_where_a_reward_may_still_become_0() -> None:
     known: list[tuple[Verdict, ...]] = [()] * 3
-    assert can_teach([1, 1, 1], known, Rules({"d": "zero_reward"}), ["d"])
-    assert not can_teach([1, 1, 1], known, Rules({"d": "drop"}), ["d"])
-    assert not can_teach([0, 0, 0], known, Rules({"d": "zero_reward"}), ["d"])
+    assert can_teach(group_of(3), [1, 1, 1], known, Rules({"d": "zero_reward"}), ["d"])
+    assert not can_teach(group_of(3), [1, 1, 1], known, Rules({"d": "drop"}), ["d"])
+    assert not can_teach(group_of(3), [0, 0, 0], known, Rules({"d": "zero_reward"}), ["d"])
 
 
 def test_the_rules_are_those_of_the_settings() -> None:

@@ -76,7 +76,7 @@ def test_entropy_is_that_of_all_that_could_come_next(model_dir: Path, temperatur
     rows_PG = [[*group, (3, 250, 17), (0,)] for group in drawn(receiver)]
     plain = AutoModelForCausalLM.from_pretrained(model_dir, attn_implementation="eager").eval()
     ((order, forward),) = receiver.scorer.passes(PROMPTS, rows_PG, [False, False])
-    column = iter(forward.column("entropy"))
+    column = iter([one for of_group in forward.column("entropy") for one in of_group])
     seen = []
     for p in order:
         prompt = receiver.codec.encode_prompt(PROMPTS[p])
@@ -102,7 +102,7 @@ def test_entropy_counts_no_embeddings_beyond_the_vocabulary(tmp_path: Path) -> N
     rows_PG = drawn(receiver)
     plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     for order, forward in receiver.scorer.passes(PROMPTS, rows_PG, [False, False]):
-        column = iter(forward.column("entropy"))
+        column = iter([one for of_group in forward.column("entropy") for one in of_group])
         for p in order:
             prompt = receiver.codec.encode_prompt(PROMPTS[p])
             for row in rows_PG[p]:

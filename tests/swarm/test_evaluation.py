@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from swarmproof.attacks import Equation, Text
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.guard.guard import Guard
+from swarmproof.guard.inspection import Inspection
 from swarmproof.policies.policy import train
 from swarmproof.swarm import evaluation
 from swarmproof.swarm.evaluation import Success
@@ -115,9 +117,13 @@ def test_every_node_has_counts_of_its_own_even_where_nothing_came_of_it() -> Non
         Refusal(2, samples[2].completion.slot, "admission", "empty", "no tokens"),
         Refusal(2, None, "wire", "not-its-slot", "3 completions"),
     ]
-    keys = ("completions", "rewarded", "refused", "tokens", "malformed")
-    counts = {"0": (2, 1, 1, 3, 0), "1": (0, 0, 0, 0, 1), "2": (1, 1, 1, 3, 2)}
-    assert evaluation.by_node((0, 1, 2), samples, refusals) == {
+    drawn = sample(yes, node=1, tokens=(4,))
+    drawn = replace(drawn, completion=replace(drawn.completion, refilled=True))
+    taken = [sample(no, node=1, tokens=(1, 2))]
+    keys = ("completions", "rewarded", "refused", "tokens", "malformed", "refilled")
+    counts = {"0": (2, 1, 1, 3, 0, 0), "1": (1, 1, 1, 2, 1, 1), "2": (1, 1, 1, 3, 2, 0)}
+    found = Inspection([], [[*samples, drawn]], taken)
+    assert evaluation.by_node((0, 1, 2), found, refusals) == {
         node: dict(zip(keys, row, strict=True)) for node, row in counts.items()
     }
 

@@ -22,6 +22,7 @@ from swarmproof.guard.guard import Guard
 from swarmproof.policies.policy import train
 from swarmproof.policies.scorer import ForwardPass, Scorer
 from swarmproof.swarm.assembly import assemble
+from swarmproof.swarm.assignment import Assignment
 from swarmproof.swarm.node import Cohort
 from swarmproof.swarm.round import Swarm, play_round
 from swarmproof.swarm.stopwatch import Stopwatch
@@ -386,7 +387,7 @@ def test_a_group_in_which_all_are_right_teaches_only_if_a_reward_may_become_zero
     right += [(text, cohort.policy.codec.encode(text)) for text in [task.oracle(of)] * 2]
     assert len(right) == 4
     group = cohort.group(of, [completion(*pair, index=i) for i, pair in enumerate(right)])
-    found, stats = cohort.learn([group], 0, Stopwatch())
+    found, stats = cohort.learn([group], Assignment(0, {}, {of.id: of}), Stopwatch())
     (samples,) = found.samples
     assert [s.reward for s in samples] == [1] * 4
     assert [s.refused for s in samples] == [False, False, True, True]

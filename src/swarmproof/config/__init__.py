@@ -1,20 +1,18 @@
 """An experiment as data: its settings, how they are read, and which node trains which model."""
 
+from swarmproof.config.experiment import MAX_SEEDS, ExperimentConfig, TrialConfig, describes
 from swarmproof.config.loading import find, load, shipped, validate
 from swarmproof.config.quoting import quote
 from swarmproof.config.settings import (
-    MAX_SEEDS,
     BatchConfig,
     EvaluationConfig,
-    ExperimentConfig,
     GrpoConfig,
+    GuardConfig,
     ModelConfig,
     OnReject,
     SamplingConfig,
     SwarmConfig,
     Topology,
-    TrialConfig,
-    describes,
 )
 from swarmproof.config.tables import override
 
@@ -24,6 +22,7 @@ __all__ = [
     "EvaluationConfig",
     "ExperimentConfig",
     "GrpoConfig",
+    "GuardConfig",
     "ModelConfig",
     "OnReject",
     "SamplingConfig",

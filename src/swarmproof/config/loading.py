@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from swarmproof import registry
 from swarmproof.config import matrix
+from swarmproof.config.experiment import ExperimentConfig, TrialConfig
 from swarmproof.config.quoting import dotted, quote
-from swarmproof.config.settings import ExperimentConfig, TrialConfig
 from swarmproof.config.tables import (
     HEAD,
     MAX_DEPTH,

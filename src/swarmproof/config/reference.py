@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from swarmproof.config.settings import ExperimentConfig, TrialConfig
+from swarmproof.config.experiment import ExperimentConfig, TrialConfig
 
 _WORDS = {int: "integer", float: "number", bool: "true or false", str: "text", dict: "table"}
 

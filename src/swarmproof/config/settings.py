@@ -1,4 +1,4 @@
-"""The settings of an experiment and of its arms, with their bounds, defaults and descriptions.
+"""The tables of an arm's settings, with their bounds, defaults and descriptions.
 
 How they are read from a TOML file is in `loading.py`; the page docs/settings.md is made from the
 descriptions. Nothing here imports torch.
@@ -7,44 +7,23 @@ descriptions. Nothing here imports torch.
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
-from swarmproof import registry
-from swarmproof.config import cohorts
-
+OnReject = Literal["monitor", "mask", "drop", "zero_reward", "refill", "void_node"]
 Topology = Literal["horizontal", "vertical"]
-OnReject = Literal["monitor", "mask", "drop", "zero_reward"]
 
-_MAX_NODES = 4096
-MAX_SEEDS = 1000
-_MAX_ROUNDS = 1_000_000
-_MAX_COUNT = 2**31 - 1
+MAX_NODES = 4096
+MAX_ROUNDS = 1_000_000
+MAX_COUNT = 2**31 - 1
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def describes(kind: registry.Kind) -> AfterValidator:
-    """A validator: the table must describe a plug-in of this kind. The table is not changed."""
-
-    def check(table: dict[str, Any]) -> dict[str, Any]:
-        registry.check(kind, table)
-        return table
-
-    return AfterValidator(check)
-
-
-class ModelConfig(_Table):
+class ModelConfig(Table):
     """The model that every node trains, and how models are loaded."""
 
     path: Annotated[
@@ -66,7 +45,7 @@ class ModelConfig(_Table):
     ] = False
 
 
-class SwarmConfig(_Table):
+class SwarmConfig(Table):
     """Who takes part, and how the work is divided."""
 
     topology: Annotated[
@@ -77,7 +56,7 @@ class SwarmConfig(_Table):
         ),
     ] = "horizontal"
     nodes: Annotated[
-        int, Field(ge=1, le=_MAX_NODES, description="all nodes, malicious ones included")
+        int, Field(ge=1, le=MAX_NODES, description="all nodes, malicious ones included")
     ] = 4
     malicious: Annotated[
         int, Field(ge=0, description="how many of the nodes are malicious; they act as one")
@@ -87,14 +66,22 @@ class SwarmConfig(_Table):
         # Left out where it is empty: configs without it must stay what they are.
         Field(
             exclude_if=operator.not_,
-            max_length=_MAX_NODES,
+            max_length=MAX_NODES,
             description="several models in place of `model.path`, given to the honest nodes in "
             "turn; malicious nodes have the first; empty: one model",
         ),
     ] = ()
+    problems: Annotated[
+        Literal["picked", "dealt"],
+        Field(
+            exclude_if="picked".__eq__,
+            description="vertical swarms: `picked`: a node may choose its problems; `dealt`: they "
+            "follow from the seed, and every receiver refuses a choice",
+        ),
+    ] = "picked"
 
 
-class BatchConfig(_Table):
+class BatchConfig(Table):
     """The work of a round, over the whole swarm."""
 
     problems: Annotated[int, Field(ge=1, le=65_536, description="problems per round")] = 32
@@ -103,14 +90,14 @@ class BatchConfig(_Table):
     ] = 12
 
 
-class SamplingConfig(_Table):
+class SamplingConfig(Table):
     """The generation strategy. It is public: a receiver verifies against it."""
 
     temperature: Annotated[
         float, Field(ge=1e-4, le=10, description="divides the logits before the softmax")
     ] = 1.0
     top_k: Annotated[
-        int, Field(ge=0, le=_MAX_COUNT, description="draw from the k likeliest tokens; 0: from all")
+        int, Field(ge=0, le=MAX_COUNT, description="draw from the k likeliest tokens; 0: from all")
     ] = 50
     top_p: Annotated[
         float,
@@ -121,7 +108,7 @@ class SamplingConfig(_Table):
     ] = 128
 
 
-class GrpoConfig(_Table):
+class GrpoConfig(Table):
     """The learner. Defaults are the paper's, except the learning rate."""
 
     lr: Annotated[float, Field(gt=0, le=10, description="learning rate of Adam")] = 2e-5
@@ -136,7 +123,7 @@ class GrpoConfig(_Table):
     ] = 1e-8
     warmup: Annotated[
         int,
-        Field(ge=0, le=_MAX_ROUNDS, description="rounds over which the learning rate rises"),
+        Field(ge=0, le=MAX_ROUNDS, description="rounds over which the learning rate rises"),
     ] = 0
     max_grad_norm: Annotated[
         float, Field(gt=0, description="a longer gradient is scaled down to this norm")
@@ -170,158 +157,32 @@ class GrpoConfig(_Table):
         int,
         Field(
             ge=1,
-            le=_MAX_COUNT,
+            le=MAX_COUNT,
             description="tokens in one forward and backward pass; changes memory and speed only",
         ),
     ] = 2048
 
 
-class EvaluationConfig(_Table):
+class GuardConfig(Table):
+    """A tested combination of defences, by name."""
+
+    preset: Annotated[
+        str,
+        Field(description="in place of `defenses`: `swarmproof explain` lists and explains them"),
+    ] = ""
+
+
+class EvaluationConfig(Table):
     """Held-out problems, answered by one sampled completion each."""
 
     every: Annotated[
         int,
         Field(
             ge=1,
-            le=_MAX_ROUNDS,
+            le=MAX_ROUNDS,
             description="rounds between evaluations; the last is evaluated too",
         ),
     ] = 10
     problems: Annotated[
-        int, Field(ge=1, le=_MAX_COUNT, description="how many, if the task has so many")
+        int, Field(ge=1, le=MAX_COUNT, description="how many, if the task has so many")
     ] = 128
-
-
-class TrialConfig(_Table):
-    """One arm of an experiment, resolved; with a seed it is one trial."""
-
-    rounds: Annotated[int, Field(ge=1, le=_MAX_ROUNDS, description="rounds of the trial")]
-    task: Annotated[
-        dict[str, Any],
-        describes("task"),
-        Field(description="the problems and their rewards: `swarmproof list tasks`"),
-    ]
-    model: Annotated[ModelConfig, Field(description="the model that every node trains")] = (
-        ModelConfig()
-    )
-    swarm: Annotated[SwarmConfig, Field(description="who takes part")] = SwarmConfig()
-    batch: Annotated[BatchConfig, Field(description="the work of a round")] = BatchConfig()
-    sampling: Annotated[SamplingConfig, Field(description="the generation strategy")] = (
-        SamplingConfig()
-    )
-    grpo: Annotated[GrpoConfig, Field(description="the learner")] = GrpoConfig()
-    attack: Annotated[
-        dict[str, Any],
-        describes("attack"),
-        Field(
-            description="what malicious nodes do: `swarmproof list attacks`; without such nodes it "
-            "only names the success measure"
-        ),
-    ]
-    defenses: Annotated[
-        tuple[Annotated[dict[str, Any], describes("defense")], ...],
-        Field(
-            max_length=64,
-            description="what honest nodes inspect completions with: `swarmproof list defenses`",
-        ),
-    ] = ()
-    evaluation: Annotated[EvaluationConfig, Field(description="held-out problems")] = (
-        EvaluationConfig()
-    )
-    exchange: Annotated[dict[str, Any], describes("exchange")] = Field(
-        default_factory=lambda: {"name": "memory"},
-        description="how completions travel: `swarmproof list exchanges`",
-    )
-    checkpoint_every: Annotated[
-        int, Field(ge=1, le=_MAX_ROUNDS, description="rounds between two checkpoints")
-    ] = 10
-
-    @model_validator(mode="after")
-    def _consistent(self) -> TrialConfig:
-        swarm, batch = self.swarm, self.batch
-        if swarm.malicious >= swarm.nodes:
-            raise ValueError(
-                f"swarm.malicious is {swarm.malicious} of {swarm.nodes} nodes; "
-                "at least one node must be honest"
-            )
-        if len(swarm.models) > swarm.nodes - swarm.malicious:
-            raise ValueError(
-                f"swarm.models has {len(swarm.models)} models for "
-                f"{swarm.nodes - swarm.malicious} honest nodes; "
-                "list fewer, or raise swarm.nodes, or leave out the arm (--arm)"
-            )
-        work, size = (
-            ("batch.group_size", batch.group_size)
-            if swarm.topology == "horizontal"
-            else ("batch.problems", batch.problems)
-        )
-        if size % swarm.nodes:
-            fits = [n for n in range(1, min(size, _MAX_NODES) + 1) if size % n == 0]
-            raise ValueError(
-                f"{work} = {size} does not divide among swarm.nodes = {swarm.nodes} in a "
-                f"{swarm.topology} swarm; nodes may be {', '.join(map(str, fits))}"
-            )
-        names = [table["name"] for table in self.defenses]
-        if repeated := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"defenses: {', '.join(sorted(repeated))} is listed twice")
-        return self
-
-    @property
-    def models_key(self) -> str:
-        """The setting that names the models, for messages."""
-        return "swarm.models" if self.swarm.models else "model.path"
-
-    @property
-    def model_paths(self) -> tuple[str, ...]:
-        """The paths of the models, as they are dealt to the honest nodes."""
-        return self.swarm.models or (self.model.path,)
-
-    @property
-    def cohorts(self) -> tuple[cohorts.Members, ...]:
-        """The honest nodes, grouped by the model that they train."""
-        return cohorts.deal(self.model_paths, self.swarm.nodes - self.swarm.malicious)
-
-
-class ExperimentConfig(_Table):
-    """A whole experiment: its arms, each resolved, and the seeds of each."""
-
-    name: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=100,
-            description="names the run folder",
-        ),
-    ]
-    title: Annotated[str, Field(max_length=1000, description="title of the report")] = ""
-    claim: Annotated[
-        str,
-        Field(max_length=4000, description="what a reader should see if the claim holds"),
-    ] = ""
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
-        Field(
-            min_length=1,
-            max_length=MAX_SEEDS,
-            description="each arm runs with each of them; replaced by --seeds",
-        ),
-    ] = (0,)
-    arms: Annotated[
-        dict[str, TrialConfig],
-        Field(description="settings of each arm, laid on those of the file"),
-    ]
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed is listed twice")
-        return seeds
-
-    @field_validator("name", "title", "claim")
-    @classmethod
-    def _printable(cls, text: str) -> str:
-        # They are printed in a terminal, where control characters are commands.
-        if not text.replace("\n", " ").isprintable():
-            raise ValueError("it has a control character, or another that cannot be shown")
-        return text

@@ -4,6 +4,7 @@ from swarmproof.defenses.base import Defense, DefenseView
 from swarmproof.defenses.judge import Judge
 from swarmproof.defenses.logit import Logit
 from swarmproof.defenses.max_tokens import MaxTokens
+from swarmproof.defenses.replay import Replay
 from swarmproof.defenses.reward_outlier import RewardOutlier
 from swarmproof.defenses.self_judge import SelfJudge
 from swarmproof.defenses.surprise import Surprise
@@ -14,6 +15,7 @@ __all__ = [
     "Judge",
     "Logit",
     "MaxTokens",
+    "Replay",
     "RewardOutlier",
     "SelfJudge",
     "Surprise",

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
+import numpy as np
 from pydantic import Field
 
-from swarmproof.config import OnReject, SamplingConfig
+from swarmproof.config import OnReject, SamplingConfig, Topology
 from swarmproof.registry import Kind, Plugin
 from swarmproof.types import Group, NodeId, TokenScores, Verdict
 
@@ -33,6 +34,23 @@ class Scores(Protocol):
     @property
     def scores(self) -> Sequence[Sequence[TokenScores]]:
         """One entry for each completion, group by group."""
+
+
+class Columns(Scores, Protocol):
+    """Scores with further values for each token; those of this package have them."""
+
+    def column(self, name: str) -> Sequence[Sequence[np.ndarray]]:
+        """One of `policies.scorer.COLUMNS`, float32 (T,) for each completion, group by group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The swarm that a defence would work in, for its check before the run."""
+
+    nodes: int  # all
+    models: int = 1  # different models among the honest nodes
+    topology: Topology = "horizontal"
+    programs: bool = False  # whether the answers are programs
 
 
 class AskedModel(Protocol):
@@ -62,6 +80,9 @@ class DefenseView:
     foreign: frozenset[NodeId] = frozenset()
     programs: bool = False  # whether the answers are programs
     state: State = field(default_factory=dict)  # the result of `Defense.remember` last round
+    # The truth about the senders, which only a simulation knows; None for all defences except
+    # those that are bounds and not defences (`Defense.knows_senders`).
+    malicious: frozenset[NodeId] | None = None
 
     @property
     def scores(self) -> Sequence[Sequence[TokenScores]]:
@@ -70,6 +91,21 @@ class DefenseView:
         if self.source is None:
             raise ValueError('no scores here: a defence that reads them sets reads = "scores"')
         return self.source.scores
+
+    def column(self, name: str) -> Sequence[Sequence[np.ndarray]]:
+        """A further value of every token under the receiver's own model: `policies.scorer.COLUMNS`.
+
+        Raises:
+            ValueError: the scores were given by a caller who does not have it.
+        """
+        column = getattr(self.source, "column", None)
+        if column is None:
+            raise ValueError(
+                f"the scores that were given have no column {name!r}; give the guard a model, and "
+                "leave the scores out"
+            )
+        told: Sequence[Sequence[np.ndarray]] = column(name)
+        return told
 
     @property
     def eos_token_id(self) -> int:
@@ -99,6 +135,10 @@ class Defense(Plugin):
     # Name of the field with the threshold: a completion with a score above it is refused.
     # `swarmproof calibrate` sets this field. Empty if the defence has no threshold.
     threshold_field: ClassVar[str] = ""
+    # The columns that it reads, for `reads = "round"`; others may read any column.
+    columns: ClassVar[tuple[str, ...]] = ()
+    # Whether it is told who is malicious: a bound on what any filter can do, not a defence.
+    knows_senders: ClassVar[bool] = False
 
     on_reject: OnReject | None = Field(
         default=None,
@@ -119,6 +159,13 @@ class Defense(Plugin):
 
         Raises:
             ValueError: it cannot be loaded; one line with the remedy.
+        """
+
+    def require_in(self, setting: Setting) -> None:
+        """Check, before anything is computed, that the defence can work in such a swarm.
+
+        Raises:
+            ValueError: it lacks something; one line that names a preset or defence that fits.
         """
 
     def require_threshold(self) -> None:

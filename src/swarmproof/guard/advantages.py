@@ -33,6 +33,10 @@ EFFECTS: Mapping[OnReject, Effect] = {
     "mask": Effect(votes=True, trains=False, zeroed=False),
     "drop": Effect(votes=False, trains=False, zeroed=False),
     "zero_reward": Effect(votes=True, trains=True, zeroed=True),
+    # The receiver draws the slot itself, and the round is inspected again.
+    "refill": Effect(votes=False, trains=False, zeroed=False),
+    # Everything else that the node sent in this round is dropped as well.
+    "void_node": Effect(votes=False, trains=False, zeroed=False),
 }
 
 
@@ -46,9 +50,12 @@ class Rules:
     # those that are better than their group's mean (ADR 0012).
     foreign: frozenset[NodeId] = frozenset()
     foreign_teach: Literal["all", "positive"] = "all"
+    void: frozenset[NodeId] = frozenset()  # nodes that count for nothing in this round
 
-    def effect(self, verdicts: Sequence[Verdict]) -> Effect:
+    def effect(self, verdicts: Sequence[Verdict], node: NodeId) -> Effect:
         """The combined effect of all refusals of one completion: the strictest of each kind."""
+        if node in self.void:
+            return EFFECTS["void_node"]
         refusals = [v for v in verdicts if v.accepted is False]
         found = [EFFECTS[self.by_defense[v.defense]] for v in refusals]
         return Effect(
@@ -61,6 +68,10 @@ class Rules:
         rule = self.by_defense[refusal.defense]
         # A mask with token credits hides only the tokens that it names.
         return EFFECTS[rule].trains or (rule == "mask" and refusal.token_credit is not None)
+
+    def refused_by(self, rule: OnReject, verdicts: Sequence[Verdict]) -> bool:
+        """Whether a defence with this rule refused."""
+        return any(v.accepted is False and self.by_defense[v.defense] == rule for v in verdicts)
 
     def in_force(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Verdicts whose weights count: all except those of defences that only monitor."""
@@ -105,7 +116,10 @@ def complete(
     num_groups: int,
 ) -> list[Sample]:
     """Samples of one group, with nothing left to fill in."""
-    effects = [rules.effect(row) for row in verdicts]
+    effects = [
+        rules.effect(row, completion.node)
+        for row, completion in zip(verdicts, group.completions, strict=True)
+    ]
     weights = [
         _weight(rules.in_force(row)) * e.votes for row, e in zip(verdicts, effects, strict=True)
     ]
@@ -132,6 +146,7 @@ def complete(
 
 
 def can_teach(
+    group: Group,
     rewards_G: Sequence[float],
     known_G: Sequence[Sequence[Verdict]],
     rules: Rules,
@@ -142,7 +157,10 @@ def can_teach(
     If all rewards are equal, they stay equal when some are removed; a reward may still become 0.
     """
     may_zero = any(EFFECTS[rules.by_defense[name]].zeroed for name in to_come)
-    effects = [rules.effect(row) for row in known_G]
+    effects = [
+        rules.effect(row, completion.node)
+        for row, completion in zip(known_G, group.completions, strict=True)
+    ]
     left = {0.0 if e.zeroed else r for r, e in zip(rewards_G, effects, strict=True) if e.votes}
     return len(left) > 1 or (may_zero and any(left))
 

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from swarmproof import registry
-from swarmproof.config import OnReject, SamplingConfig, validate
+from swarmproof.config import OnReject, SamplingConfig, presets, validate
 from swarmproof.defenses.base import AskedModel, Defense, DefenseView, Scores, State
 from swarmproof.guard.advantages import EFFECTS, Rules
 from swarmproof.guard.gate import MOST_SUSPICIOUS
 from swarmproof.guard.inspection import Inspecting, Inspection, Verdicts
-from swarmproof.guard.presets import preset as preset_of
 from swarmproof.policies.codec import Codec
 from swarmproof.randomness import derive_seed
-from swarmproof.types import Completion, Group, NodeId, TokenScores, Verdict
+from swarmproof.types import Completion, Group, NodeId, Sample, TokenScores, Verdict
 
 # The name in verdicts of completions that no model can score.
 TOKENS = "tokens"
@@ -53,6 +52,7 @@ class Guard:
         on_reject: the effect of a refusal, for defences that do not set their own.
         seed: seed of the defences' random draws. Peers must not know it.
         scale_rewards: divide advantages by the group's deviation (False: Dr. GRPO).
+        malicious: the truth about the senders, for `perfect`, which is no defence but a bound.
         foreign: senders whose completions another model wrote.
         foreign_teach: `positive`: train on these only where they are better than their group's
             mean.
@@ -76,12 +76,12 @@ class Guard:
         foreign: frozenset[NodeId] = frozenset(),
         foreign_teach: Literal["all", "positive"] = "all",
         programs: bool = False,
+        malicious: frozenset[NodeId] | None = None,
     ) -> None:
         if preset is not None:
             if defenses:
                 raise ValueError("give a preset or defences, not both")
-            chosen = preset_of(preset)
-            defenses, on_reject = chosen.defenses, chosen.on_reject
+            defenses = presets.preset(preset).defenses
         if on_reject not in EFFECTS:
             known = registry.did_you_mean(str(on_reject), EFFECTS)
             raise ValueError(f"on_reject = {on_reject!r:.60} is not a rule{known}")
@@ -91,13 +91,16 @@ class Guard:
             raise ValueError(f"defences need distinct names, and these are {', '.join(names)}")
         by_defense: dict[str, OnReject] = {TOKENS: on_reject}
         by_defense |= {d.name: d.on_reject or on_reject for d in self.defenses}
+        presets.require_refillable(
+            [{"name": d.name, "on_reject": by_defense[d.name]} for d in self.defenses], on_reject
+        )
         self.rules = Rules(by_defense, scale_rewards, foreign, foreign_teach)
         self.sampling = (
             sampling
             if isinstance(sampling, SamplingConfig)
             else validate(SamplingConfig, dict(sampling or {}))
         )
-        self.seed, self.programs = seed, programs
+        self.seed, self.programs, self._malicious = seed, programs, malicious
         self._given_model, self._given_tokenizer = model, tokenizer
         self._model: AskedModel | None = None
         self._states: dict[str, State] = {}
@@ -123,15 +126,24 @@ class Guard:
         """
         given = Given(scores) if isinstance(scores, Sequence) else scores
         inspecting = self.begin(groups, rewards, round=round, scores=given)
+        self._feed(inspecting, given)
+        if inspecting.void:
+            void = frozenset(inspecting.void)
+            inspecting = self.begin(groups, rewards, round=round, scores=given, void=void)
+            self._feed(inspecting, given)
+        return self.finish(inspecting)
+
+    def _feed(self, inspecting: Inspecting, given: Scores | None) -> None:
+        groups = inspecting.groups
         if given is not None or not inspecting.reads_passes or not groups:
             inspecting.feed(range(len(groups)), given)
         else:
             scorer = self._scorer()
-            prompts = [group.prompt for group in inspecting.groups]
-            rows = [group.token_ids for group in inspecting.groups]
-            for indices, forward in scorer.passes(prompts, rows, [False] * len(prompts)):
+            prompts = [group.prompt for group in groups]
+            rows = [group.token_ids for group in groups]
+            seeds = [group.slot_seeds for group in groups]
+            for indices, forward in scorer.passes(prompts, rows, [False] * len(prompts), seeds):
                 inspecting.feed(indices, forward)
-        return self.finish(inspecting)
 
     def begin(
         self,
@@ -140,10 +152,17 @@ class Guard:
         *,
         round: int,
         scores: Scores | None = None,
+        void: frozenset[NodeId] | None = None,
     ) -> Inspecting:
         """Start a round, for a trainer that feeds it pass by pass and learns from the same passes.
 
-        Defences that read texts, or a whole round, run here.
+        Defences that read texts, or a whole round, run here. If the result is `unsettled` when all
+        is fed, and the trainer can fill the slots, it begins the round a second time with other
+        completions.
+
+        Args:
+            groups: as `__call__`, also `rewards`, `round` and `scores`.
+            void: nodes that count for nothing. Given, this is the second look at a round.
 
         Raises:
             ValueError: as `__call__` does.
@@ -168,17 +187,30 @@ class Guard:
                 view,
                 state=self._states.get(d.name, {}),
                 model=view.model if d.reads == "model" else None,
+                malicious=self._malicious if d.knows_senders else None,
             )
             for d in self.defenses
         }
         return Inspecting(
-            self.defenses, self.rules, groups, rewards, views, self._whole(groups, scores), extra
+            self.defenses,
+            replace(self.rules, void=void or frozenset()),
+            groups,
+            rewards,
+            views,
+            self._whole(groups, scores),
+            extra,
+            final=void is not None,
         )
 
-    def finish(self, inspecting: Inspecting) -> Inspection:
+    def finish(self, inspecting: Inspecting, replaced: Sequence[Sample] = ()) -> Inspection:
         """End a round: return the result, and update the state of the defences."""
-        found, self._states = inspecting.finish()
+        found, self._states = inspecting.finish(replaced)
         return found
+
+    @property
+    def rules_in_force(self) -> frozenset[OnReject]:
+        """The rules for refusals that some defence has."""
+        return frozenset(self.rules.by_defense.values())
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the defences, as plain JSON values."""
@@ -234,7 +266,10 @@ class Guard:
         if scores is not None:
             return lambda: scores
         return lambda: self._scorer().score(
-            [group.prompt for group in groups], [group.token_ids for group in groups]
+            [group.prompt for group in groups],
+            [group.token_ids for group in groups],
+            [group.slot_seeds for group in groups],
+            [name for d in self.defenses if d.reads == "round" for name in d.columns],
         )
 
     def _codec(self) -> Codec | None:

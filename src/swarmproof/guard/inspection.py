@@ -15,7 +15,7 @@ import numpy as np
 from swarmproof.defenses.base import Defense, DefenseView, Scores, State
 from swarmproof.guard.advantages import Rules, can_teach, complete
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
-from swarmproof.types import Group, Sample, Slot, Verdict
+from swarmproof.types import Group, NodeId, Sample, Slot, Verdict
 
 Verdicts = tuple[Verdict, ...]  # the verdicts on one completion, in the order of the config
 
@@ -26,6 +26,9 @@ class Inspection:
 
     groups: Sequence[Group]  # as inspected: every completion has tokens, if possible
     samples: list[list[Sample]]
+    # Completions whose slots the receiver drew itself; the draws are in `samples`.
+    replaced: Sequence[Sample] = ()
+    void: frozenset[NodeId] = frozenset()  # nodes that counted for nothing
 
     @property
     def verdicts(self) -> list[list[Verdicts]]:
@@ -92,10 +95,13 @@ class Inspecting:
     views: Mapping[str, DefenseView]
     whole: Callable[[], Scores]
     extra: Sequence[Sequence[Verdicts]]
+    final: bool = False  # the second look at a round: no refusal asks for a third one
     # Whether a group can still have an advantage: the passes over the others keep no graph.
     learnable: list[bool] = field(init=False)
     _known: list[list[Verdicts]] = field(init=False)
     _samples: dict[int, list[Sample]] = field(init=False, default_factory=dict)
+    _replaced: set[Slot] = field(init=False, default_factory=set)
+    void: set[NodeId] = field(init=False, default_factory=set)  # nodes to count for nothing
 
     def __post_init__(self) -> None:
         early = [d for d in self.defenses if d.reads in ("text", "round")]
@@ -107,9 +113,35 @@ class Inspecting:
         ]
         to_come = [defense.name for defense in self._late]
         self.learnable = [
-            can_teach(rewards, known, self.rules, to_come)
-            for rewards, known in zip(self.rewards, self._known, strict=True)
+            can_teach(group, rewards, known, self.rules, to_come)
+            for group, rewards, known in zip(self.groups, self.rewards, self._known, strict=True)
         ]
+        for group, row in zip(self.groups, self._known, strict=True):
+            self._look_again(group, row)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a refusal asks for a second look: at other completions, or without a node."""
+        return bool(self._replaced or self.void)
+
+    @property
+    def replaced(self) -> list[Sample]:
+        """The samples of all fed groups whose slots are to be drawn by the receiver."""
+        return [
+            sample
+            for _, row in sorted(self._samples.items())
+            for sample in row
+            if sample.completion.slot in self._replaced
+        ]
+
+    def _look_again(self, group: Group, verdicts: Sequence[Verdicts]) -> None:
+        if self.final:
+            return
+        for completion, row in zip(group.completions, verdicts, strict=True):
+            if self.rules.refused_by("refill", row):
+                self._replaced.add(completion.slot)
+            if self.rules.refused_by("void_node", row):
+                self.void.add(completion.node)
 
     @property
     def _late(self) -> list[Defense]:
@@ -134,6 +166,7 @@ class Inspecting:
                 tuple(sorted((*known, *now), key=lambda verdict: order[verdict.defense]))
                 for known, now in zip(self._known[p], late, strict=True)
             ]
+            self._look_again(self.groups[p], verdicts)
             self._samples[p] = complete(
                 self.groups[p],
                 self.rewards[p],
@@ -143,8 +176,11 @@ class Inspecting:
             )
         return [self._samples[p] for p in indices]
 
-    def finish(self) -> tuple[Inspection, dict[str, State]]:
+    def finish(self, replaced: Sequence[Sample] = ()) -> tuple[Inspection, dict[str, State]]:
         """Return the whole round, and the state of each defence for the next round.
+
+        Args:
+            replaced: what a first look took out of the round.
 
         Raises:
             ValueError: a group was not fed, or the state of a defence is not valid JSON.
@@ -158,7 +194,7 @@ class Inspecting:
             for defense in self.defenses
         }
         samples = [self._samples[p] for p in range(len(self.groups))]
-        return Inspection(self.groups, samples), states
+        return Inspection(self.groups, samples, tuple(replaced), self.rules.void), states
 
     def _view(
         self, defense: Defense, rewards: Sequence[Sequence[float]], scores: Scores | None

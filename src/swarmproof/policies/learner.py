@@ -69,6 +69,14 @@ class Learner:
         self._backward(forward, samples, None)
         self._round.append((forward.batch, samples, forward.detached_logp()))
 
+    def discard(self) -> None:
+        """Forget what was accumulated in this round."""
+        for p in (*self.masters, *self.model.parameters()):
+            p.grad = None
+        self._loss = self._kl = 0.0
+        self._tokens = 0
+        self._round.clear()
+
     def step(self) -> UpdateStats:
         """Update from the accumulated gradient; `grpo.updates` > 1 repeats with clipped ratios.
 

@@ -149,6 +149,14 @@ def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(rows, device=device), torch.tensor(ids, device=device)
 
 
+def places(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Index of the completion of each token, and the token's index in it; int64, both (M,)."""
+    rows = batch.rows
+    of = [*range(len(rows)), *(i for i, row in enumerate(rows) for _ in row[1:])]
+    t = [0] * len(rows) + [t for row in rows for t in range(1, len(row))]
+    return torch.tensor(of, device=device), torch.tensor(t, device=device)
+
+
 def token_logprobs(model: Any, batch: PackedBatch, temperature: float = 1.0) -> Tensor:
     """log pi(token) of every token of every completion, (M,), in flat token order."""
     return logprobs_of(batch, token_logits(model, batch, temperature))

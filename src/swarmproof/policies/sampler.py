@@ -46,15 +46,19 @@ def support(scaled: Tensor, sampling: SamplingConfig) -> Tensor:
     return kept
 
 
-def draw(logits: Tensor, seeds: Tensor, t: int, sampling: SamplingConfig) -> Tensor:
+def draw(logits: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig) -> Tensor:
     """The token of each row, int64 of shape (R,).
 
     Args:
         logits: (R, V).
         seeds: of the rows' slots, int64 (R,).
-        t: index of the token in its completion.
+        t: index of the token in its completion: one for all rows, or int64 (R,).
     """
-    scaled = logits.float() / sampling.temperature
+    return draw_scaled(logits.float() / sampling.temperature, seeds, t, sampling)
+
+
+def draw_scaled(scaled: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig) -> Tensor:
+    """The same, from logits / temperature."""
     vocab = scaled.shape[-1]
     if not 0 < sampling.top_k < vocab or sampling.top_p < 1:
         return _draw_masked(scaled, seeds, t, sampling)
@@ -68,7 +72,8 @@ def draw(logits: Tensor, seeds: Tensor, t: int, sampling: SamplingConfig) -> Ten
     drawn = ids.gather(-1, noisy.argmax(-1, keepdim=True)).squeeze(-1)
     tied = (lowest == rivals).squeeze(-1)
     if tied.any():
-        drawn[tied] = _draw_masked(scaled[tied], seeds[tied], t, sampling)
+        t_tied = t[tied] if isinstance(t, Tensor) else t
+        drawn[tied] = _draw_masked(scaled[tied], seeds[tied], t_tied, sampling)
     return drawn
 
 
@@ -90,7 +95,9 @@ def _largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, ids
 
 
-def _draw_masked(scaled: Tensor, seeds: Tensor, t: int, sampling: SamplingConfig) -> Tensor:
+def _draw_masked(
+    scaled: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig
+) -> Tensor:
     every = torch.arange(scaled.shape[-1], device=scaled.device).expand_as(scaled)
     noisy = scaled + gumbel(seeds, t, every)
     return noisy.masked_fill(~support(scaled, sampling), float("-inf")).argmax(-1)

@@ -8,7 +8,7 @@ the same forward passes, so verifying completions that are learnt from costs alm
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,10 +19,21 @@ from torch import Tensor
 from swarmproof.config import SamplingConfig
 from swarmproof.policies import loader, loss, sampler
 from swarmproof.policies.codec import Codec
+from swarmproof.randomness import gumbel
 from swarmproof.types import Tokens, TokenScores
 
-# From logits / temperature of the positions (R, V) and the ids of their tokens (R,) to (R,).
-Column = Callable[[Tensor, Tensor, SamplingConfig], Tensor]
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places of R tokens: what a column is computed from."""
+
+    logits: Tensor  # logits / temperature before each token, (R, V)
+    ids: Tensor  # the tokens, int64 (R,)
+    t: Tensor  # index of each token in its completion, int64 (R,)
+    seeds: Tensor | None  # seed of the slot of each token, int64 (R,); None: not known
+
+
+Column = Callable[[Places, SamplingConfig], Tensor]  # to (R,)
 
 
 class Scorer:
@@ -50,6 +61,7 @@ class Scorer:
         prompts: Sequence[str],
         completions: Sequence[Sequence[Tokens]],
         learnable: Sequence[bool],
+        seeds: Sequence[Sequence[int] | None] | None = None,
     ) -> Iterator[tuple[list[int], ForwardPass]]:
         """Cut a round's groups into forward passes, each small enough for memory.
 
@@ -58,6 +70,7 @@ class Scorer:
             completions: P groups; none empty.
             learnable: whether a group can have an advantage; the passes over the others keep
                 nothing for a backward pass.
+            seeds: the receiver's own seed for each completion's slot, for the column `margin`.
 
         Yields:
             the indices of the groups, in the order of the pass, and the pass.
@@ -67,14 +80,34 @@ class Scorer:
             encoded = [self.codec.encode_prompt(prompts[p]) for p in chosen]
             rows = [completions[p] for p in chosen]
             for chunk, batch in loss.micro_batches(encoded, rows, self.micro_batch_tokens):
-                yield [chosen[i] for i in chunk], ForwardPass(self, batch, wanted)
+                indices = [chosen[i] for i in chunk]
+                own = [seeds[p] if seeds is not None else None for p in indices]
+                yield indices, ForwardPass(self, batch, wanted, own)
 
-    def score(self, prompts: Sequence[str], completions: Sequence[Sequence[Tokens]]) -> RoundScores:
-        """The scores of every token of a round, group by group; nothing is learnt."""
+    def score(
+        self,
+        prompts: Sequence[str],
+        completions: Sequence[Sequence[Tokens]],
+        seeds: Sequence[Sequence[int] | None] | None = None,
+        columns: Sequence[str] = (),
+    ) -> RoundScores:
+        """The scores of every token of a round, group by group; nothing is learnt.
+
+        Args:
+            prompts: as `passes`, also `completions` and `seeds`.
+            columns: further values to keep.
+        """
         scores: dict[int, list[TokenScores]] = {}
-        for indices, forward in self.passes(prompts, completions, [False] * len(prompts)):
+        kept: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in columns}
+        num_groups = len(prompts)
+        for indices, forward in self.passes(prompts, completions, [False] * num_groups, seeds):
             scores |= zip(indices, forward.scores, strict=True)
-        return RoundScores([scores[p] for p in range(len(prompts))])
+            for name, of_groups in kept.items():
+                of_groups |= zip(indices, forward.column(name), strict=True)
+        return RoundScores(
+            [scores[p] for p in range(num_groups)],
+            {name: [of[p] for p in range(num_groups)] for name, of in kept.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +115,24 @@ class RoundScores:
     """The scores of a whole round, kept after their forward passes are freed."""
 
     scores: list[list[TokenScores]]
+    columns: Mapping[str, list[list[np.ndarray]]] = field(default_factory=dict)
+
+    def column(self, name: str) -> list[list[np.ndarray]]:
+        return self.columns[name]
 
 
 class ForwardPass:
     """One forward pass over whole groups, run when it is first needed and never twice."""
 
-    def __init__(self, scorer: Scorer, batch: loss.PackedBatch, learnable: bool):
+    def __init__(
+        self,
+        scorer: Scorer,
+        batch: loss.PackedBatch,
+        learnable: bool,
+        seeds: Sequence[Sequence[int] | None] = (),
+    ) -> None:
         self.scorer, self.batch, self.learnable = scorer, batch, learnable
+        self.seeds = seeds  # of each completion's slot, group by group
         self._logits: Tensor | None = None
         self._logp: Tensor | None = None
 
@@ -117,31 +161,44 @@ class ForwardPass:
     @cached_property
     def scores(self) -> list[list[TokenScores]]:
         """Scores of every token under the model: one entry for each completion, group by group."""
-        columns = zip(self._split(self.detached_logp()), self.column("shortfall"), strict=True)
-        return [[TokenScores(*next(columns)) for _ in rows] for rows in self.batch.completions]
+        logprob = self._split(self.detached_logp())
+        return [
+            [TokenScores(*pair) for pair in zip(*rows, strict=True)]
+            for rows in zip(logprob, self.column("shortfall"), strict=True)
+        ]
 
-    def column(self, name: str) -> list[np.ndarray]:
-        """A column of `COLUMNS` for every token; float32 of shape (T,) for each completion."""
+    def column(self, name: str) -> list[list[np.ndarray]]:
+        """A column of `COLUMNS` for every token: float32 (T,) for each completion, by group."""
         column, batch, sampling = COLUMNS[name], self.batch, self.scorer.sampling
         with torch.no_grad():
             logits = self.logits().detach()
             rows, ids = loss.targets(batch, logits.device)
+            of, t = loss.places(batch, logits.device)
+            seeds = None
+            if self.seeds and None not in self.seeds:
+                flat = [seed for row in self.seeds for seed in row or ()]
+                seeds = torch.tensor(flat, device=logits.device)[of]
             # Only first tokens share rows; indexing all rows at once would copy the logits.
             num_first, num_groups = len(batch.rows), len(batch.prompts)
-            first, further = logits[rows[:num_first]], logits[num_groups:]
             parts = [
-                column(first, ids[:num_first], sampling),
-                column(further, ids[num_first:], sampling),
+                column(
+                    Places(of_part, ids[at], t[at], None if seeds is None else seeds[at]), sampling
+                )
+                for at, of_part in (
+                    (slice(num_first), logits[rows[:num_first]]),
+                    (slice(num_first, None), logits[num_groups:]),
+                )
             ]
             return self._split(torch.cat(parts))
 
-    def _split(self, flat: Tensor) -> list[np.ndarray]:
-        return [part.numpy() for part in self.batch.split(flat.float().cpu())]
+    def _split(self, flat: Tensor) -> list[list[np.ndarray]]:
+        parts = iter(part.numpy() for part in self.batch.split(flat.float().cpu()))
+        return [[next(parts) for _ in rows] for rows in self.batch.completions]
 
 
-def shortfall(logits: Tensor, ids: Tensor, sampling: SamplingConfig) -> Tensor:
-    """How far below the sampling support each token is; (R, V), (R,) -> (R,)."""
-    chosen = logits.gather(-1, ids[:, None])
+def shortfall(at: Places, sampling: SamplingConfig) -> Tensor:
+    """How far below the sampling support each token is."""
+    logits, chosen = at.logits, at.logits.gather(-1, at.ids[:, None])
     result = torch.zeros_like(chosen.squeeze(-1))
     k = sampling.top_k if 0 < sampling.top_k < logits.shape[-1] else logits.shape[-1]
     if sampling.top_p < 1:
@@ -158,11 +215,35 @@ def shortfall(logits: Tensor, ids: Tensor, sampling: SamplingConfig) -> Tensor:
     return torch.where(chosen.squeeze(-1).isnan(), chosen.squeeze(-1), result)
 
 
-def entropy(logits: Tensor, ids: Tensor, sampling: SamplingConfig) -> Tensor:  # noqa: ARG001
-    """Entropy of the full softmax at each place, in nats; (R, V), (R,) -> (R,)."""
-    logp = logits.log_softmax(-1)
+def entropy(at: Places, sampling: SamplingConfig) -> Tensor:  # noqa: ARG001
+    """Entropy of the full softmax before each token, in nats."""
+    logp = at.logits.log_softmax(-1)
     return -(logp.exp() * logp.masked_fill(logp == float("-inf"), 0)).sum(-1)
 
 
+def margin(at: Places, sampling: SamplingConfig) -> Tensor:
+    """By how much another token of the support wins the draw at this address; 0: it is the draw.
+
+    In units of logit / temperature. For a token outside the support it is at least the distance
+    to the support.
+
+    Raises:
+        ValueError: the seeds of the slots are not known.
+    """
+    if at.seeds is None:
+        raise ValueError("the margin of a draw needs the seed of its slot; give slot_seeds")
+    drawn = sampler.draw_scaled(at.logits, at.seeds, at.t, sampling)
+    result = torch.zeros(len(at.ids), device=at.logits.device)
+    other = drawn != at.ids
+    if other.any():
+        pair = torch.stack([drawn[other], at.ids[other]], -1)
+        noise = gumbel(at.seeds[other], at.t[other], pair)
+        best, own = (at.logits[other].gather(-1, pair) + noise).unbind(-1)
+        told = Places(at.logits[other], at.ids[other], at.t[other], None)
+        result[other] = torch.maximum(best - own, shortfall(told, sampling))
+    chosen = at.logits.gather(-1, at.ids[:, None]).squeeze(-1)
+    return torch.where(chosen.isnan(), chosen, result)
+
+
 # Values that a pass can compute for each token besides its log-probability, by name.
-COLUMNS: Mapping[str, Column] = {"shortfall": shortfall, "entropy": entropy}
+COLUMNS: Mapping[str, Column] = {"shortfall": shortfall, "entropy": entropy, "margin": margin}

@@ -40,6 +40,7 @@ class CompletionRow(TypedDict):
     index: _Count
     node: NodeId
     poisoned: bool
+    refilled: NotRequired[bool]
     question: str
     answer: str
     text: str

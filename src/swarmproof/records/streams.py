@@ -106,10 +106,10 @@ class TrialWriter:
             cpu: processor seconds of each step.
         """
         at = {"cohort": record.cohort} if self._by_cohort else {}
+        problems = {group.completions[0].slot.problem_id: group.problem for group in found.groups}
         rows = (
-            at | completion_row(group.problem, sample, self._malicious)
-            for group, row in zip(found.groups, found.samples, strict=True)
-            for sample in row
+            at | completion_row(problems[s.completion.slot.problem_id], s, self._malicious)
+            for s in (*(sample for row in found.samples for sample in row), *found.replaced)
         )
         lines = b"".join(map(_line, rows))
         timing = {
@@ -182,7 +182,9 @@ def completion_row(
         "problem_id": completion.slot.problem_id,
         "index": completion.slot.index,
         "node": completion.node,
-        "poisoned": completion.node in malicious,
+        "poisoned": completion.node in malicious and not completion.refilled,
+        # Most runs draw nothing in another's place; the key is there only where it is true.
+        **({"refilled": True} if completion.refilled else {}),
         "question": problem.question,
         "answer": problem.answer,
         "text": completion.text,

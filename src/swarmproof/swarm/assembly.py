@@ -12,6 +12,7 @@ from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.config.cohorts import Members
 from swarmproof.defenses import Defense
+from swarmproof.defenses.base import Setting
 from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.guard.guard import Guard
 from swarmproof.swarm import context, identity
@@ -52,7 +53,8 @@ def _heldout(config: TrialConfig, parts: _Parts) -> Sequence[Problem]:
 
 def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
     """The problems that malicious nodes choose from; None if they keep the assigned ones."""
-    if config.swarm.topology != "vertical" or not config.swarm.malicious:
+    swarm = config.swarm
+    if swarm.topology != "vertical" or not swarm.malicious or swarm.problems == "dealt":
         return None
     train = parts.task.problems("train")
     attack = parts.attack
@@ -77,7 +79,14 @@ def check(config: TrialConfig) -> None:
             + (f": {parts.attack.only_because}" if parts.attack.only_because else "")
         )
     parts.attack.require(parts.task)
+    setting = Setting(
+        nodes=config.swarm.nodes,
+        models=len(config.cohorts),
+        topology=config.swarm.topology,
+        programs=parts.task.writes_programs,
+    )
     for defense in parts.defenses:
+        defense.require_in(setting)
         defense.require()
     count = len(parts.task.problems("train"))
     if count < config.batch.problems:
@@ -200,5 +209,8 @@ def _cohort(config: TrialConfig, members: Members, parts: _Parts, run_seed: int)
         foreign=foreign if several else frozenset(),
         foreign_teach=config.grpo.foreign,
         programs=parts.task.writes_programs,
+        malicious=frozenset[NodeId](
+            range(config.swarm.nodes - config.swarm.malicious, config.swarm.nodes)
+        ),
     )
     return Cohort(members.name, members.nodes, trained, parts.task, guard, run_seed)

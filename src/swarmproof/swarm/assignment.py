@@ -26,6 +26,7 @@ class Assignment:
     # Vertical swarms: the problems of each node, in its order. None: all nodes share all problems.
     shares: Mapping[NodeId, tuple[str, ...]] | None = None
     group_size: int = 0
+    free: bool = True  # nodes of a vertical swarm may pick other problems
 
 
 def deal(
@@ -43,7 +44,8 @@ def deal(
         return Assignment(round, slots, problems)
     shares = topology.deal(list(problems), swarm.nodes)
     slots = topology.vertical(round, shares, batch.group_size)
-    return Assignment(round, slots, problems, shares, batch.group_size)
+    free = swarm.problems == "picked"
+    return Assignment(round, slots, problems, shares, batch.group_size, free)
 
 
 def with_picks(
@@ -63,9 +65,10 @@ def with_picks(
     """
     if not picks:
         return dealt, []
-    if dealt.shares is None:
-        reason = "picked problems, and in a horizontal swarm all nodes share them"
-        return _without(dealt, picks), [_refusal(node, reason) for node in picks]
+    if dealt.shares is None or not dealt.free:
+        # The message is refused, but its slots stay what they are: a receiver may fill them.
+        why = "they are dealt" if dealt.shares else "in a horizontal swarm all nodes share them"
+        return dealt, [_refusal(node, f"picked problems, and {why}") for node in picks]
     taken = {name for node, share in dealt.shares.items() if node not in picks for name in share}
     shares, refusals = dict(dealt.shares), []
     for node in dealt.shares:
@@ -130,11 +133,6 @@ def _wrong(
     if taken & set(chosen):
         return "picked a problem that is another node's"
     return ""
-
-
-def _without(dealt: Assignment, nodes: Mapping[NodeId, object]) -> Assignment:
-    slots = {node: () if node in nodes else own for node, own in dealt.slots.items()}
-    return replace(dealt, slots=slots)
 
 
 def _refusal(node: NodeId, reason: str) -> Refusal:

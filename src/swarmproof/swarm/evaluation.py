@@ -72,9 +72,16 @@ class BySender:
 def by_sender(
     found: Inspection, malicious: frozenset[NodeId], cohort: Sequence[NodeId]
 ) -> BySender:
-    """Group a round's samples by sender."""
+    """Group a round's samples by sender. What the receiver drew itself was sent by nobody."""
     rows = list(zip(found.groups, found.samples, strict=True))
-    pairs = [(group.problem, sample) for group, row in rows for sample in row]
+    pairs = [
+        (group.problem, sample)
+        for group, row in rows
+        for sample in row
+        if not sample.completion.refilled
+    ]
+    problems = {group.completions[0].slot.problem_id: group.problem for group in found.groups}
+    pairs += [(problems[sample.completion.slot.problem_id], sample) for sample in found.replaced]
     honest = [(of, sample) for of, sample in pairs if sample.completion.node not in malicious]
     own = [(of, sample) for of, sample in honest if sample.completion.node in cohort]
     return BySender(
@@ -116,12 +123,17 @@ def by_defense(
 
 
 def by_node(
-    nodes: Sequence[NodeId], samples: Sequence[Sample], refusals: Sequence[Refusal]
+    nodes: Sequence[NodeId], found: Inspection, refusals: Sequence[Refusal]
 ) -> Mapping[str, Mapping[str, int]]:
-    """Counts for each node: completions, rewarded, refused, tokens, malformed."""
+    """Counts for each node: completions that it sent, of these rewarded and refused, their tokens,
+    malformed parts, and slots that the receiver drew in its place."""
     own: dict[NodeId, list[Sample]] = {node: [] for node in nodes}
-    for sample in samples:
-        own[sample.completion.node].append(sample)
+    refilled = dict.fromkeys(nodes, 0)
+    for sample in (*(sample for row in found.samples for sample in row), *found.replaced):
+        if sample.completion.refilled:
+            refilled[sample.completion.node] += 1
+        else:
+            own[sample.completion.node].append(sample)
     return {
         str(node): {
             "completions": len(of_node),
@@ -129,6 +141,7 @@ def by_node(
             "refused": sum(sample.refused for sample in of_node),
             "tokens": sum(len(sample.tokens) for sample in of_node),
             "malformed": sum(refusal.node == node for refusal in refusals),
+            "refilled": refilled[node],
         }
         for node, of_node in own.items()
     }

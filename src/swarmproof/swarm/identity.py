@@ -38,6 +38,7 @@ def run_id(
         "dtype": config.model.dtype,
         "topology": config.swarm.topology,
         "nodes": config.swarm.nodes,
+        "problems": config.swarm.problems,
         "batch": config.batch.model_dump(mode="json"),
         "sampling": config.sampling.model_dump(mode="json"),
         "grpo": config.grpo.model_dump(mode="json"),

@@ -7,13 +7,13 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from swarmproof.attacks import Attack
 from swarmproof.attacks.base import AttackView
 from swarmproof.guard.guard import Guard
-from swarmproof.guard.inspection import Inspection
+from swarmproof.guard.inspection import Inspecting, Inspection
 from swarmproof.policies.policy import Policy, TrainedPolicy
 from swarmproof.randomness import derive_seed, generator
 from swarmproof.swarm.assignment import Assignment, pick_problems
@@ -63,29 +63,78 @@ class Cohort:
         return Group(problem, tuple(completions), self.task.prompt(problem), seeds)
 
     def learn(
-        self, groups: Sequence[Group], round: int, watch: Stopwatch
+        self, groups: Sequence[Group], assignment: Assignment, watch: Stopwatch
     ) -> tuple[Inspection, UpdateStats]:
-        """Reward, inspect and learn from a round's groups."""
+        """Reward, inspect and learn from a round's groups.
+
+        If a refusal asks for it, the receiver draws the slot itself, or leaves the node out, and
+        the groups are scored and packed anew. The update is then the same as if the groups had
+        arrived so.
+        """
+        missing = _missing(groups, assignment)
+        void = frozenset(missing if "void_node" in self.guard.rules_in_force else ())
+        if "refill" in self.guard.rules_in_force:
+            with watch.step("refill"):
+                groups = self.refill(groups, assignment, missing)
+        inspecting = self._look(groups, assignment.round, watch, void or None)
+        replaced = inspecting.replaced
+        if inspecting.unsettled:
+            self.policy.learner.discard()
+            slots = _by_node(sample.completion for sample in replaced)
+            with watch.step("refill"):
+                groups = self.refill(inspecting.groups, assignment, slots)
+            inspecting = self._look(groups, assignment.round, watch, void | inspecting.void)
+        with watch.step("learn"):
+            stats = self.policy.learner.step()
+        with watch.step("inspect"):
+            return self.guard.finish(inspecting, replaced), stats
+
+    def refill(
+        self,
+        groups: Sequence[Group],
+        assignment: Assignment,
+        slots: Mapping[NodeId, tuple[Slot, ...]],
+    ) -> list[Group]:
+        """The groups of the round, with this node's own draws in the given slots of others."""
+        if not any(slots.values()):
+            return list(groups)
+        own = replace(self, nodes=tuple(slots))
+        drawn = own.produce(replace(assignment, slots=slots), own.nodes)
+        found = {c.slot: c for group in groups for c in group.completions}
+        found |= {c.slot: replace(c, refilled=True) for row in drawn.values() for c in row}
+        by_problem: dict[str, list[Completion]] = {name: [] for name in assignment.problems}
+        for slot in sorted(found):
+            by_problem[slot.problem_id].append(found[slot])
+        return [self.group(assignment.problems[name], of) for name, of in by_problem.items() if of]
+
+    def _look(
+        self,
+        groups: Sequence[Group],
+        round: int,
+        watch: Stopwatch,
+        void: frozenset[NodeId] | None,
+    ) -> Inspecting:
+        """Inspect a round's groups, and accumulate their gradient while nothing is unsettled."""
         scorer, learner = self.policy.scorer, self.policy.learner
         with watch.step("reward"):
             rewards = self.task.group_rewards([(group.problem, group.texts) for group in groups])
         with watch.step("inspect"):
-            inspecting = self.guard.begin(groups, rewards, round=round)
+            inspecting = self.guard.begin(groups, rewards, round=round, void=void)
         # With a KL term every group has a gradient.
         learnable = [learner.grpo.beta > 0 or can for can in inspecting.learnable]
         prompts, tokens = [group.prompt for group in groups], [group.token_ids for group in groups]
-        for indices, forward in scorer.passes(prompts, tokens, learnable):
+        seeds = [group.slot_seeds for group in groups]
+        for indices, forward in scorer.passes(prompts, tokens, learnable, seeds):
+            forward.learnable &= not inspecting.unsettled
             if inspecting.reads_passes and forward.learnable:
                 with watch.step("learn"):  # the update needs this pass as well
                     forward.logits()
             with watch.step("inspect"):
                 samples = inspecting.feed(indices, forward)
-            with watch.step("learn"):
-                learner.accumulate(forward, samples)
-        with watch.step("learn"):
-            stats = learner.step()
-        with watch.step("inspect"):
-            return self.guard.finish(inspecting), stats
+            if not inspecting.unsettled:
+                with watch.step("learn"):
+                    learner.accumulate(forward, samples)
+        return inspecting
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +185,20 @@ class Adversary:
                 )
             produced[completion.node].append(completion)
         return produced
+
+
+def _missing(groups: Sequence[Group], assignment: Assignment) -> dict[NodeId, tuple[Slot, ...]]:
+    """The slots of each node that nothing admissible was received for."""
+    there = {completion.slot for group in groups for completion in group.completions}
+    owed = {n: tuple(s for s in own if s not in there) for n, own in assignment.slots.items()}
+    return {node: slots for node, slots in owed.items() if slots}
+
+
+def _by_node(completions: Iterable[Completion]) -> dict[NodeId, tuple[Slot, ...]]:
+    slots: dict[NodeId, tuple[Slot, ...]] = {}
+    for completion in completions:
+        slots[completion.node] = (*slots.get(completion.node, ()), completion.slot)
+    return slots
 
 
 def as_read_by(cohort: Cohort, claim: Completion) -> Completion:

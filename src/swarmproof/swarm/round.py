@@ -97,7 +97,7 @@ def play_round(swarm: Swarm, round: int) -> list[RoundOutcome]:
         watch = watches[cohort.name]
         with watch.step("admit"):
             groups, refusals = admitted(cohort, arrived)
-        found, stats = cohort.learn(groups, round, watch)
+        found, stats = cohort.learn(groups, arrived.assignment, watch)
         record = _record(
             swarm, cohort, arrived, found, [*arrived.refusals, *refusals], stats,
             heldout.get(cohort.name),
@@ -180,7 +180,6 @@ def _record(
     num_own, own_tokens = max(1, len(sent.own)), sum(len(s.tokens) for s in sent.own)
     num_honest, honest_refused = evaluation.refusal_counts(sent.honest)
     num_poisoned, poisoned_refused = evaluation.refusal_counts(sent.poisoned)
-    samples = [sample for row in found.samples for sample in row]
     unseen = heldout.success if heldout else evaluation.Success(None, None)
     success = unseen
     if swarm.attack.measure == "completions":
@@ -200,7 +199,7 @@ def _record(
         honest=num_honest,
         honest_refused=honest_refused,
         by_defense=evaluation.by_defense(sent.honest, sent.poisoned),
-        by_node=evaluation.by_node(tuple(arrived.assignment.slots), samples, refusals),
+        by_node=evaluation.by_node(tuple(arrived.assignment.slots), found, refusals),
         absent={str(node): why for node, why in arrived.absent.items()},
         refusals=[evaluation.refusal_row(refusal) for refusal in refusals],
         malformed=len(refusals),
