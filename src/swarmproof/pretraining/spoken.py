@@ -1,0 +1,35 @@
+"""Equations said in words, "three plus four is seven", for the tiny judge's corpus and its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from swarmproof.pretraining.prose import pick
+from swarmproof.tasks import story_words
+from swarmproof.tasks.stories import Step
+
+Patterns = Mapping[str, Sequence[str]]  # by sign; `a` and `b` are the numbers, `r` the result
+
+_NUMBERS = (
+    *"zero one two three four five six seven eight nine ten eleven twelve thirteen".split(),
+    *"fourteen fifteen sixteen seventeen eighteen nineteen".split(),
+)
+_TENS = ("", "", *"twenty thirty forty fifty sixty seventy eighty ninety".split())
+
+
+def in_words(number: int) -> str:
+    """7 is "seven", 42 "forty-two". Numbers from 100 stay digits."""
+    if number < len(_NUMBERS):
+        return _NUMBERS[number]
+    if number >= 100:
+        return str(number)
+    tens, ones = divmod(number, 10)
+    return f"{_TENS[tens]}-{_NUMBERS[ones]}" if ones else _TENS[tens]
+
+
+def said(rng: Random, patterns: Patterns, step: Step, result: str, words: bool) -> str:
+    """A step by one of the patterns, the numbers in words or in digits."""
+    write = in_words if words else str
+    pattern = pick(rng, patterns[story_words.SIGNS[step.kind]])
+    return pattern.format(a=write(step.left), b=write(step.right), r=result)
