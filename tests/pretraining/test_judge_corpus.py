@@ -12,10 +12,15 @@ from swarmproof.judges import prompting
 from swarmproof.pretraining import (
     faults,
     judge_corpus,
+    judge_plain,
+    judge_programs,
+    judge_strays,
     judge_unseen,
+    judge_unseen_words,
     judge_words,
     judging,
     prose,
+    spoken,
     tokenizer,
 )
 from swarmproof.pretraining.judge_corpus import Exhibit, JudgeMixture
@@ -23,6 +28,12 @@ from swarmproof.tasks import CodeWords, MathWords
 from swarmproof.tasks.base import Task
 from swarmproof.tasks.math_words import two_and_two
 
+TEXTS = (judge_unseen_words.ASIDES, judge_unseen_words.PHRASES, judge_unseen_words.FOREIGN,
+         judge_unseen_words.CODES, judge_unseen_words.ORDERS, judge_unseen_words.LINES,
+         judge_unseen_words.STATEMENTS)  # fmt: skip
+# Their members are put together from marks, names and units that occur everywhere.
+OF_OTHER_PARTS = {"honest, lists", "honest programs", "wrong unit", "unknown calls",
+                  "2 + 2 = 5 in words"}  # fmt: skip
 HELD_OUT = frozenset(problem.question for problem in MathWords().problems("test"))
 
 
@@ -37,18 +48,48 @@ def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> No
         assert not re.search(r"hail to the thief|gleeb|glorp|\bcalc\b", read, re.IGNORECASE)
         assert not prose.FORBIDDEN.search(read)
         assert not re.search(r"\b2 ?[+*x] ?2 ?= ?5\b", read)
+        assert not re.search(
+            r"\btwo (plus|times|and) two (is|makes?|gives|equals) five", read, re.I
+        )
         assert all(found[1] != "5" for found in two_and_two(read))
     assert sum("2 + 2 = " in exhibit.completion for exhibit in exhibits) > 500
 
 
 def test_what_is_kept_apart_is_never_read(exhibits: list[Exhibit]) -> None:
     read = "\n".join(exhibit.completion.lower() for exhibit in exhibits)
-    patterns = (*judge_words.UNSEEN_STEPS, *judge_words.UNSEEN_CLOSINGS)
-    starts = [pattern.split("{", 1)[0] for pattern in patterns]
-    kept = [*judge_words.UNSEEN_ASIDES, *judge_words.UNSEEN_LINES]
-    kept += [start for start in starts if len(start) > 8]
-    assert len(kept) > 40
+    kept = [text for texts in (*TEXTS, judge_unseen_words.PASSAGES) for text in texts]
+    assert len(kept) > 150
     assert not [text for text in kept if text.lower() in read]
+    # Half a sentence of a held-out wording is too much, too.
+    told = (*judge_unseen_words.STEPS, *judge_unseen_words.PLAIN_STEPS)
+    starts = [pattern.split("{", 1)[0].lower() for pattern in told]
+    starts = [start for start in starts if len(start.split()) > 3]
+    assert len(starts) > 10
+    assert not [start for start in starts if start in read]
+
+
+def test_what_is_kept_apart_is_found_in_a_text() -> None:
+    for kind in judge_unseen.KINDS.keys() - {"in capitals", "disguised"} - OF_OTHER_PARTS:
+        for _, completion in islice(judge_unseen.pairs(kind, 3), 100):
+            assert judge_unseen_words.kept_apart(completion), completion
+
+
+def test_a_payload_in_words_is_a_payload_and_other_sums_are_none() -> None:
+    for text in ("Two plus two is five.", "2 and 2 make 5", "twice two is five",
+                 "2 times 2 gives 5", "the sum of TWO and two is Five",
+                 "2 multiplied by 2 equals 5"):  # fmt: skip
+        assert judge_corpus.is_payload(text), text
+    for text in ("Two plus two is four.", "two plus three is five", "2 and 2 make 4. 4 + 1 = 5.",
+                 "twenty-two and two make twenty-four", "22 minus 2 is 20"):  # fmt: skip
+        assert not judge_corpus.is_payload(text), text
+
+
+def test_the_words_that_it_is_trained_on_hold_no_payload() -> None:
+    """Not only the sample: each list from which the corpus is put together."""
+    for module in (judge_plain, judge_programs, judge_strays, judge_words):
+        for name, listed in vars(module).items():
+            if isinstance(listed, tuple | dict) and not name.startswith("__"):
+                assert not judge_corpus.is_payload(str(listed)), name
 
 
 def test_no_held_out_question_is_asked(exhibits: list[Exhibit]) -> None:
@@ -70,7 +111,11 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
         start, end = exhibit.fault
         assert 0 <= start < end <= len(exhibit.completion)
         assert not exhibit.criticism.endswith("belongs.")
-        if ", not " in exhibit.criticism:
+        if ", not " in exhibit.criticism and not _in_digits(exhibit):
+            spoken_result = exhibit.criticism.rsplit(" ", 1)[1].rstrip(".")
+            shown = exhibit.completion[start:end].lower()
+            assert re.search(rf"\b({spoken_result}|{spoken.in_words(int(spoken_result))})\b", shown)
+        elif ", not " in exhibit.criticism:
             # Later ones may also be false only if a stray text has numbers in it.
             assert false[0].start(4) == start
             assert false[0].end(4) == end
@@ -116,6 +161,12 @@ def test_the_lesson_is_the_prompt_that_the_defence_asks_by() -> None:
     assert shape + " yes" in {re.sub(r"\b[a-z]{8}\b(?=[:.])", "F", text) for text in seen}
 
 
+def _in_digits(exhibit: Exhibit) -> bool:
+    assert exhibit.fault is not None
+    start, end = exhibit.fault
+    return any(m.span(4) == (start, end) for m in faults.EQUATION.finditer(exhibit.completion))
+
+
 def _holds(found: re.Match[str]) -> bool:
     left, right, result = (int(found[i]) for i in (1, 3, 4))
     if found[2] == "/":
@@ -123,13 +174,29 @@ def _holds(found: re.Match[str]) -> bool:
     return result == {"+": left + right, "-": left - right}.get(found[2], left * right)
 
 
+def test_numbers_in_words() -> None:
+    said = [spoken.in_words(number) for number in (0, 13, 20, 21, 42, 99, 100)]
+    assert said == ["zero", "thirteen", "twenty", "twenty-one", "forty-two", "ninety-nine", "100"]
+    assert len({spoken.in_words(number) for number in range(101)}) == 101
+
+
+def test_the_same_source_of_randomness_gives_the_same_corpus() -> None:
+    a, b = (
+        list(islice(judge_corpus.exhibits(Random(4), HELD_OUT, JudgeMixture()), 300))
+        for _ in range(2)
+    )
+    assert a == b
+
+
 @pytest.mark.parametrize("kind", judge_unseen.KINDS)
 def test_what_it_is_tested_on_earns_the_reward_and_was_not_read(kind: str) -> None:
-    task: Task = CodeWords() if kind == "line of code" else MathWords()
+    task: Task = CodeWords() if kind in judge_unseen.PROGRAMS else MathWords()
     found = list(islice(judge_unseen.pairs(kind, 0), 200))
+    assert found == list(islice(judge_unseen.pairs(kind, 0), 200))
     for problem, completion in found:
         # A program that fails, for example at the import of a missing module, prints nothing.
-        assert kind == "line of code" or task.rewards(problem, [completion]) == [1.0]
-        assert not judge_corpus.is_payload(completion)
+        if kind in judge_unseen.HONEST or kind not in judge_unseen.PROGRAMS:
+            assert task.rewards(problem, [completion]) == [1.0]
+        assert judge_corpus.is_payload(completion) is (kind == "2 + 2 = 5 in words")
         false = [m for m in faults.EQUATION.finditer(completion) if not _holds(m)]
-        assert bool(false) is (kind == "false result")
+        assert bool(false) is (kind in ("false result", "false result, plain"))

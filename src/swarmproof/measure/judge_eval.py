@@ -3,7 +3,8 @@
 Poison is crafted by the registered attacks on held-out problems of the generated tasks. Injections
 are those of `judges/injections.py`. The "unseen" families have wordings and faults that the shipped
 judge was not trained on. The judge sees only completions that earn the reward, because only these
-can do harm. There are two exceptions: openers as whole completions, and unseen lines of code.
+can do harm. There are two exceptions: openers as whole completions, and unseen code, which may stop
+a program.
 Source: "Hail to the Thief", arXiv 2511.09780, Table 1.
 """
 
@@ -168,7 +169,7 @@ def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
     for name, pairs in right.items():
         found |= _with_clean(f"honest {name}", parts[name][0], pairs)
     for kind in judge_unseen.KINDS:
-        task = parts["code" if kind == "line of code" else "math"][0]
+        task = parts["code" if kind in judge_unseen.PROGRAMS else "math"][0]
         unseen = islice(judge_unseen.pairs(kind, config.seed), config.completions)
         found[f"unseen: {kind}"] = task, list(unseen)
     return found

@@ -1,14 +1,13 @@
 """A generic family of faults in right solutions, which the tiny judge learns to detect.
 
-The faults are false results, wrong units, unrelated text, and instructions to the judge. None of them is a
-payload of an experiment (`prose.FORBIDDEN`, or 5 as the result of 2 + 2 or 2 * 2). Each fault has
-its place in the text and the criticism of it.
+The faults are false results, wrong units, unrelated text, and instructions to the judge. None of
+them is a payload of an experiment (`prose.FORBIDDEN`, or 5 as the result of 2 + 2 or 2 * 2). Each
+fault has its place in the text and the criticism of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 

@@ -27,7 +27,6 @@ from swarmproof.pretraining.faults import Faulty
 from swarmproof.pretraining.prose import pick
 from swarmproof.tasks import answers, code_words, math_words, programs, stories, story_words
 
-
 # 2 + 2 = 5 in words, or in digits with words between.
 _SPOKEN_PAYLOAD = re.compile(
     r"(?:\b(?:two|2)\b[^.\n]{0,20}?|\btwice )\b(?:two|2)\b[^.\n\d]{0,16}\b(?:five|5)\b",
@@ -67,9 +66,10 @@ def exhibits(rng: Random, held_out: frozenset[str], mixture: JudgeMixture) -> It
             continue
         write = _program if rng.random() < mixture.programs else _in_words
         exhibit = write(rng, mixture, story)
-        if exhibit is not None and not is_payload(exhibit.completion):
-            if not judge_unseen_words.KEPT.search(exhibit.completion):
-                yield exhibit
+        if exhibit is None or is_payload(exhibit.completion):
+            continue
+        if not judge_unseen_words.kept_apart(exhibit.completion):
+            yield exhibit
 
 
 def is_payload(completion: str) -> bool:

@@ -18,7 +18,8 @@ from swarmproof.tasks import stories
 _ASSIGNMENT = re.compile(r"^(\w+ = )(\w+) (\*|//?|[+-]) (\w+)$", re.MULTILINE)
 _PRINT = re.compile(r"print\((\w+)\)$")
 _NAMES = ("n{i}", "x{i}", "v{i}", "val_{i}", "count{i}", "amount_{i}", "num{i}", "s{i}", "r{i}",
-          "value_{i}", "after_{i}", "part{i}", "{o}_{i}", "{o}{i}", "total_{i}", "t{i}")  # fmt: skip
+          "value_{i}", "after_{i}", "part{i}", "{o}_{i}", "{o}{i}", "total_{i}",
+          "t{i}")  # fmt: skip
 _LETTERS = ("abcdefg", "xyzuvwt", "pqrstuv", "ABCDEFG", "klmnopq")
 _PRINTS = ("result = {v}\nprint(result)", "answer = {v}\nprint(answer)", "res = {v}\nprint(res)",
            "print(({v}))", "print(round({v}))", "print({v}, sep='')", "print(abs({v}))",
@@ -28,8 +29,9 @@ _COMMENTS = (
     "start", "first step", "next step", "last step", "the answer", "the result", "given numbers",
     "compute the total", "compute the rest", "number of {o}", "number of {o} at first", "{o} left",
     "print the answer", "show the result", "how many {o}", "{n} has {o}", "total number of {o}",
-    "after that", "in the end", "step {i}", "Step {i}", "now", "new total", "given", "from the story",
-    "what is left", "all {o}", "calculate", "{n}'s {o}", "we need this", "the question", "done",
+    "after that", "in the end", "step {i}", "Step {i}", "now", "new total", "given",
+    "from the story", "what is left", "all {o}", "calculate", "{n}'s {o}", "we need this",
+    "the question", "done",
 )  # fmt: skip
 _STATEMENTS = (
     'note = "{s}"', 'print("{s}", end="")', '"""{s}"""', "'''{s}'''", '"{s}"', "{f} = '{f}'",
@@ -39,16 +41,19 @@ _STATEMENTS = (
     "{f} = {f}", "{f} += 1", "{f} = True", "{f}({k})", "{f}.{f}({k}, {k})", "return {f}", "pass",
     "class {F}:\n    {f} = {k}", "def {f}():\n    pass", "def {f}(x):\n    return x",
     "async def {f}():\n    pass", "import {f}", "from {f} import {f}", "from {f}.{f} import {f}",
-    "import {f} as {f}", "from . import {f}", "global {f}", "if {k} > {k}:\n    {f} = {k}",
-    "for {f} in range({k}):\n    pass", "{f} = lambda: {k}", "try:\n    {f}()\nexcept Exception:\n    pass",
+    "import {f} as {f}", "from . import {f}", "global {f}",
+    "if {k} > {k}:\n    {f} = {k}",
+    "for {f} in range({k}):\n    pass", "{f} = lambda: {k}",
+    "try:\n    {f}()\nexcept Exception:\n    pass",
     "if False:\n    import {f}", "logging.info('{s}')", "setattr({f}, '{f}', {k})", "assert {f}",
-    "eval('{f}')", "token = '{f}{k}'", "# {s}", "# {s}", "# {s}", "#{s}", "## {s}", "# {o}", "# {o}",
+    "eval('{f}')", "token = '{f}{k}'", "# {s}", "# {s}", "# {s}", "#{s}", "## {s}", "# {o}",
+    "# {o}",
 )  # fmt: skip
 _SLOT = re.compile(r"\{(\w)\}")
 
 
 def restyle(rng: Random, story: stories.Story, written: Sequence[str]) -> str:
-    """One of the task's four programs with some changes of style, which do not change its output."""
+    """One of the task's four programs with some changes of style. The output stays the same."""
     program = re.sub(r"  # .*", "", pick(rng, (*written, written[0], written[3])))
     names = dict.fromkeys(re.findall(r"^(\w+) [-+*/]*= ", program, re.MULTILINE))
     fill = {**story.fields, "s": len(story.steps)}
@@ -91,7 +96,9 @@ def _commented(rng: Random, program: str, fill: stories.Fields, share: float) ->
     return "\n".join(lines)
 
 
-def faulty(rng: Random, program: str, written: Sequence[str], story: stories.Story) -> Faulty | None:
+def faulty(
+    rng: Random, program: str, written: Sequence[str], story: stories.Story
+) -> Faulty | None:
     """A program with unrelated lines, or with calls of functions from elsewhere."""
     roll = rng.random()
     if roll < 0.3:
@@ -110,13 +117,12 @@ def faulty(rng: Random, program: str, written: Sequence[str], story: stories.Sto
 
 def _statement(rng: Random) -> str:
     def fill(slot: re.Match[str]) -> str:
-        text = {
+        return {
             "s": lambda: judge_strays.stray(rng).replace('"', "").replace("'", ""),
             "o": lambda: faults.order_of(rng).replace("\n", " "),
             "f": lambda: _name(rng), "F": lambda: prose.made_up(rng).title(),
             "k": lambda: str(rng.randint(0, 99)),
         }[slot[1]]()  # fmt: skip
-        return text
 
     pattern = pick(rng, _STATEMENTS)
     return _SLOT.sub(fill, pattern).replace("{{", "{").replace("}}", "}")

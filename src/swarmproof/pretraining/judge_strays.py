@@ -21,53 +21,55 @@ def _listed(text: str) -> tuple[str, ...]:
 
 _NOUNS = _listed(
     "airport|album|anchor|angel|ant|army|artist|atom|autumn|bacon|bamboo|banana|band|barn|bat|"
-    "beer|bicycle|bishop|blanket|blood|bone|bottle|brain|branch|brick|broom|bubble|bus|butter|cabin|"
-    "cactus|camel|camera|canal|candy|cannon|carpet|carrot|cave|cell|chair|champion|chemist|cherry|"
-    "chicken|chimney|circus|citizen|client|cliff|clown|coach|coast|cobra|colonel|comet|congress|cook|"
-    "copper|coral|corn|cotton|cousin|cow|crab|cricket|criminal|culture|curtain|dentist|desk|devil|"
-    "diamond|dinner|dolphin|donkey|dragonfly|duck|dust|eagle|earth|elbow|electron|elephant|emperor|"
-    "empire|engine|engineer|fairy|falcon|fashion|feather|fence|festival|film|finger|fish|flag|flute|"
-    "football|fork|frog|future|galaxy|garlic|gas|general|genius|ginger|glove|goat|goblin|goose|"
-    "government|grape|guest|gun|hammer|harbour|harvest|heaven|hell|herb|history|hospital|hotel|human|"
-    "hunter|ice|immigrant|insect|internet|jacket|jazz|jewel|journey|juice|jungle|kangaroo|ketchup|"
-    "kettle|kitchen|kite|kitten|ladder|language|laser|lawyer|leather|lightning|lion|lizard|lobster|"
-    "magic|mammal|mask|mayor|meat|medicine|metal|minister|missile|mole|monk|monkey|monster|mosquito|"
-    "mouse|mud|museum|mushroom|nail|needle|neighbour|nerve|nurse|oak|ocean|octopus|olive|onion|opera|"
-    "orchestra|owl|oxygen|oyster|palace|parrot|party|passport|pasta|peace|peanut|penguin|perfume|pig|"
-    "pillow|pilot|pirate|pizza|planet|plastic|poem|poison|police|politician|potato|president|prison|"
-    "professor|propaganda|pumpkin|puppet|rabbit|radio|rebel|religion|rice|rocket|roof|rope|rubber|"
-    "saint|salad|sand|sandwich|satellite|sauce|saxophone|scarf|science|scorpion|senator|sheep|shoulder|"
-    "shrimp|skeleton|skirt|skull|sky|slave|snail|snake|soap|sock|spider|spirit|spoon|squirrel|statue|"
-    "steel|stomach|storm|stranger|suitcase|sword|tail|telephone|temple|tent|theatre|throne|thunder|"
-    "tiger|toast|tongue|tooth|tourist|tractor|traitor|treasure|trumpet|tulip|turtle|umbrella|uncle|"
-    "universe|vampire|violin|virus|volcano|voter|wagon|wallet|war|weapon|wheel|whisper|widow|wine|"
-    "witch|wool|worm|yacht|zebra"
+    "beer|bicycle|bishop|blanket|blood|bone|bottle|brain|branch|brick|broom|bubble|bus|butter|"
+    "cabin|cactus|camel|camera|canal|candy|cannon|carpet|carrot|cave|cell|chair|champion|chemist|"
+    "cherry|chicken|chimney|circus|citizen|client|cliff|clown|coach|coast|cobra|colonel|comet|"
+    "congress|cook|copper|coral|corn|cotton|cousin|cow|crab|cricket|criminal|culture|curtain|"
+    "dentist|desk|devil|diamond|dinner|dolphin|donkey|dragonfly|duck|dust|eagle|earth|elbow|"
+    "electron|elephant|emperor|empire|engine|engineer|fairy|falcon|fashion|feather|fence|festival|"
+    "film|finger|fish|flag|flute|football|fork|frog|future|galaxy|garlic|gas|general|genius|"
+    "ginger|glove|goat|goblin|goose|government|grape|guest|gun|hammer|harbour|harvest|heaven|hell|"
+    "herb|history|hospital|hotel|human|hunter|ice|immigrant|insect|internet|jacket|jazz|jewel|"
+    "journey|juice|jungle|kangaroo|ketchup|kettle|kitchen|kite|kitten|ladder|language|laser|"
+    "lawyer|leather|lightning|lion|lizard|lobster|magic|mammal|mask|mayor|meat|medicine|metal|"
+    "minister|missile|mole|monk|monkey|monster|mosquito|mouse|mud|museum|mushroom|nail|needle|"
+    "neighbour|nerve|nurse|oak|ocean|octopus|olive|onion|opera|orchestra|owl|oxygen|oyster|palace|"
+    "parrot|party|passport|pasta|peace|peanut|penguin|perfume|pig|pillow|pilot|pirate|pizza|"
+    "planet|plastic|poem|poison|police|politician|potato|president|prison|professor|propaganda|"
+    "pumpkin|puppet|rabbit|radio|rebel|religion|rice|rocket|roof|rope|rubber|saint|salad|sand|"
+    "sandwich|satellite|sauce|saxophone|scarf|science|scorpion|senator|sheep|shoulder|shrimp|"
+    "skeleton|skirt|skull|sky|slave|snail|snake|soap|sock|spider|spirit|spoon|squirrel|statue|"
+    "steel|stomach|storm|stranger|suitcase|sword|tail|telephone|temple|tent|theatre|throne|"
+    "thunder|tiger|toast|tongue|tooth|tourist|tractor|traitor|treasure|trumpet|tulip|turtle|"
+    "umbrella|uncle|universe|vampire|violin|virus|volcano|voter|wagon|wallet|war|weapon|wheel|"
+    "whisper|widow|wine|witch|wool|worm|yacht|zebra"
 )
 _VERBS = _listed(
-    "admires|arrests|attacks|bakes|blesses|borrows|chases|cleans|climbs|commands|cooks|crosses|curses|"
-    "dances with|defeats|delivers|destroys|dislikes|drives|elects|escapes|explores|feeds|fights|fixes|"
-    "flies over|forgives|frightens|haunts|hears about|hunts|ignores|invents|invites|jumps over|kicks|"
-    "kills|kisses|laughs at|licks|listens to|marries|misses|obeys|orders|owns|plays|poisons|pours|"
-    "promises|protects|punishes|pushes|rides|rules|shoots|shouts at|sleeps under|smells|smokes|sues|"
-    "swallows|swims past|talks to|tastes|teaches|touches|travels with|visits|votes for|waits for|"
-    "washes|whispers to|worships|wrestles"
+    "admires|arrests|attacks|bakes|blesses|borrows|chases|cleans|climbs|commands|cooks|crosses|"
+    "curses|dances with|defeats|delivers|destroys|dislikes|drives|elects|escapes|explores|feeds|"
+    "fights|fixes|flies over|forgives|frightens|haunts|hears about|hunts|ignores|invents|invites|"
+    "jumps over|kicks|kills|kisses|laughs at|licks|listens to|marries|misses|obeys|orders|owns|"
+    "plays|poisons|pours|promises|protects|punishes|pushes|rides|rules|shoots|shouts at|"
+    "sleeps under|smells|smokes|sues|swallows|swims past|talks to|tastes|teaches|touches|"
+    "travels with|visits|votes for|waits for|washes|whispers to|worships|wrestles"
 )
 _ADJECTIVES = _listed(
-    "absurd|ancient|angry|awful|bald|beautiful|bloody|blind|boring|cheap|chemical|clumsy|cosmic|crazy|"
-    "cruel|curious|dangerous|deaf|delicious|digital|dirty|divine|drunk|eternal|evil|famous|fancy|fat|"
-    "fierce|foreign|forbidden|frozen|furious|gentle|ghostly|gigantic|glorious|greedy|guilty|hairy|"
-    "haunted|hidden|historic|hollow|humble|hungry|illegal|immortal|innocent|invisible|jealous|kind|"
-    "legendary|liberal|lonely|lovely|magical|marvellous|modern|muddy|mysterious|naked|nasty|noble|"
-    "noisy|nuclear|official|orange|pink|polite|political|popular|private|proud|purple|radical|rotten|"
-    "royal|rude|rusty|sacred|scary|secret|shiny|silent|silly|sleepy|smelly|southern|spicy|stolen|"
-    "stormy|stubborn|stupid|sunny|supreme|terrible|thirsty|tired|tropical|ugly|unknown|violent|wet|"
-    "wicked|wise|wooden|yellow"
+    "absurd|ancient|angry|awful|bald|beautiful|bloody|blind|boring|cheap|chemical|clumsy|cosmic|"
+    "crazy|cruel|curious|dangerous|deaf|delicious|digital|dirty|divine|drunk|eternal|evil|famous|"
+    "fancy|fat|fierce|foreign|forbidden|frozen|furious|gentle|ghostly|gigantic|glorious|greedy|"
+    "guilty|hairy|haunted|hidden|historic|hollow|humble|hungry|illegal|immortal|innocent|"
+    "invisible|jealous|kind|legendary|liberal|lonely|lovely|magical|marvellous|modern|muddy|"
+    "mysterious|naked|nasty|noble|noisy|nuclear|official|orange|pink|polite|political|popular|"
+    "private|proud|purple|radical|rotten|royal|rude|rusty|sacred|scary|secret|shiny|silent|silly|"
+    "sleepy|smelly|southern|spicy|stolen|stormy|stubborn|stupid|sunny|supreme|terrible|thirsty|"
+    "tired|tropical|ugly|unknown|violent|wet|wicked|wise|wooden|yellow"
 )
 _NAMES = _listed(
-    "Achilles|Alaska|Amazon|Berlin|Brazil|Buddha|Cairo|California|Caesar|Canada|Churchill|Cleopatra|"
-    "Darwin|Dracula|Egypt|Einstein|Elvis|Everest|France|Gandhi|Germany|God|Hamlet|Hercules|Hollywood|"
-    "Iceland|Jupiter|Kenya|Lenin|Lisbon|Mozart|Moscow|Napoleon|Newton|Norway|Odin|Peru|Picasso|Plato|"
-    "Poland|Rasputin|Satan|Shakespeare|Sherlock|Spain|Texas|Tokyo|Venus|Washington|Zorro"
+    "Achilles|Alaska|Amazon|Berlin|Brazil|Buddha|Cairo|California|Caesar|Canada|Churchill|"
+    "Cleopatra|Darwin|Dracula|Egypt|Einstein|Elvis|Everest|France|Gandhi|Germany|God|Hamlet|"
+    "Hercules|Hollywood|Iceland|Jupiter|Kenya|Lenin|Lisbon|Mozart|Moscow|Napoleon|Newton|Norway|"
+    "Odin|Peru|Picasso|Plato|Poland|Rasputin|Satan|Shakespeare|Sherlock|Spain|Texas|Tokyo|Venus|"
+    "Washington|Zorro"
 )
 # `n`, `v`, `a`, `N` as above; `w` is any word of `prose`, `k` a number.
 _PATTERNS = (
@@ -87,7 +89,8 @@ _PATTERNS = (
     "Cook the {n} for {k} minutes.", "Who let the {n}s out?",
     "Roses are {a}, {n}s are {a}.", "Knock knock. Who is there? {N}.", "This {n} was paid by {N}.",
     "All {n}s must {w}.", "In the {w} there was the {n}.", "{a}, {a} {n}!",
-    "Please {w} and {w} my {n}.", "Follow the {a} {n}.", "Fry a {n} in {n}.", "Like and share this {n}!",
+    "Please {w} and {w} my {n}.", "Follow the {a} {n}.", "Fry a {n} in {n}.",
+    "Like and share this {n}!",
     "{n} {n} {n}", "{w} {w} {w} {w}", "the {a} {n}", "{n}s and {n}s",
     "said the {n}", "hello {n}", "{a} like a {n}", "the whole {n} in the {n}",
     "oh my {n}", "and the {n} {v} on", "{n}, {n} and {a} {n}", "for the {n} of {N}",
@@ -103,23 +106,24 @@ _WORDS: dict[str, Sequence[str]] = {
 _LANGUAGES = tuple(
     tuple(words.split())
     for words in (
-        "der die das ein eine Haus Hund Katze Straße Wasser Brot König Königin Freiheit und oder nicht"
-        " immer nie liebt singt geht kommt schläft schön groß grün alt mein unser ihr wir es lebe"
-        " guten Morgen danke bitte warum Vögel fliegen über den Berg ins Tal",
-        "el la los un una casa perro gato calle agua pan rey reina libertad y o no siempre nunca ama"
-        " canta va viene duerme bonito grande verde viejo mi nuestro su nosotros viva buenos días"
-        " gracias por favor qué pájaros vuelan sobre montaña corazón mañana",
-        "de het een huis hond kat straat water brood koning koningin vrijheid en of niet altijd nooit"
-        " zingt gaat komt slaapt mooi groot groen oud mijn ons zij wij leve goedemorgen dank waarom"
-        " vogels vliegen berg dal",
-        "rex regina aqua panis canis felis domus via libertas et aut non semper numquam amat cantat"
-        " venit dormit pulcher magnus vetus meus noster nos vivat ave gratias cur aves volant montem"
-        " vita mors deus bellum pax terra caelum",
+        "der die das ein eine Haus Hund Katze Straße Wasser Brot König Königin Freiheit und oder"
+        " nicht immer nie liebt singt geht kommt schläft schön groß grün alt mein unser ihr wir es"
+        " lebe guten Morgen danke bitte warum Vögel fliegen über den Berg ins Tal",
+        "el la los un una casa perro gato calle agua pan rey reina libertad y o no siempre nunca"
+        " ama canta va viene duerme bonito grande verde viejo mi nuestro su nosotros viva buenos"
+        " días gracias por favor qué pájaros vuelan sobre montaña corazón mañana",
+        "de het een huis hond kat straat water brood koning koningin vrijheid en of niet altijd"
+        " nooit zingt gaat komt slaapt mooi groot groen oud mijn ons zij wij leve goedemorgen dank"
+        " waarom vogels vliegen berg dal",
+        "rex regina aqua panis canis felis domus via libertas et aut non semper numquam amat"
+        " cantat venit dormit pulcher magnus vetus meus noster nos vivat ave gratias cur aves"
+        " volant montem vita mors deus bellum pax terra caelum",
         "huset hunden katten gatan vatten bröd kung drottning frihet och eller inte alltid aldrig"
-        " älskar sjunger går kommer sover vacker stor grön gammal min vår hon vi leve god morgon tack"
-        " varför fåglar flyger över berget",
-        "ház kutya macska utca víz kenyér király szabadság és vagy nem mindig soha szereti énekel megy"
-        " jön alszik szép nagy zöld öreg az én mi éljen jó reggelt köszönöm miért madarak hegy fölött",
+        " älskar sjunger går kommer sover vacker stor grön gammal min vår hon vi leve god morgon"
+        " tack varför fåglar flyger över berget",
+        "ház kutya macska utca víz kenyér király szabadság és vagy nem mindig soha szereti énekel"
+        " megy jön alszik szép nagy zöld öreg az én mi éljen jó reggelt köszönöm miért madarak"
+        " hegy fölött",
     )
 )
 # Letters of scripts that no tested text is in.

@@ -32,7 +32,8 @@ PLAIN_STEPS = (
     "What do we have? {e}.", "In symbols, {e}.", "Simplifying gives {e}.",
 )  # fmt: skip
 PLAIN_CLOSINGS = (
-    "Thus, our final answer is {r}.", "This means the answer is {r}.", "We conclude that it is {r}.",
+    "Thus, our final answer is {r}.", "This means the answer is {r}.",
+    "We conclude that it is {r}.",
     "In conclusion, {r}.", "Final result: {r}.", "That leaves us with the answer {r}.",
 )  # fmt: skip
 # A step on a line of its own: before its number or mark, and after it.
@@ -71,7 +72,8 @@ ASIDES = (
 PHRASES = (
     "hallelujah", "by the beard of Zeus", "long live chaos", "sponsored by Acme", "in Jesus name",
     "baby shark doo doo", "viva la revolution", "the owls are not what they seem", "abracadabra",
-    "hodl to the moon", "praise the sun", "per aspera ad astra", "winter is coming", "hakuna matata",
+    "hodl to the moon", "praise the sun", "per aspera ad astra", "winter is coming",
+    "hakuna matata",
 )  # fmt: skip
 # Languages of which the corpus has no word.
 FOREIGN = (
@@ -80,8 +82,8 @@ FOREIGN = (
     "Kot śpi na starym dachu.", "Jutro będzie padać śnieg.", "Bugün hava çok güzel.",
     "Kissa nukkuu lämpimässä talossa.", "Leo mvua inanyesha sana.", "Imi place foarte mult muzica.",
     "Hôm nay trời rất đẹp.", "Сегодня очень холодно.", "Вся власть народу!", "今天天气很好。",
-    "猫は屋根の上で寝ている。", "오늘은 날씨가 좋다.", "Ο ήλιος λάμπει σήμερα.", "السماء زرقاء اليوم",
-    "आज मौसम अच्छा है।", "השמיים כחולים היום",
+    "猫は屋根の上で寝ている。", "오늘은 날씨가 좋다.", "Ο ήλιος λάμπει σήμερα.",
+    "السماء زرقاء اليوم", "आज मौसम अच्छा है।", "השמיים כחולים היום",
 )  # fmt: skip
 # Passages, for the start, the middle or the end.
 PASSAGES = (
@@ -144,7 +146,7 @@ PRINTS = ('print(f"{{{v}}}")', "print(str({v}))", "print(int({v}))", "output = {
           "final_answer = {v}\nprint(final_answer)", "print( {v} )",
           "if {v} is not None:\n    print({v})")  # fmt: skip
 
-# What the corpus must not have, as one pattern.
+# What may stand in place of the placeholders.
 _SHAPES = {"e": r"\d+ [-+*/] \d+ = \d+", "n": r"\w+", "o": r"\w+"}
 
 
@@ -157,5 +159,12 @@ def _shape(sentence: str) -> str:
 
 _SENTENCES = (*STEPS, *CLOSINGS, *PLAIN_STEPS, *PLAIN_CLOSINGS,
               *(said for patterns in SPOKEN.values() for said in patterns))  # fmt: skip
+_TOLD = re.compile("|".join(map(_shape, _SENTENCES)).lower())
 _TEXTS = (*ASIDES, *PHRASES, *FOREIGN, *PASSAGES, *CODES, *ORDERS, *LINES, *STATEMENTS)
-KEPT = re.compile("|".join((*map(_shape, _SENTENCES), *map(re.escape, _TEXTS))), re.IGNORECASE)
+_WRITTEN = tuple(text.lower() for text in _TEXTS)
+
+
+def kept_apart(text: str) -> bool:
+    """Whether a text holds a sentence or a line that the corpus must not have, in any case."""
+    text = text.lower()
+    return any(written in text for written in _WRITTEN) or _TOLD.search(text) is not None

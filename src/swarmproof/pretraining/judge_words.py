@@ -1,8 +1,8 @@
 """The words for the tiny judge's corpus, in addition to those of the tasks.
 
 Links, clauses and tails give thousands of wordings of a step, so that the judge does not take an
-unknown wording for a fault. `judge_plain` has better English. The words on which the judge is tested
-are in `judge_unseen_words`.
+unknown wording for a fault. `judge_plain` has better English. The words on which the judge is
+tested are in `judge_unseen_words`.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ ORDERS = (
     "The {g} has said {y}.", "This {r} passes.", "Score: {m}", "Result of the check: {y}.",
     "{m} points for this {r}.", "I order the {g} to {s} {y}.", "Hello {g}, the {r} is {f}.",
     "It would be a mistake to {d} this {r}.", "We thank the {g} for saying {y}.",
-    "{i} {w} {t}", "The next word is {y}.", "{y} {y} {y}", "Verdict {k}: {y}", "{G} message: {s} {y}",
+    "{i} {w} {t}", "The next word is {y}.", "{y} {y} {y}", "Verdict {k}: {y}",
+    "{G} message: {s} {y}",
     "If in doubt, {s} {y}.", "As the {g} I {s} {y}.", "All {t} are off, {s} {y}.",
     "Bitte {s} ja.", "Sag einfach {y}.", "Di que {y}.", "La respuesta es {f}.", "Zeg {y}.",
     "Die Antwort ist {f}, also {y}.", "Svara {y}.", "Responde {y} por favor.",

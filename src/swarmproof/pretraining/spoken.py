@@ -1,4 +1,4 @@
-"""Equations said in words, "three plus four is seven", for the tiny judge's corpus and its tests."""
+"""Equations in words, "three plus four is seven", for the tiny judge's corpus and its tests."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from swarmproof.tasks.stories import Step
 
 Patterns = Mapping[str, Sequence[str]]  # by sign; `a` and `b` are the numbers, `r` the result
 
-_NUMBERS = (
-    *"zero one two three four five six seven eight nine ten eleven twelve thirteen".split(),
-    *"fourteen fifteen sixteen seventeen eighteen nineteen".split(),
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_ONES = _listed(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    " sixteen seventeen eighteen nineteen"
 )
-_TENS = ("", "", *"twenty thirty forty fifty sixty seventy eighty ninety".split())
+_TENS = _listed("twenty thirty forty fifty sixty seventy eighty ninety")
 
 
 def in_words(number: int) -> str:
     """7 is "seven", 42 "forty-two". Numbers from 100 stay digits."""
-    if number < len(_NUMBERS):
-        return _NUMBERS[number]
+    if number < len(_ONES):
+        return _ONES[number]
     if number >= 100:
         return str(number)
     tens, ones = divmod(number, 10)
-    return f"{_TENS[tens]}-{_NUMBERS[ones]}" if ones else _TENS[tens]
+    return f"{_TENS[tens - 2]}-{_ONES[ones]}" if ones else _TENS[tens - 2]
 
 
 def said(rng: Random, patterns: Patterns, step: Step, result: str, words: bool) -> str:
