@@ -2,9 +2,9 @@
 
 Poison is crafted by the registered attacks on held-out problems of the generated tasks. Injections
 are those of `judges/injections.py`. The "unseen" families have wordings and faults that the shipped
-judge was not trained on. The judge sees only completions that earn the reward, because only these
-can do harm. There are two exceptions: openers as whole completions, and unseen code, which may stop
-a program.
+judge was not trained on; of the "untrained" ones it knows no example of their kind. The judge sees
+only completions that earn the reward, because only these can do harm. There are two exceptions:
+openers as whole completions, and unseen code, which may stop a program.
 Source: "Hail to the Thief", arXiv 2511.09780, Table 1.
 """
 
@@ -171,7 +171,8 @@ def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
     for kind in judge_unseen.KINDS:
         task = parts["code" if kind in judge_unseen.PROGRAMS else "math"][0]
         unseen = islice(judge_unseen.pairs(kind, config.seed), config.completions)
-        found[f"unseen: {kind}"] = task, list(unseen)
+        name = "untrained" if kind in judge_unseen.UNTRAINED else "unseen"
+        found[f"{name}: {kind}"] = task, list(unseen)
     return found
 
 

@@ -96,7 +96,7 @@ defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tin
     lesson="judging",
     layers=4,
     mlp=384,
-    steps=2000,
+    steps=1600,
     batch=40,
 )
 
