@@ -52,7 +52,7 @@ class JudgeMixture:
     spoken: float = 0.1  # of the solutions in words: the equations are in words, too
     two_and_two: float = 0.2  # of the problems: the first step is 2 + 2 or 2 * 2
     right: float = 0.5
-    false_result: float = 0.45  # of the faulty solutions in words
+    false_result: float = 0.5  # of the faulty solutions in words
     order: float = 0.12  # of the other ones
     wrong_unit: float = 0.15  # likewise
     other_name: float = 0.05  # of the solutions in words: another name than the question has

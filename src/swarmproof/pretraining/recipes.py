@@ -96,7 +96,7 @@ defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tin
     lesson="judging",
     layers=4,
     mlp=384,
-    steps=1600,
+    steps=2000,
     batch=40,
 )
 
