@@ -18,7 +18,7 @@ from swarmproof.defenses.base import Setting
 from swarmproof.policies.policy import Policy
 from swarmproof.policies.scorer import RoundScores
 from swarmproof.randomness import gumbel
-from swarmproof.types import Completion, Group, TokenScores, Tokens, Verdict
+from swarmproof.types import Completion, Group, Tokens, TokenScores, Verdict
 from swarms import Letters, draw_group, policy, problem, verdicts_of
 
 TASK = Letters()

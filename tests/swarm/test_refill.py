@@ -1,4 +1,4 @@
-"""Refill: the weights are the bytes of the run in which nobody is malicious. Void: a node is out."""
+"""Refill: the weights are those of a run without an attack. Void: a node counts for nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swarmproof.config import TrialConfig, validate
 from swarmproof.registry import register
 from swarmproof.swarm.assembly import assemble, check
 from swarmproof.swarm.round import RoundOutcome, Swarm, play_round
-from swarmproof.types import Completion, Problem, Slot
+from swarmproof.types import Completion, NodeId, Problem, Slot
 from swarms import trial_config
 
 REPLAY = {"name": "replay", "on_reject": "refill"}
@@ -58,7 +58,7 @@ class Tricks(Attack):
     def picks(self, problem: Problem) -> bool:
         return self.does != "picks" or problem.answer < "M"
 
-    def success(self, problem: Problem, completion: str) -> bool | None:
+    def success(self, problem: Problem, completion: str) -> bool | None:  # noqa: ARG002
         return False
 
 
@@ -173,7 +173,7 @@ def test_a_node_that_sends_all_is_not_void(random_model: Path) -> None:
 
 
 def test_refill_without_replay_is_refused(random_model: Path) -> None:
-    with pytest.raises(ValueError, match="'logit' is 'refill', which needs the defence 'replay'"):
+    with pytest.raises(ValueError, match=r"'logit' is 'refill', which needs the defence 'replay'"):
         config_of(random_model, "horizontal", None, ({"name": "logit", "on_reject": "refill"},))
     with pytest.raises(ValueError, match="'logit' is 'refill'"):
         trial_config(random_model, defenses=[{"name": "logit"}], grpo={"on_reject": "refill"})
@@ -187,7 +187,7 @@ def test_picks_where_problems_are_dealt_are_refused_with_the_message(random_mode
     from swarmproof.swarm.assignment import with_picks
 
     dealt = swarm.deal(0)
-    stolen = {3: tuple(list(swarm.train)[:2])}
+    stolen: dict[NodeId, tuple[str, ...]] = {3: tuple(list(swarm.train)[:2])}
     chosen, (refusal,) = with_picks(dealt, stolen, swarm.train)
     assert chosen == dealt
     assert (refusal.node, refusal.code) == (3, "picks")
@@ -200,11 +200,11 @@ def test_presets_are_settings(random_model: Path) -> None:
     check(config)
     # A recorded config, which has both, is read again.
     assert validate(TrialConfig, config.model_dump(mode="json")) == config
-    with pytest.raises(ValueError, match="guard.preset is 'one-model', and defenses are given"):
+    with pytest.raises(ValueError, match=r"guard\.preset is 'one-model', and defenses are given"):
         trial_config(random_model, guard={"preset": "one-model"}, defenses=[{"name": "logit"}])
     with pytest.raises(ValueError, match="did you mean 'one-model'"):
         trial_config(random_model, guard={"preset": "one-modl"})
-    with pytest.raises(ValueError, match='swarm.problems = "dealt"'):
+    with pytest.raises(ValueError, match=r'swarm\.problems = "dealt"'):
         trial_config(random_model, guard={"preset": "one-model"}, swarm={"topology": "vertical"})
 
 
@@ -216,5 +216,5 @@ def test_replay_in_a_swarm_of_several_models_is_refused(
         defenses=[REPLAY],
         swarm={"models": [str(random_model), str(other_model)]},
     )
-    with pytest.raises(ValueError, match='guard.preset = "several-models"'):
+    with pytest.raises(ValueError, match=r'guard\.preset = "several-models"'):
         check(config)
