@@ -30,6 +30,7 @@ def run(
     quiet: bool = False,
     engine: str = "local",
     address: str | None = None,
+    track: str | Sequence[str] = (),
 ) -> Run:
     """Run an experiment: every arm with every seed.
 
@@ -55,6 +56,7 @@ def run(
         quiet: print nothing.
         engine: `local` (this machine) or `ray`.
         address: HOST:PORT of a Ray cluster.
+        track: also send each round to these: `tensorboard`, `trackio`, `wandb`.
 
     Raises:
         ValueError: a setting, the data, a model or the folder is wrong; one line with the remedy.
@@ -72,6 +74,7 @@ def run(
         engine=engine,
         address=address,
         jobs=jobs,
+        track=(track,) if isinstance(track, str) else track,
     )
     steps.require_processes(plan)
     steps.execute(plan, quiet=quiet, on_start=_silent if quiet else _announce)
@@ -90,7 +93,7 @@ def _seeds(seeds: int | Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _announce(plan: steps.RunPlan) -> None:
-    print(f"{plan.config.name} in {plan.folder}")
+    print(plan.heading)
 
 
 def _silent(_: steps.RunPlan) -> None:
