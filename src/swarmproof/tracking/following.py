@@ -56,7 +56,7 @@ def following(
     if not names:
         yield lambda on_event: on_event
         return
-    key = _run_key(run)
+    key = run_key(run)
     trackers = [_Tracker(name, run, key, warn) for name in names]
 
     def wrap(on_event: OnEvent) -> OnEvent:
@@ -123,7 +123,7 @@ class _Tracker:
         self.close()
 
 
-def _run_key(run: Path) -> str:
+def run_key(run: Path) -> str:
     """A random word that the run folder keeps, so that a resumed run continues its streams."""
     if not (run / KEY).exists():
         write_json(run / KEY, {"key": secrets.token_hex(3)})

@@ -24,7 +24,7 @@ class Subject:
     arm: str
     seed: int
     config: Mapping[str, Any]
-    first_round: int  # of this process; later ones of an earlier process are replaced
+    first_round: int  # of this process; an earlier one may have sent it and more
 
     @property
     def group(self) -> str:
@@ -69,7 +69,11 @@ class _Trackio:
 
     def __init__(self, subject: Subject) -> None:
         import trackio
+        from trackio.sqlite_storage import SQLiteStorage
 
+        # Rounds that are played again have the same numbers, and would be there twice.
+        sent = SQLiteStorage.get_max_step_for_run(subject.experiment, subject.name)
+        self._next = 0 if sent is None else sent + 1
         self._run = trackio.init(
             project=subject.experiment,
             name=subject.name,
@@ -79,7 +83,8 @@ class _Trackio:
         )
 
     def log(self, round: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=round)
+        if round >= self._next:
+            self._run.log(dict(values), step=round)
 
     def close(self) -> None:
         self._run.finish()
@@ -100,6 +105,7 @@ class _Wandb:
             dir=subject.run,
             resume="allow",
             reinit="create_new",  # several trials are open at once
+            settings=wandb.Settings(console="off", quiet=True),
         )
 
     def log(self, round: int, values: Mapping[str, float]) -> None:
