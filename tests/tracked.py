@@ -22,9 +22,8 @@ SETTINGS: dict[str, Any] = {
 
 def run(model: Path, folder: Path, track: str | list[str], **more: Any) -> swarmproof.Run:
     settings = {**SETTINGS, "model.path": str(model)}
-    return swarmproof.run(
-        arms=ARMS, set=settings, seeds=SEEDS, out=folder, jobs=0, quiet=True, track=track, **more
-    )
+    chosen: dict[str, Any] = {"arms": ARMS, "seeds": SEEDS, **more}
+    return swarmproof.run(set=settings, out=folder, jobs=0, quiet=True, track=track, **chosen)
 
 
 def course(run: swarmproof.Run, arm: str, seed: int, key: str) -> list[tuple[int, float]]:

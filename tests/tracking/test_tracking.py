@@ -214,11 +214,15 @@ def test_a_tracker_that_fails_is_told_once_and_loses_nothing(
             pass
 
     monkeypatch.setattr(streams, "find_spec", lambda _: True)
-    monkeypatch.setitem(following.OPEN, "trackio", Broken)  # type: ignore[misc]
-    monkeypatch.setitem(following.OPEN, "wandb", Healthy)  # type: ignore[misc]
-    tracked.run(random_model, tmp_path / "run", ["trackio", "wandb"])
-    assert same_bytes(tmp_path / "run", plain)
-    assert len(healthy) == len(ARMS) * len(SEEDS) * tracked.ROUNDS
+    monkeypatch.setitem(streams.OPEN, "trackio", Broken)
+    monkeypatch.setitem(streams.OPEN, "wandb", Healthy)
+    tracked.run(random_model, tmp_path / "run", ["trackio", "wandb"], arms="logit", seeds=(1,))
+    trial = Path("trials/logit/seed-1")
+    for name in (ROUNDS, COMPLETIONS):
+        assert (tmp_path / "run" / trial / name).read_bytes() == (
+            plain.path / trial / name
+        ).read_bytes()
+    assert healthy == [("logit", 1, round) for round in range(tracked.ROUNDS)]
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("--track trackio failed and is left out; the run goes on: ")

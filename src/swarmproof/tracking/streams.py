@@ -115,7 +115,7 @@ class _Wandb:
         self._run.finish()
 
 
-OPEN: Mapping[str, Callable[[Subject], Stream]] = {
+OPEN: dict[str, Callable[[Subject], Stream]] = {
     "tensorboard": _TensorBoard,
     "trackio": _Trackio,
     "wandb": _Wandb,
