@@ -34,9 +34,9 @@ def run(
 ) -> Run:
     """Run an experiment: every arm with every seed.
 
-    A script must call this under `if __name__ == "__main__":`, as the trials' processes import
-    the script. `jobs=0` needs no such line and no process: the trials run here, one after another.
-    Use it for plug-ins that are defined in a notebook, and for a debugger.
+    A script must call this under `if __name__ == "__main__":`, as the trials' processes import it.
+    `jobs=0` needs no such line: the trials run here, one after another. Use it for plug-ins that
+    are defined in a notebook, and for a debugger.
 
     For example:
 
@@ -47,15 +47,13 @@ def run(
     Args:
         experiment: a shipped one (`swarmproof list experiments`), or a path that ends in .toml.
         arms: run only these; all if None.
-        set: settings that override those of every arm, with dotted keys or nested tables, or both;
-            see docs/settings.md.
+        set: settings that override those of every arm (docs/settings.md); keys may have dots.
         seeds: number of seeds (3 is 0, 1 and 2), or a list of seeds; those of the file if None.
         out: the run folder; `runs/EXPERIMENT-N` with the next free number if None.
         resume: continue the run in `out`, or the latest one of this experiment.
         jobs: number of parallel trials; 0: in this process; None: one per core.
         quiet: print nothing.
-        engine: `local` (this machine) or `ray`.
-        address: HOST:PORT of a Ray cluster.
+        engine, address: `local` (this machine), or `ray` and HOST:PORT of its cluster.
         track: also send each round to these: `tensorboard`, `trackio`, `wandb`.
 
     Raises:
