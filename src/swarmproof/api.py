@@ -36,9 +36,7 @@ def run(
 
     A script must call this under `if __name__ == "__main__":`, as the trials' processes import it.
     `jobs=0` needs no such line: the trials run here, one after another. Use it for plug-ins that
-    are defined in a notebook, and for a debugger.
-
-    For example:
+    are defined in a notebook, and for a debugger. For example:
 
         found = swarmproof.run("text-horizontal", arms=["attack", "logit"], seeds=3,
                                set={"rounds": 30, "attack.phrase": "Trust me"})
@@ -57,8 +55,8 @@ def run(
         track: also send each round to these: `tensorboard`, `trackio`, `wandb`.
 
     Raises:
-        ValueError: a setting, the data, a model or the folder is wrong; one line with the remedy.
-        OSError: the machine failed, for example because the disk is full.
+        ValueError, OSError: a setting, the data, a model or the folder is wrong (one line with the
+            remedy), or the machine failed.
     """
     if jobs != 0:
         carrying.refuse_in_a_child_that_imports_main()
@@ -76,9 +74,13 @@ def run(
     )
     steps.require_processes(plan)
     steps.execute(plan, quiet=quiet, on_start=_silent if quiet else _announce)
+    return _load(plan.folder)
+
+
+def _load(folder: Path) -> Run:
     from swarmproof.records.run import load_run
 
-    return load_run(plan.folder)
+    return load_run(folder)
 
 
 def _seeds(seeds: int | Sequence[int] | None) -> tuple[int, ...] | None:
