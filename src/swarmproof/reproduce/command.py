@@ -189,5 +189,5 @@ def dry_run(plan: Plan, timing: Timing | None = None, jobs: int | None = None) -
             f"This machine: about {_minutes(side_by_side(here, at_once))} with {at_once} "
             "trials at once, by the first rounds of "
             f"{timing.measured} of {timing.measured + timing.guessed} kinds of trials, each timed "
-            "alone. Side by side they are slower."
+            "alone, with the machine as busy as it is now. Side by side they are slower."
         )
