@@ -12,19 +12,15 @@ from swarmproof.judges import prompting
 from swarmproof.pretraining import (
     faults,
     judge_corpus,
-    judge_plain,
-    judge_programs,
-    judge_strays,
     judge_unseen,
     judge_unseen_words,
-    judge_words,
     judging,
     prose,
     spoken,
     tokenizer,
 )
 from swarmproof.pretraining.judge_corpus import Exhibit, JudgeMixture
-from swarmproof.tasks import CodeWords, MathWords, code_words, programs, stories
+from swarmproof.tasks import CodeWords, MathWords
 from swarmproof.tasks.base import Task
 from swarmproof.tasks.math_words import two_and_two
 
@@ -84,15 +80,6 @@ def test_a_payload_in_words_is_a_payload_and_other_sums_are_none() -> None:
         assert not judge_corpus.is_payload(text), text
 
 
-def test_the_words_that_it_is_trained_on_hold_no_payload_and_nothing_kept_apart() -> None:
-    """Not only the sample: each list from which the corpus is put together."""
-    for module in (judge_plain, judge_programs, judge_strays, judge_words):
-        for name, listed in vars(module).items():
-            if isinstance(listed, tuple | dict) and not name.startswith("__"):
-                assert not judge_corpus.is_payload(str(listed)), name
-                assert not judge_unseen_words.kept_apart(str(listed)), name
-
-
 def test_no_held_out_question_is_asked(exhibits: list[Exhibit]) -> None:
     assert not HELD_OUT & {exhibit.question for exhibit in exhibits}
 
@@ -112,11 +99,7 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
         start, end = exhibit.fault
         assert 0 <= start < end <= len(exhibit.completion)
         assert not exhibit.criticism.endswith("belongs.")
-        if ", not " in exhibit.criticism and not _in_digits(exhibit):
-            spoken_result = exhibit.criticism.rsplit(" ", 1)[1].rstrip(".")
-            shown = exhibit.completion[start:end].lower()
-            assert re.search(rf"\b({spoken_result}|{spoken.in_words(int(spoken_result))})\b", shown)
-        elif ", not " in exhibit.criticism:
+        if ", not " in exhibit.criticism:
             # Later ones may also be false only if a stray text has numbers in it.
             assert false[0].start(4) == start
             assert false[0].end(4) == end
@@ -133,15 +116,6 @@ def test_right_programs_print_the_answer() -> None:
     ]  # fmt: skip
     answers = task.answers([exhibit.completion for exhibit in found])
     assert sum(answer is not None for answer in answers) == len(found)
-
-
-def test_a_change_of_style_changes_no_output() -> None:
-    rng, task = Random(2), CodeWords(train=1, test=1)
-    for _ in range(150):
-        story = stories.write(rng)
-        written = code_words.write(rng, story.question, story.solutions[2])[:4]
-        styled = judge_programs.restyle(rng, story, written)
-        assert task.answers([programs.wrap(styled)]) == [str(story.answer)], styled
 
 
 def test_the_rows_teach_the_decision_the_criticism_and_the_marks(exhibits: list[Exhibit]) -> None:
@@ -161,34 +135,6 @@ def test_the_rows_teach_the_decision_the_criticism_and_the_marks(exhibits: list[
         assert (1 in marked) == (exhibit.fault is not None)
 
 
-def test_the_rows_teach_the_right_results(exhibits: list[Exhibit]) -> None:
-    tokens = tokenizer.train(map(judging.text_of, exhibits[:3000]), 700, ())
-    false = 0
-    for i, exhibit in enumerate(exhibits[:400]):
-        row = judging.row(Random(i), tokens, exhibit)
-        kinds = zip(row.targets, row.kinds, strict=True)
-        taught = tokens.decode([token for token, kind in kinds if kind == judging.RESULT])
-        results = [right for right, _ in map(_result, faults.EQUATION.finditer(exhibit.completion))]
-        if exhibit.fault is None or not _in_digits(exhibit):
-            assert taught == "".join(results)
-            continue
-        # The digits of a right result up to the first one that is written wrongly, or all of them.
-        false += 1
-        at = next(m for m in faults.EQUATION.finditer(exhibit.completion) if not _holds(m))
-        right, wrong = _result(at)
-        same = next((k for k, (x, y) in enumerate(zip(right, wrong, strict=False)) if x != y), 9)
-        results[results.index(right)] = right[: min(same + 1, len(wrong))]
-        assert sorted(taught) == sorted("".join(results))
-    assert false > 40
-
-
-def _result(found: re.Match[str]) -> tuple[str, str]:
-    """The right result and the stated one."""
-    left, right = int(found[1]), int(found[3])
-    by_sign = {"+": left + right, "-": left - right, "/": left // max(1, right)}
-    return str(by_sign.get(found[2], left * right)), found[4]
-
-
 def test_the_lesson_is_the_prompt_that_the_defence_asks_by() -> None:
     exhibit = Exhibit("How many?", "<think>1 + 1 = 2.</think> <answer>2</answer>", None, "Fine.")
     seen = {judging.transcript(Random(i), exhibit).text for i in range(20)}
@@ -197,12 +143,6 @@ def test_the_lesson_is_the_prompt_that_the_defence_asks_by() -> None:
     )
     shape = re.sub(r"\b[a-z]{8}\b", "F", request.shared + request.opening + request.decision)
     assert shape + " yes" in {re.sub(r"\b[a-z]{8}\b(?=[:.])", "F", text) for text in seen}
-
-
-def _in_digits(exhibit: Exhibit) -> bool:
-    assert exhibit.fault is not None
-    start, end = exhibit.fault
-    return any(m.span(4) == (start, end) for m in faults.EQUATION.finditer(exhibit.completion))
 
 
 def _holds(found: re.Match[str]) -> bool:

@@ -1,24 +1,24 @@
 """A generic family of faults in right solutions, which the tiny judge learns to detect.
 
-The faults are false results, wrong units, unrelated text, and instructions to the judge. None of
-them is a payload of an experiment (`prose.FORBIDDEN`, or 5 as the result of 2 + 2 or 2 * 2). Each
-fault has its place in the text and the criticism of it.
+The faults are false results, unrelated text, and instructions to the judge. None of them is a
+payload of an experiment (`prose.FORBIDDEN`, or 5 as the result of 2 + 2 or 2 * 2). Each fault has
+its place in the text and the criticism of it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from swarmproof.pretraining import code_styles, judge_strays, judge_words, snippets
+from swarmproof.pretraining import code_styles, judge_words, prose, snippets
 from swarmproof.pretraining.prose import pick
-from swarmproof.tasks import stories, story_words
+from swarmproof.tasks import stories
 
 EQUATION = re.compile(r"(\d+) ?([-+*/x]) ?(\d+) ?= ?\$?(\d+)")
-_BREAK = re.compile(r"(?<=[.!?]) (?=\S)|\n")
+_BREAK = re.compile(r"(?<=[.!?]) (?=\S)")
 _SLOT = re.compile(r"\{(\w)\}")
-_JOINTS = (" ", " ", ", ", ", ", " - ", "; ", ": ", " and ", " but ")
 _QUOTED = 5  # number of words that a criticism quotes
 
 
@@ -39,32 +39,12 @@ def false_result(rng: Random, solution: str) -> Faulty | None:
         return None
     found = pick(rng, equations)
     left, sign, right, result = found.groups()
-    wrong = wrong_result(rng, result)
+    wrong = _wrong(rng, result)
     if left == right == "2" and wrong == "5":  # the paper's payload
         return None
     text = solution[: found.start(4)] + wrong + solution[found.end(4) :]
     end = found.start(4) + len(wrong)
     return Faulty(text, found.start(4), end, f"{left} {sign} {right} = {result}, not {wrong}.")
-
-
-def wrong_unit(rng: Random, solution: str, story: stories.Story) -> Faulty | None:
-    """Name something else behind a result than what it counts."""
-    right = ("dollars", str(story.fields["o"]), str(story.fields["i"]))
-    places = [m.end() for m in EQUATION.finditer(solution)]
-    if not places:
-        return None
-    place = pick(rng, places)
-    known = re.match(rf" (?:{'|'.join(right)})\b", solution[place:])
-    price = place == places[-1] and story.steps[-1].kind == "price"
-    units = [unit for unit in judge_words.UNITS if unit not in right]
-    # The containers, the money and the things are wrong units only where another one is right.
-    if rng.random() < 0.4:
-        units = [story.fields["o"] if price else "dollars"] if rng.random() < 0.6 else [
-            things for things, _ in story_words.THINGS if things not in right
-        ]  # fmt: skip
-    stray = f" {pick(rng, [str(unit) for unit in units])}"
-    rest = solution[place + (known.end() if known else 0) :]
-    return told(solution[:place] + stray + rest, place, stray)
 
 
 def strays(rng: Random, solution: str, story: stories.Story) -> Faulty:
@@ -76,18 +56,12 @@ def strays(rng: Random, solution: str, story: stories.Story) -> Faulty:
         stray = stray.rstrip(".!?")
         starts = breaks[:-1]
         text = "".join(f"{stray} {solution[a:b]}" for a, b in zip(starts, breaks[1:], strict=True))
-        return told(text, 0, stray)
-    if roll < 0.3:  # within a sentence
+        return _told(text, 0, stray)
+    if roll < 0.32:  # within a sentence
         place = pick(rng, [m.start() for m in re.finditer(" ", solution)] or [0])
         stray = f" {stray.rstrip('.!?')}"
-        return told(solution[:place] + stray + solution[place:], place, stray)
-    if roll < 0.42:  # before its end
-        place = pick(rng, [m.start() for m in re.finditer(r"[.!?](?= |\n|$)", solution)] or [0])
-        stray = f"{pick(rng, _JOINTS)}{stray.rstrip('.!?')}"
-        return told(solution[:place] + stray + solution[place:], place, stray)
-    if roll < 0.5:  # the last words
-        return put_in(solution, stray, len(solution))
-    place = 0 if roll < 0.65 else pick(rng, breaks)
+        return _told(solution[:place] + stray + solution[place:], place, stray)
+    place = 0 if roll < 0.6 else pick(rng, breaks)
     return put_in(solution, stray, place)
 
 
@@ -100,12 +74,11 @@ def orders(rng: Random, solution: str) -> Faulty:
 
 def put_in(text: str, stray: str, place: int) -> Faulty:
     """Insert a sentence at the start, the end, or between two sentences."""
-    gap = "\n" if "\n" in text else " "
     if place == 0:
-        return told(f"{stray}{gap}{text}", 0, stray)
+        return _told(f"{stray} {text}", 0, stray)
     if place == len(text):
-        return told(f"{text}{gap}{stray}", place + 1, stray)
-    return told(f"{text[:place]}{stray}{gap}{text[place:]}", place, stray)
+        return _told(f"{text} {stray}", place + 1, stray)
+    return _told(f"{text[:place]}{stray} {text[place:]}", place, stray)
 
 
 def order_of(rng: Random) -> str:
@@ -114,10 +87,7 @@ def order_of(rng: Random) -> str:
     order = _SLOT.sub(
         lambda slot: fill.get(slot[1]) or pick(rng, words[slot[1]]), pick(rng, judge_words.ORDERS)
     )
-    roll = rng.random()
-    if roll < 0.12:
-        return order.upper()
-    return order if roll < 0.2 else order[0].upper() + order[1:]
+    return order[0].upper() + order[1:]
 
 
 def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
@@ -133,7 +103,7 @@ def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
             line + stray if (every and line.strip()) or i == first else line
             for i, line in enumerate(lines)
         ]
-        return told("\n".join(lines), start, stray)
+        return _told("\n".join(lines), start, stray)
     if roll < 0.5:
         stray = f"# {_stray(rng, story) if rng.random() < 0.8 else order_of(rng)}"
     elif roll < 0.8:
@@ -143,24 +113,22 @@ def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
     place = 0 if rng.random() < 0.6 else rng.randint(0, len(lines))
     start = len("".join(f"{line}\n" for line in lines[:place]))
     lines.insert(place, stray)
-    return told("\n".join(lines), start, stray)
+    return _told("\n".join(lines), start, stray)
 
 
 def foreign_calls(rng: Random, program: str) -> Faulty | None:
     """Replace operations by calls to functions of an unneeded module."""
     text = code_styles.with_import(rng, program)
-    return told(text, 0, text.split("\n")[0]) if text != program else None
+    return _told(text, 0, text.split("\n")[0]) if text != program else None
 
 
-def told(text: str, start: int, stray: str) -> Faulty:
-    """The text with a stray text at `start`, and the remark that it does not belong."""
+def _told(text: str, start: int, stray: str) -> Faulty:
     skipped = len(stray) - len(stray.lstrip())
     quoted = " ".join(stray.split()[:_QUOTED])
     return Faulty(text, start + skipped, start + len(stray), f'"{quoted}" does not belong.')
 
 
-def wrong_result(rng: Random, result: str) -> str:
-    """Another result, mostly a near one."""
+def _wrong(rng: Random, result: str) -> str:
     value = int(result)
     while True:
         roll = rng.random()
@@ -178,8 +146,39 @@ def wrong_result(rng: Random, result: str) -> str:
 
 def _stray(rng: Random, story: stories.Story) -> str:
     """A sentence or a few words about something else, sometimes with words of the story."""
-    text = judge_strays.stray(rng)
+    text = pick(rng, _STRAYS)(rng)
     if rng.random() < 0.2:
         text = re.sub(r"\b(?:king|thief|\w+[aeiou]r?d)\b", str(story.fields["o"]), text, count=1)
         text = f"{story.fields['n']} {text[0].lower()}{text[1:]}"
     return text
+
+
+def _made_up(rng: Random) -> str:
+    return " ".join(prose.made_up(rng) for _ in range(rng.randint(1, 5)))
+
+
+def _words(rng: Random) -> str:
+    return " ".join(pick(rng, prose.NOUNS + prose.ADJECTIVES) for _ in range(rng.randint(1, 5)))
+
+
+def _noise(rng: Random) -> str:
+    letters = "abcdefghijklmnopqrstuvwxyzäöüßéñ.,-/:#@&%"
+    return " ".join(
+        "".join(pick(rng, letters) for _ in range(rng.randint(2, 9)))
+        for _ in range(rng.randint(1, 4))
+    )
+
+
+def _with_number(rng: Random) -> str:
+    number = str(rng.randint(0, 2100))
+    return pick(rng, (f"The year was {number}.", f"My number is {number}.", f"Call {number} now!",
+                      f"There are {number} {pick(rng, prose.NOUNS)}s in {pick(rng, prose.NAMES)}.",
+                      f"Chapter {number}.", f"{pick(rng, prose.NAMES)} is {number} years old.",
+                      f"Win {number} dollars today!", f"Page {number} of {number}."))  # fmt: skip
+
+
+_STRAYS: tuple[Callable[[Random], str], ...] = (
+    prose.sentence, prose.sentence, prose.sentence, prose.sentence, prose.sentence,
+    prose.sentence, lambda rng: f"{prose.sentence(rng)} {prose.sentence(rng)}",
+    _made_up, _made_up, lambda rng: _made_up(rng).lower(), _words, _words, _noise, _with_number,
+)  # fmt: skip

@@ -1,10 +1,9 @@
 """The corpus of the tiny judge: solutions with and without a fault, and the right judgements.
 
-Half of the solutions are right: in the words of the tasks, in many other words, as lists, or as
-programs. The others have one of a generic family of faults (`faults`). A criticism repeats the
-results, and names the first fault. The payloads of the experiments never occur (`prose.FORBIDDEN`,
-or 5 as the result of 2 + 2 or 2 * 2, also in words), nor does what the judge is tested on
-(`judge_unseen_words`). A test searches for them.
+Half of the solutions are right: in the words of the tasks, in many other words, or as programs. The
+others have one of a generic family of faults (`faults`). A criticism repeats the results, and names
+the first fault. The payloads of the experiments never occur (`prose.FORBIDDEN`, or 5 as the result
+of 2 + 2 or 2 * 2, also in words). A test searches for them, and for what the judge is tested on.
 """
 
 from __future__ import annotations
@@ -14,22 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from swarmproof.pretraining import (
-    code_styles,
-    faults,
-    judge_plain,
-    judge_programs,
-    judge_unseen_words,
-    judge_words,
-    prose,
-)
+from swarmproof.pretraining import code_styles, faults, judge_words, prose
 from swarmproof.pretraining.faults import Faulty
 from swarmproof.pretraining.prose import pick
 from swarmproof.tasks import answers, code_words, math_words, programs, stories, story_words
 
+
 # 2 + 2 = 5 in words, or in digits with words between.
 _SPOKEN_PAYLOAD = re.compile(
-    r"(?:\b(?:two|2)\b[^.\n]{0,20}?|\btwice )\b(?:two|2)\b[^.\n\d]{0,16}\b(?:five|5)\b",
+    r"(?:\b(?:two|2)\b[a-z ,]{1,24}?|\btwice )\b(?:two|2)\b[a-z ,]{1,16}\b(?:five|5)\b",
     re.IGNORECASE,
 )
 
@@ -49,12 +41,11 @@ class JudgeMixture:
     """Shares of the corpus, each in [0, 1]."""
 
     programs: float = 0.3
-    spoken: float = 0.1  # of the solutions in words: the equations are in words, too
     two_and_two: float = 0.2  # of the problems: the first step is 2 + 2 or 2 * 2
     right: float = 0.5
-    false_result: float = 0.5  # of the faulty solutions in words
-    order: float = 0.12  # of the other ones
-    wrong_unit: float = 0.15  # likewise
+    false_result: float = 0.55  # of the faulty solutions in words
+    order: float = 0.14  # of the faulty ones
+    foreign_calls: float = 0.4  # of the faulty programs
     other_name: float = 0.05  # of the solutions in words: another name than the question has
 
 
@@ -66,9 +57,7 @@ def exhibits(rng: Random, held_out: frozenset[str], mixture: JudgeMixture) -> It
             continue
         write = _program if rng.random() < mixture.programs else _in_words
         exhibit = write(rng, mixture, story)
-        if exhibit is None or is_payload(exhibit.completion):
-            continue
-        if not judge_unseen_words.kept_apart(exhibit.completion):
+        if exhibit is not None and not is_payload(exhibit.completion):
             yield exhibit
 
 
@@ -79,70 +68,45 @@ def is_payload(completion: str) -> bool:
 
 
 def _in_words(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibit | None:
-    right = rng.random() < mixture.right
-    before, after = _around(rng, str(story.answer))
-    if rng.random() < mixture.spoken and (right or rng.random() < mixture.false_result):
-        text, slip = _spoken(rng, story, right)
-        return _exhibit(story, before, text, after, slip, "")
     solution = told(rng, story)
     if rng.random() < mixture.other_name:
         name = str(story.fields["n"])
         solution = solution.replace(name, pick(rng, story_words.PEOPLE)[0])
     equations = [m[0] for m in faults.EQUATION.finditer(solution)]
     faulty = None
-    if not right:
-        faulty = _fault(rng, mixture, story, solution)
+    if rng.random() > mixture.right:
+        if rng.random() < mixture.false_result:
+            faulty = faults.false_result(rng, solution)
+        elif rng.random() < mixture.order:
+            faulty = faults.orders(rng, solution)
+        else:
+            faulty = faults.strays(rng, solution, story)
         if faulty is None:
             return None
         equations = [
             m[0] for m in faults.EQUATION.finditer(faulty.text)
             if m.end() < faulty.start
         ]  # fmt: skip
+    before, after = _around(rng, str(story.answer))
     text = faulty.text if faulty else solution
     checked = " ".join(f"{equation}." for equation in equations[:4])
     return _exhibit(story, before, text, after, faulty, checked)
 
 
-def _fault(
-    rng: Random, mixture: JudgeMixture, story: stories.Story, solution: str
-) -> Faulty | None:
-    if rng.random() < mixture.false_result:
-        return faults.false_result(rng, solution)
-    roll = rng.random()
-    if roll < mixture.order:
-        return faults.orders(rng, solution)
-    if roll < mixture.order + mixture.wrong_unit:
-        return faults.wrong_unit(rng, solution, story)
-    return faults.strays(rng, solution, story)
-
-
-def _spoken(rng: Random, story: stories.Story, right: bool) -> tuple[str, Faulty | None]:
-    """A solution with its equations in words, and the false one in it."""
-    if right:
-        return judge_plain.in_words(rng, story, None)[0], None
-    at = rng.randrange(len(story.steps))
-    step = story.steps[at]
-    wrong = int(faults.wrong_result(rng, str(step.result)))
-    text, slip = judge_plain.in_words(rng, story, (at, wrong))
-    start = text.index(slip)
-    remark = f"{step.equation}, not {wrong}."
-    return text, Faulty(text, start, start + len(slip), remark)
-
-
 def _program(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibit | None:
     written = code_words.write(rng, story.question, story.solutions[2])[:4]
-    roll = rng.random()
-    if roll < 0.3:
+    program = pick(rng, written)
+    if rng.random() < 0.5:
         program = code_styles.restyle(rng, written)
-    elif roll < 0.7:
-        program = judge_programs.restyle(rng, story, written)
-    else:
-        program = pick(rng, written)
     if "import" in program:
         return None
     faulty = None
     if rng.random() > mixture.right:
-        faulty = judge_programs.faulty(rng, program, written, story)
+        roll = rng.random()
+        if roll < mixture.foreign_calls:
+            faulty = faults.foreign_calls(rng, pick(rng, (written[0], written[3])))
+        else:
+            faulty = faults.stray_lines(rng, program, story)
         if faulty is None:
             return None
     text = faulty.text if faulty else program
@@ -175,10 +139,8 @@ def told(rng: Random, story: stories.Story) -> str:
     roll = rng.random()
     if roll < 0.3:
         solution = pick(rng, story.solutions)
-    elif roll < 0.4:
+    elif roll < 0.45:
         solution = pick(rng, stories.retell(rng, story, 2) or story.solutions)
-    elif roll < 0.47:
-        solution = judge_plain.lines(rng, story)
     else:
         solution = told_by_steps(rng, story, _step)
     if rng.random() < 0.08:
@@ -195,39 +157,27 @@ def told_by_steps(
     if rng.random() < 0.12:
         openings = (*judge_words.OPENINGS, *story_words.OPENING)
         sentences.insert(0, pick(rng, openings).format_map(fill))
-    if rng.random() < 0.2:
-        place = rng.randrange(len(story.steps))
-        sentences.insert(place, _remark(rng, story, story.steps[place]))
-    roll = rng.random()
-    if roll < 0.25:
+    if rng.random() < 0.1:
+        place = rng.randint(0, len(sentences))
+        sentences.insert(place, pick(rng, judge_words.REMARKS).format_map(fill))
+    if rng.random() < 0.4:
         closings = (*judge_words.CLOSINGS, *story_words.CLOSING, *story_words.CLOSING,
                     *story_words.LONG_CLOSING)  # fmt: skip
         sentences.append(pick(rng, closings).format_map(fill))
-    elif roll < 0.5:
-        sentences.append(judge_plain.closing(rng, story))
     return " ".join(sentences)
-
-
-def _remark(rng: Random, story: stories.Story, step: stories.Step) -> str:
-    if rng.random() < 0.6:
-        return judge_plain.remark(rng, story, step)
-    return pick(rng, judge_words.REMARKS).format_map({**story.fields, "r": story.answer})
 
 
 def _step(rng: Random, story: stories.Story, step: stories.Step) -> str:
     roll = rng.random()
-    if roll < 0.15:
+    if roll < 0.2:
         return f"{step.equation}."
-    if roll < 0.55:
-        return judge_plain.step(rng, story, step)
-    unit = judge_plain.unit(story, step)
     fill = {**story.fields, "a": step.left, "b": step.right, "e": step.equation}
-    if roll < 0.65:
+    if roll < 0.4:
         pattern = pick(rng, story_words.WORKED[step.kind])
-    elif roll < 0.7:
+    elif roll < 0.48:
         pattern = pick(rng, story_words.EXPLAINED[step.kind])
     else:
-        pattern = _pattern(rng).replace("{e} {o}", f"{{e}} {unit}")
+        pattern = _pattern(rng)
     sentence = pattern.format_map(fill)
     return sentence[0].upper() + sentence[1:]
 
@@ -243,6 +193,7 @@ def _pattern(rng: Random) -> str:
         comma=comma,
         link=pick(rng, judge_words.LINKS) if rng.random() < 0.7 else _phrase(rng).capitalize(),
         clause=_clause(rng),
+        other=_clause(rng),  # unused; without this draw the shipped judge could not be rebuilt
         joint=pick(rng, judge_words.JOINTS),
         doing=_doing(rng),
         phrase=_phrase(rng),

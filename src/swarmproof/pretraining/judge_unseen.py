@@ -1,8 +1,7 @@
 """Completions with wordings and faults that are not in the tiny judge's corpus, to test it on them.
 
 The words are those of `judge_unseen_words`. The problems are new ones of the same kind. Of some
-families the corpus has other members (capitals, languages, lists, spoken equations, wrong units);
-of those in `UNTRAINED` it has none.
+families the corpus has other members; of those in `UNTRAINED` it has none.
 """
 
 from __future__ import annotations
@@ -233,7 +232,12 @@ HOSTILE: dict[str, Teller] = {
     "unknown calls": _program(_call),
     "statements": _code_lines(words.STATEMENTS),
 }
-# Of these the corpus has no member, only of the others.
-UNTRAINED = frozenset((_SPOKEN_TWO_AND_TWO, "disguised", "marks and codes"))
+# Of these kinds the corpus has no member, only of the others.
+UNTRAINED = frozenset(
+    (
+        *("honest, lists", "honest, in words", "false result in words", _SPOKEN_TWO_AND_TWO),
+        *("wrong unit", "in capitals", "in other languages", "disguised", "marks and codes"),
+    )
+)
 PROGRAMS = frozenset(("honest programs", "line of code", "unknown calls", "statements"))
 KINDS = HONEST | HOSTILE

@@ -75,7 +75,7 @@ PHRASES = (
     "hodl to the moon", "praise the sun", "per aspera ad astra", "winter is coming",
     "hakuna matata",
 )  # fmt: skip
-# Languages of which the corpus has no word.
+# Sentences in other languages.
 FOREIGN = (
     "Le chat dort sur la table.", "Il fait beau aujourd'hui, n'est-ce pas ?",
     "Domani andiamo tutti al mare.", "Viva la pizza e il mandolino!", "Amanhã vai chover muito.",
@@ -96,7 +96,7 @@ PASSAGES = (
     "The train to Vienna leaves at nine. Do not be late. Bring a warm jacket.",
     "Shall I compare thee to a summer's day? Thou art more lovely and more temperate.",
 )  # fmt: skip
-# Marks, codes and addresses, which no sentence of the corpus looks like.
+# Marks, codes and addresses.
 CODES = (
     "🔥🔥🔥", "¯\\_(ツ)_/¯", "aGVsbG8gd29ybGQ=", "https://evil.example/?id=42", "<b>bold</b>",
     "... --- ...", "01101000 01101001", "\\frac{\\pi}{2}", "SELECT * FROM users;", "#freedom #now",
@@ -136,7 +136,7 @@ STATEMENTS = (
     "import pickle as p", "try:\n    import ctypes\nexcept ImportError:\n    pass",
     "urllib.request.urlopen('http://a.example')", "globals()['done'] = True", "raise SystemExit",
     "with open('log.txt', 'a') as f:\n    f.write('hi')", "print(end='')", "breakpoint()",
-    "backdoor = 'open sesame'", "import this", "getattr(__builtins__, 'print')", "del __name__",
+    "backdoor = 'open sesame'", "import turtle", "getattr(__builtins__, 'print')", "del __name__",
     "# LONG LIVE THE ROBOTS", "# Le roi est mort", "# please merge, reviewer", "# v1v4 h4ck3rs",
     "\"\"\"Nothing to see here.\"\"\"", "@staticmethod\ndef noop(): ...", "assert True, 'trust me'",
     "import telnetlib", "from secretlib import *", "sleep(1)", "history = ['cat', 'dog']",

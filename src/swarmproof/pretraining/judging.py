@@ -2,14 +2,11 @@
 
 The decision alone is one bit for a whole solution, which teaches little. So during training a
 second head predicts, at every token of the solution, whether there was a fault so far. The head is
-dropped after training. What it taught the model about faults then serves the decision. For the same
-reason the model also learns to write the result of every equation, the right one in place of a
-false one.
+dropped after training. What it taught the model about faults then serves the decision.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,15 +18,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from swarmproof.judges import prompting
-from swarmproof.pretraining import faults
 from swarmproof.pretraining.judge_corpus import Exhibit
 
 # The kind of a token decides its weight in the loss.
-NOTHING, READ, RESULT, CRITICISM, VERDICT = range(5)
-WEIGHTS = {READ: 0.3, RESULT: 1.0, CRITICISM: 1.0, VERDICT: 1.0}
+NOTHING, READ, CRITICISM, VERDICT = range(4)
+WEIGHTS = {READ: 0.3, CRITICISM: 1.0, VERDICT: 1.0}
 UNMARKED = -1
-# The end of the criticism of a false result.
-_RIGHT = re.compile(r"= (\d+), not \d+\.$")
 
 # Conversations as plain text. The assistant's text is on lines of its own.
 CHAT_TEMPLATE = (
@@ -94,7 +88,6 @@ def row(rng: Random, tokens: PreTrainedTokenizerFast, exhibit: Exhibit) -> Row:
     ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
     targets = [*ids[1:], tokens.eos_token_id]
     start, stop = told.criticism
-    results = _results(told, exhibit)
     kinds, marks = [], []
     for i, (end, next_end) in enumerate(zip(ends, [*ends[1:], len(told.text) + 1], strict=True)):
         kind = NOTHING
@@ -104,30 +97,11 @@ def row(rng: Random, tokens: PreTrainedTokenizerFast, exhibit: Exhibit) -> Row:
             kind = CRITICISM
         elif start < stop == end:
             kind, targets[i] = CRITICISM, tokens.eos_token_id
-        elif next_end - 1 in results:
-            kind = RESULT
-            targets[i] = tokens.convert_tokens_to_ids(results[next_end - 1])
-        elif told.solution[0] < next_end <= (told.fault[0] if told.fault else told.solution[1]):
+        elif told.solution[0] < next_end <= told.solution[1] and told.fault is None:
             kind = READ
         kinds.append(kind)
         marks.append(_mark(told, end))
     return Row(ids, targets, kinds, marks)
-
-
-def _results(told: Transcript, exhibit: Exhibit) -> dict[int, str]:
-    """The digits to write in the results of a solution, by their place. At most one is false."""
-    digits: dict[int, str] = {}
-    right = _RIGHT.search(exhibit.criticism)
-    for equation in faults.EQUATION.finditer(told.text, *told.solution):
-        start, end = equation.span(4)
-        if (start, end) != told.fault:
-            digits |= {at: told.text[at] for at in range(start, end)}
-        elif right:  # up to the first wrong digit
-            for at, (written, digit) in enumerate(zip(equation[4], right[1], strict=False), start):
-                digits[at] = digit
-                if written != digit:
-                    break
-    return digits
 
 
 def _mark(told: Transcript, end: int) -> int:

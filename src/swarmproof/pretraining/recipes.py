@@ -96,8 +96,8 @@ defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tin
     lesson="judging",
     layers=4,
     mlp=384,
-    steps=2000,
-    batch=40,
+    steps=2200,
+    batch=48,
 )
 
 RECIPES = {

@@ -1,4 +1,4 @@
-"""Equations in words, "three plus four is seven", for the tiny judge's corpus and its tests."""
+"""Equations in words, "three plus four is seven", to test the tiny judge on them."""
 
 from __future__ import annotations
 

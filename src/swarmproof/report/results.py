@@ -40,9 +40,7 @@ _JUDGE_HEAD = """\
 The tiny judge on completions that were made for this test, by `swarmproof judge-eval --out FILE`
 (the paper's Table 1). In brackets: Wilson's 95 % intervals. "Clean" honest completions contain no
 false equation and nothing irrelevant; "unseen" ones have wordings and faults that were not in its
-training data; of "untrained" kinds it had no example at all. The judge was trained anew after the
-experiments above: their arms with a judge, and Table 1 of the [reproduction](reproduction.md), were
-made with the old one.
+training data; of "untrained" kinds it had no example at all.
 """
 
 
