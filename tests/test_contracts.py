@@ -207,7 +207,7 @@ def test_success_is_pure(name: str, text: str) -> None:
 
 def parameters(name: str, model: Path) -> dict[str, Any]:
     """What a defence needs for a fast test: as a judge, a model that can say yes."""
-    if name != "judge":
+    if name not in ("judge", "group_judge"):
         return {}
     judge = model.with_name("judge")
     if not judge.exists():
