@@ -48,10 +48,10 @@ def test_the_score_is_the_mean_excess_and_the_threshold_the_last_that_passes(
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_own_draws_have_a_mean_excess_of_zero(random_model: Path, temperature: float) -> None:
-    """As the expectation says: the estimate is not biased, in ten samples of 64 completions."""
+    """As the expectation says: the estimate is not biased, in six samples of 64 completions."""
     drawer = policy(random_model, max_new_tokens=24, top_k=0, temperature=temperature)
     means = []
-    for seed in range(0, 80, 8):
+    for seed in range(0, 48, 8):
         of = LETTERS.problems("train")[:8]
         groups = [draw_group(drawer, LETTERS, p, range(seed, seed + 8)) for p in of]
         found = look(KlGate(), drawer, groups, [[0.0] * 8] * 8, EVERYBODY)
@@ -62,8 +62,8 @@ def test_own_draws_have_a_mean_excess_of_zero(random_model: Path, temperature: f
             for v, c in zip(row, group.completions, strict=True)
         )
         means.append(total / 64)
-    error = np.std(means, ddof=1) / math.sqrt(10)
-    assert abs(np.mean(means)) < 3.3 * error
+    error = np.std(means, ddof=1) / math.sqrt(6)
+    assert abs(np.mean(means)) < 4.1 * error  # 99 % of t with five degrees of freedom
     assert error < 0.5  # nats over a completion of about 24 tokens
 
 
