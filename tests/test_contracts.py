@@ -212,7 +212,8 @@ def parameters(name: str, model: Path) -> dict[str, Any]:
     judge = model.with_name("judge")
     if not judge.exists():
         save_random_qwen2(judge, seed=3, hidden=32, judge=True)
-    return {"model": {"name": "local", "path": str(judge)}, "on_reject": "drop"}
+    prompt = "auto" if name == "judge" else "tiny"  # the others are long, and longer with a group
+    return {"model": {"name": "local", "path": str(judge)}, "prompt": prompt, "on_reject": "drop"}
 
 
 @pytest.mark.parametrize("name", DEFENSES)
