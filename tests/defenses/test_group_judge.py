@@ -101,6 +101,8 @@ def test_a_large_group_is_shown_in_part_and_equal_texts_once() -> None:
     assert len(ASKED) == 9
     assert all(len(responses(request.shared)) == 4 for request in ASKED)
     assert len({request.shared for request in ASKED}) == 1
+    inspected(judge_of(), [group(*texts)])
+    assert len(responses(ASKED[-1].shared)) == 9
 
 
 def test_the_same_text_is_judged_anew_beside_others() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from defenses.plain import look, plain_scores, shuffled, written
+from defenses.plain import GivenScores, look, plain_scores, shuffled, written
 from swarmproof import zoo
 from swarmproof.defenses import DefenseView, TokenCredit
 from swarmproof.defenses.base import Setting
 from swarmproof.defenses.token_credit import answer_tokens
+from swarmproof.guard.gate import checked
 from swarmproof.policies.policy import Policy
 from swarmproof.policies.scorer import Scorer
 from swarmproof.tasks import MathWords
+from swarmproof.types import Tokens
 from swarms import draw_group, policy
 
 TASK = MathWords(train=64, test=16)
@@ -83,12 +87,27 @@ def test_how_the_passes_are_cut_changes_nothing(receiver: Policy) -> None:
         assert a.token_credit == pytest.approx(b.token_credit, abs=1e-3)
 
 
+def test_scores_that_are_not_finite_refuse(receiver: Policy) -> None:
+    group = written(receiver, TASK, 0, ["x", oracle(0)])
+
+    def score(_: Sequence[str], parts: Sequence[Sequence[Tokens]]) -> Any:
+        rows = [[np.full(len(ids), np.nan) for ids in part] for part in parts]
+        return GivenScores(rows, rows)
+
+    broken = SimpleNamespace(score=score, micro_batch_tokens=2048)
+    model = SimpleNamespace(codec=receiver.codec, generator=receiver.generator, scorer=broken)
+    view = DefenseView(rewards=[[0.0, 1.0]], seed=0, model=model)
+    ((_, verdict),) = checked(TokenCredit(), [group], TokenCredit().inspect([group], view))
+    assert verdict.accepted is False
+    assert verdict.token_credit is None
+
+
 def test_a_rewarded_completion_without_an_answer_is_refused(receiver: Policy) -> None:
     group = written(receiver, TASK, 0, ["It is 5.", "It is 6.", "<answer> 5"])
     (found,) = look(TokenCredit(), receiver, [group], [[1.0, 0.0, 1.0]])
     assert [v.accepted for v in found] == [False, None, True]
     assert "no answer after '<answer>'" in found[0].reason
-    (equal,) = look(TokenCredit(), receiver, [group], [[1.0, 1.0, 1.0]])
+    (equal,) = look(TokenCredit(), receiver, [group], [[0.7] * 3])  # their mean is rounded down
     assert [v.accepted for v in equal] == [None] * 3, "none is better than its group"
 
 

@@ -12,7 +12,6 @@ their place, is our reading.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -59,8 +58,6 @@ class KlGate(Defense):
         ]
 
     def _verdict(self, score: float, *, foreign: bool) -> Verdict:
-        if not math.isfinite(score):
-            return self.verdict(False, math.inf, "the model's scores are not finite")
         if not foreign:
             return self.verdict(None, score, "the receiver's own model wrote it")
         if score <= self.threshold:
