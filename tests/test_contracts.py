@@ -207,12 +207,13 @@ def test_success_is_pure(name: str, text: str) -> None:
 
 def parameters(name: str, model: Path) -> dict[str, Any]:
     """What a defence needs for a fast test: as a judge, a model that can say yes."""
-    if name != "judge":
+    if name not in ("judge", "group_judge"):
         return {}
     judge = model.with_name("judge")
     if not judge.exists():
         save_random_qwen2(judge, seed=3, hidden=32, judge=True)
-    return {"model": {"name": "local", "path": str(judge)}, "on_reject": "drop"}
+    prompt = "auto" if name == "judge" else "tiny"  # the others are long, and longer with a group
+    return {"model": {"name": "local", "path": str(judge)}, "prompt": prompt, "on_reject": "drop"}
 
 
 @pytest.mark.parametrize("name", DEFENSES)

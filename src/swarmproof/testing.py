@@ -283,7 +283,13 @@ def check_exchange(exchange: Exchange) -> None:
 
 
 def _guard(defense: Defense, task: Task, policy: Policy) -> Guard:
-    return Guard([defense], model=policy, sampling=policy.sampling, programs=task.writes_programs)
+    return Guard(
+        [defense],
+        model=policy,
+        sampling=policy.sampling,
+        programs=task.writes_programs,
+        malicious=frozenset(),  # only for those that are bounds, which need the truth
+    )
 
 
 def _inspect(guard: Guard, groups: Sequence[Group], task: Task) -> Inspection:
