@@ -127,9 +127,9 @@ def _attached(before: str, left: Sequence[_Token]) -> bool:
 
     `2(3 + 4) = 14` is a product, and in `Step 1 = 2 + 3` the number is a name.
     """
-    close = before[-1:]
-    named = not _computes(left) and before.rstrip()[-1:].isalnum()
-    return named or (bool(close) and (close.isalnum() or close in "%)°²³"))
+    close, last = before[-1:], before.rstrip()[-1:]
+    named = not _computes(left) and last.isalnum()
+    return named or close.isalnum() or (bool(last) and (close in "%)" or last in "^√²³°"))
 
 
 def _runs(text: str) -> Iterator[tuple[list[_Token], str]]:
@@ -252,7 +252,8 @@ def _compare(
         return None
     true = a == b
     first = next(token for token in right if token.kind == "number")
-    if not true and (first.value == a or _rounded(a, b, (left if stated_first else right)[-1])):
+    runs_on = _computes(right) and first.value == a
+    if not true and (runs_on or _rounded(a, b, (left if stated_first else right)[-1])):
         return None
     stated = left if stated_first else right
     results = tuple(token.span for token in stated if token.kind == "number")
