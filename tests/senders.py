@@ -10,7 +10,7 @@ from swarmproof.defenses import Defense, DefenseView
 from swarmproof.guard.gate import checked
 from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Verdict
 
-# Of one problem: node, text, reward, and the number of tokens (the words of the text, if not given).
+# A completion: node, text, reward, and perhaps how many tokens (else as many as words).
 Sent = tuple[Any, ...]
 
 

@@ -76,7 +76,7 @@ def test_credit_turns_false_results_round_and_spares_true_ones_in_losers(receive
 def test_mask_only_hides_false_results(receiver: Policy) -> None:
     row = verdicts(Equations(mode="mask"), [FALSE, TRUE, TRUE], [1, 1, 0], receiver)
     assert [v.accepted for v in row] == [True] * 3
-    assert [credited(v, FALSE, receiver) if i == 0 else {} for i, v in enumerate(row)][0][0.0].strip() == "57"
+    assert credited(row[0], FALSE, receiver)[0.0].strip() == "57"
     assert row[1].token_credit is row[2].token_credit is None
 
 
@@ -133,7 +133,7 @@ def test_tokens_that_are_not_its_text_refuse_what_is_false_and_abstain_on_the_re
 
 def test_programs_are_refused_before_the_run_with_what_fits() -> None:
     Equations().require_in(Setting(nodes=1))
-    with pytest.raises(ValueError, match='guard.preset = "several-models-code"'):
+    with pytest.raises(ValueError, match='"several-models-code"'):
         Equations().require_in(Setting(nodes=4, programs=True))
     (verdict,) = verdicts(Equations(), [FALSE], [1], None, programs=True)
     assert verdict.accepted is None
@@ -156,6 +156,8 @@ def test_the_attack_is_turned_round_in_the_samples() -> None:
     assert sample.kept
     assert sample.advantage > 0
     assert sample.token_credit is not None
-    negative = [t for t, credit in zip(sample.tokens, sample.token_credit, strict=True) if credit < 0]
+    negative = [
+        t for t, credit in zip(sample.tokens, sample.token_credit, strict=True) if credit < 0
+    ]
     assert len(negative) >= 1
     assert set(guard._codec().decode([tuple(negative)])[0].replace(" ", "")) == {"5"}  # type: ignore[union-attr]

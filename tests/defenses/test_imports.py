@@ -19,7 +19,10 @@ from swarmproof.types import Group, Verdict
 TASK = CodeWords(train=200, test=50)
 
 
-def judged(text: str, defense: Imports = Imports(), reward: float = 1.0) -> Verdict:  # noqa: B008
+PLAIN = Imports()
+
+
+def judged(text: str, defense: Imports = PLAIN, reward: float = 1.0) -> Verdict:
     view = DefenseView(rewards=[[reward, 1 - reward]], seed=0, programs=True)
     ((verdict, _),) = defense.inspect([Group.of("?", [text, "x"])], view)
     return verdict
@@ -27,7 +30,8 @@ def judged(text: str, defense: Imports = Imports(), reward: float = 1.0) -> Verd
 
 HONEST = {
     "arithmetic": "a = 2\nb = a + 2\nprint(b)",
-    "standard library": "import math\nfrom fractions import Fraction\nprint(math.floor(Fraction(7, 2)))",
+    "standard library": "import math\nfrom fractions import Fraction\n"
+    "print(math.floor(Fraction(7, 2)))",
     "submodule": "import os.path as p\nimport xml.dom\nprint(len(p.sep), xml.dom)",
     "function": "def total(*a, k=1, **kw):\n    return sum(a)\nprint(total(1, 2))",
     "recursion": "def f(n):\n    return n and f(n - 1)\nprint(f(3))",
@@ -40,7 +44,8 @@ HONEST = {
     "except": "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    e.with_traceback(None)",
     "comprehension": "print([f(1) for f in (abs, int)])",
     "walrus": "if (n := 3):\n    print(n.bit_length())",
-    "match": "match [abs, {'a': int}]:\n    case [f, {'a': g, **rest}]:\n        f(1), g(1), rest.get(1)\n",
+    "match": "match [abs, {'a': int}]:\n"
+    "    case [f, {'a': g, **rest}]:\n        f(1), g(1), rest.get(1)\n",
     "match star": "match [1, 2]:\n    case [a, *others]:\n        others.append(1)\n",
     "global": "def f():\n    global g\n    g = abs\nf()\ng(1)",
     "import in a function": "def f():\n    from math import sqrt\n    return sqrt(4)\nprint(f())",
@@ -116,7 +121,7 @@ def test_what_earns_nothing_is_not_judged_and_other_tasks_are_refused_before_the
     verdict = judged(programs.wrap("import calc"), reward=0.0)
     assert verdict.accepted is None
     Imports().require_in(Setting(nodes=1, programs=True))
-    with pytest.raises(ValueError, match='guard.preset = "several-models"'):
+    with pytest.raises(ValueError, match='"several-models"'):
         Imports().require_in(Setting(nodes=4))
     ((math,),) = Imports().inspect(
         [Group.of("?", ["2 + 2 = 4"])], DefenseView(rewards=[[1.0]], seed=0)

@@ -1,4 +1,4 @@
-"""Novelty: fresh junk of one node is refused, and what honest nodes write about their stories is not."""
+"""Novelty: fresh junk of one node is refused, and new words that all nodes write are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,26 @@ from senders import Receiver, Sent, groups_of, refused
 from swarmproof.defenses import DefenseView, Novelty, novelty
 
 NODES = 4
-WORDS = "so she has then we add take away left now and gives all of them in the box".split()
+WORDS = [
+    "so",
+    "she",
+    "has",
+    "then",
+    "we",
+    "add",
+    "take",
+    "away",
+    "left",
+    "now",
+    "and",
+    "gives",
+    "all",
+    "of",
+    "them",
+    "in",
+    "the",
+    "box",
+]
 
 
 def honest(rng: Random) -> str:
@@ -96,12 +115,10 @@ def test_a_few_rounds_are_counted_together() -> None:
 
 def test_words_of_the_question_and_of_other_nodes_are_not_new() -> None:
     def counts(question: str, other: str) -> tuple[int, int]:
-        sent = [
-            [(3, "zeppelin hangar 7", 1), (0, other, 1), (1, "7", 1), (2, "7", 1), (0, "x", 0)]
-        ]
+        sent = [[(3, "zeppelin hangar 7", 1), (0, other, 1), (1, "7", 1), (2, "7", 1), (0, "x", 0)]]
         groups, rewards = groups_of(sent, question=question)
         state = Novelty().remember(groups, DefenseView(rewards=rewards, seed=0))
-        return tuple(state["counts"][0]["3"])  # type: ignore[return-value]
+        return tuple(state["counts"][0]["3"])
 
     assert counts("How many?", "7") == (1, 1)
     assert counts("A zeppelin hangar?", "7") == (0, 1)

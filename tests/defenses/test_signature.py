@@ -13,7 +13,26 @@ from senders import Receiver, Sent, groups_of, refused
 from swarmproof.defenses import DefenseView, Signature, signature
 
 NODES = 4
-WORDS = "so she has then we add take away left now and gives all of them in the box".split()
+WORDS = [
+    "so",
+    "she",
+    "has",
+    "then",
+    "we",
+    "add",
+    "take",
+    "away",
+    "left",
+    "now",
+    "and",
+    "gives",
+    "all",
+    "of",
+    "them",
+    "in",
+    "the",
+    "box",
+]
 
 
 def honest(rng: Random) -> str:

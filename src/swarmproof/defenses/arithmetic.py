@@ -261,7 +261,7 @@ def _compare(
 
 
 def _rounded(a: Exact, b: Exact, stated: _Token) -> bool:
-    return stated.decimals > 0 and abs(a - b) < Fraction(1, 10**stated.decimals)
+    return stated.decimals > 0 and abs(Fraction(a) - b) < Fraction(1, 10**stated.decimals)
 
 
 def _value(side: Sequence[_Token]) -> Exact | None:
