@@ -229,6 +229,8 @@ def _sides(run: Sequence[_Token]) -> tuple[list[Sequence[_Token]], list[bool]]:
 def _balanced(side: Sequence[_Token]) -> Sequence[_Token]:
     """The side without brackets that enclose more than it."""
     depth, lowest = 0, 0
+    if all(token.kind != "bracket" for token in side):
+        return side
     for token in side:
         depth += (token.sign == "(") - (token.sign == ")")
         lowest = min(lowest, depth)

@@ -87,7 +87,7 @@ class LengthMatch(Defense):
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         if why := _unable(groups, view):
             return [[self.verdict(None, 0.0, why) for _ in group.completions] for group in groups]
-        weighed = self._weigh(groups, view)
+        weighed = senders.once(self, groups, view, self._weigh)
         return [
             [self._verdict(*place, weighed) for place in _places(group, row)]
             for group, row in zip(groups, view.rewards, strict=True)
@@ -96,7 +96,8 @@ class LengthMatch(Defense):
     def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
         if _unable(groups, view):
             return view.state
-        rounds = [*view.state.get("rounds", ()), self._weigh(groups, view).entry]
+        now = senders.once(self, groups, view, self._weigh).entry
+        rounds = [*view.state.get("rounds", ()), now]
         return {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
 
     def _weigh(self, groups: Sequence[Group], view: DefenseView) -> _Weighed:

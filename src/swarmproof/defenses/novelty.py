@@ -66,7 +66,7 @@ class Novelty(Defense):
         senders.require_majority(self.name, setting)
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
-        found = self._compare(groups, view)
+        found = senders.once(self, groups, view, self._compare)
         counts = _total([*view.state.get("counts", ()), found.counts])
         if len(counts) < senders.ENOUGH:
             none = self.verdict(None, 0.0, senders.TOO_FEW)
@@ -88,7 +88,8 @@ class Novelty(Defense):
         for _, completion in senders.rewarded(groups, view.rewards):
             words = dict.fromkeys(_words(completion.text), view.round)
             last.setdefault(senders.key(completion.node), {}).update(words)
-        counts = [*view.state.get("counts", ()), self._compare(groups, view).counts]
+        now = senders.once(self, groups, view, self._compare).counts
+        counts = [*view.state.get("counts", ()), now]
         return {
             "last": {node: _bounded(words) for node, words in sorted(last.items()) if words},
             "counts": counts[max(0, len(counts) - self.memory) :],

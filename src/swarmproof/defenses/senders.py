@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
-from swarmproof.defenses.base import Setting
+from swarmproof.defenses.base import Defense, DefenseView, Setting
 from swarmproof.types import Completion, Group, NodeId
 
 ENOUGH = 3  # senders: of two that differ, nobody can say which one is honest
 TOO_FEW = f"fewer than {ENOUGH} nodes sent anything, so that no majority can be compared"
 
 _EPSILON = 1e-4  # as in the learner's advantages
+
+T = TypeVar("T")
 
 
 def require_majority(name: str, setting: Setting) -> None:
@@ -79,6 +83,39 @@ def middle(values: Sequence[float]) -> float:
     one that leaves out the usual words would make them the signature of the other two.
     """
     return sorted(values)[len(values) // 2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Once:
+    groups: Sequence[Group]
+    view: DefenseView
+    result: Any
+
+
+_once: dict[Defense, _Once] = {}
+
+
+def once(
+    defense: Defense,
+    groups: Sequence[Group],
+    view: DefenseView,
+    compare: Callable[[Sequence[Group], DefenseView], T],
+) -> T:
+    """What `compare` says of a round, computed once for `inspect` and `remember`.
+
+    It must be a pure function of these groups, and of the rewards, round and state of the view.
+    """
+    last = _once.get(defense)
+    if (
+        last is None
+        or last.view.state is not view.state
+        or (last.view.round, last.view.rewards) != (view.round, view.rewards)
+        or len(last.groups) != len(groups)
+        or any(a is not b for a, b in zip(last.groups, groups, strict=True))
+    ):
+        last = _once[defense] = _Once(groups, view, compare(groups, view))
+    result: T = last.result
+    return result
 
 
 def suspicion(count: float, of: float, rate: float) -> float:

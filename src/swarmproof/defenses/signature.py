@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
@@ -77,7 +77,7 @@ class Signature(Defense):
         senders.require_majority(self.name, setting)
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
-        tallies = self._tallies(groups, view)
+        tallies = senders.once(self, groups, view, self._tallies)
         if len(tallies) < senders.ENOUGH:
             none = self.verdict(None, 0.0, senders.TOO_FEW)
             return [[none for _ in group.completions] for group in groups]
@@ -92,8 +92,8 @@ class Signature(Defense):
 
     def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
         return {
-            node: [tally.problems, _pruned(tally.counts)]
-            for node, tally in sorted(self._tallies(groups, view).items())
+            node: [tally.problems, _packed(tally.counts)]
+            for node, tally in sorted(senders.once(self, groups, view, self._tallies).items())
             if tally.problems >= _FORGOTTEN
         }
 
@@ -101,9 +101,9 @@ class Signature(Defense):
         """The counts of each node, those of this round included."""
         tallies = {
             node: _Tally(
-                self.decay * problems, {gram: self.decay * n for gram, n in counts.items()}
+                self.decay * problems, {gram: self.decay * n for gram, n in _unpacked(packed)}
             )
-            for node, (problems, counts) in view.state.items()
+            for node, (problems, packed) in view.state.items()
         }
         for group in groups:
             for completion in group.completions:
@@ -163,7 +163,19 @@ def _grams(text: str, longest: int) -> frozenset[str]:
     )
 
 
-def _pruned(counts: Mapping[str, float]) -> dict[str, float]:
+def _packed(counts: Mapping[str, float]) -> list[tuple[float, str]]:
+    """Each count with its n-grams, a line each. There are few counts, so this is small and fast."""
     kept = {gram: n for gram, n in counts.items() if n >= _FORGOTTEN}
-    order = sorted(kept, key=lambda gram: (-kept[gram], gram))
-    return {gram: kept[gram] for gram in order[:_MOST_GRAMS]}
+    order = sorted(kept)
+    if len(order) > _MOST_GRAMS:
+        order = sorted(sorted(order, key=lambda gram: -kept[gram])[:_MOST_GRAMS])
+    lines: dict[float, list[str]] = defaultdict(list)
+    for gram in order:
+        lines[kept[gram]].append(gram)
+    return [(n, "\n".join(grams)) for n, grams in sorted(lines.items())]
+
+
+def _unpacked(packed: Iterable[tuple[float, str]]) -> Iterator[tuple[str, float]]:
+    for n, grams in packed:
+        for gram in grams.split("\n"):
+            yield gram, n
