@@ -139,8 +139,7 @@ def _runs(text: str) -> Iterator[tuple[list[_Token], str]]:
     for match in _TOKEN.finditer(text):
         start = match.start()
         if start > end and not text[end:start].isspace():
-            if run:
-                yield run, before
+            yield run, before
             run = []
             # The last character in front, and the white space after it.
             before = text[end:start] if start - end < 9 else text[start - 9 : start]
@@ -151,13 +150,11 @@ def _runs(text: str) -> Iterator[tuple[list[_Token], str]]:
         token = _read(match)
         bullet = match[0] in "-*" and new_line and text[end : end + 1].isspace()
         if bullet or _starts_anew(run, token, text):
-            if run:
-                yield run, before
+            yield run, before
             run, before = [], ""
         if not bullet:
             run.append(token)
-    if run:
-        yield run, before
+    yield run, before
 
 
 def _read(match: re.Match[str]) -> _Token:

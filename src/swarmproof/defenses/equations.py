@@ -82,24 +82,34 @@ class Equations(Defense):
         false = [equality for equality in found if not equality.true]
         score = float(len(false)) if good else 0.0
         if self.mode == "refuse" or codec is None:
-            if not score:
-                return self.verdict(True, 0.0)
-            start, end = false[0].span
-            return self.verdict(False, score, f"{completion.text[start:end]!r:.80} is false")
-        marked = false if good else [e for e in found if e.true and self.mode == "credit"]
-        spans = [span for equality in marked for span in equality.results]
-        if not spans:
+            return self._refusing(completion.text, score, false)
+        if good:
+            marked, credit = false, -1.0 if self.mode == "credit" else 0.0
+        else:
+            marked, credit = [e for e in found if e.true and self.mode == "credit"], 0.0
+        if not marked:
             return self.verdict(True, score)
         ids = completion.token_ids or ()
         starts = _starts(completion.text, ids, codec, pieces)
         if starts is None:
             why = "its tokens do not decode to its text, so its results cannot be found"
             return self.verdict(False if good else None, score, why)
-        credit = [1.0] * len(ids)
-        for start, end in spans:
-            for t in range(bisect_right(starts, start) - 1, bisect_right(starts, end - 1)):
-                credit[t] = -1.0 if good and self.mode == "credit" else 0.0
-        return self.verdict(True, score, token_credit=credit)
+        return self.verdict(True, score, token_credit=_credits(starts, marked, credit))
+
+    def _refusing(self, text: str, score: float, false: Sequence[Equality]) -> Verdict:
+        if not score:
+            return self.verdict(True, 0.0)
+        start, end = false[0].span
+        return self.verdict(False, score, f"{text[start:end]!r:.80} is false")
+
+
+def _credits(starts: Sequence[int], marked: Sequence[Equality], credit: float) -> list[float]:
+    """`credit` for each token of a marked result, 1 for the others."""
+    credits = [1.0] * len(starts)
+    for start, end in (span for equality in marked for span in equality.results):
+        for t in range(bisect_right(starts, start) - 1, bisect_right(starts, end - 1)):
+            credits[t] = credit
+    return credits
 
 
 # Three cohorts look at the same texts.

@@ -101,12 +101,7 @@ class LengthMatch(Defense):
         return {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
 
     def _weigh(self, groups: Sequence[Group], view: DefenseView) -> _Weighed:
-        now: dict[tuple[str, Side], _Masses] = defaultdict(_Masses)
-        for p, (group, row) in enumerate(zip(groups, view.rewards, strict=True)):
-            for node, side, x, mass in _places(group, row):
-                if mass:
-                    now[node, side].at[x].append(mass)
-                    now[node, side].of_group[p].append(mass)
+        now = _now(groups, view.rewards)
         of_now = {place: masses.histogram() for place, masses in now.items()}
         past: Sequence[Mapping[str, Any]] = view.state.get("rounds", ())
         weights, granted = {}, {}
@@ -114,21 +109,14 @@ class LengthMatch(Defense):
             every = _joined(side, past, of_now)
             if len(every) < senders.ENOUGH:
                 continue  # nothing to compare with
-            for (node, its_side), histogram in of_now.items():
-                if its_side == side:
-                    share = [_shared(every, x) for x, _ in histogram]
-                    got = self._granted(histogram, share, now[node, side].squares())
-                    granted[node, side] = math.fsum(got)
-                    pairs = zip(histogram, got, strict=True)
-                    weights[node, side] = {int(x): g / mass for (x, mass), g in pairs}
-        nodes = sorted({node for node, _ in of_now})
-        entry: dict[str, dict[str, Any]] = {
-            node: {side: of_now.get((node, side), []) for side in SIDES} for node in nodes
-        }
-        for node, kept in entry.items():
-            # Without a comparison nothing counts against a node.
-            whole = math.fsum(mass for _, mass in kept["right"])
-            kept["granted"] = granted.get((node, "right"), whole)
+            for node in (node for node, its_side in now if its_side == side):
+                histogram = of_now[node, side]
+                share = [_shared(every, x) for x, _ in histogram]
+                got = self._granted(histogram, share, now[node, side].squares())
+                granted[node, side] = math.fsum(got)
+                pairs = zip(histogram, got, strict=True)
+                weights[node, side] = {int(x): g / mass for (x, mass), g in pairs}
+        entry = _entry(of_now, granted)
         return _Weighed(weights, entry, _passed([*past, entry]))
 
     def _granted(self, histogram: Histogram, share: Sequence[float], squares: float) -> list[float]:
@@ -170,6 +158,36 @@ class LengthMatch(Defense):
             reason = f"fewer than three nodes have {side} completions to compare its length with"
             return self.verdict(False, missing, reason)
         return self.verdict(True, missing, weight=min(1.0, known[x]))
+
+
+def _now(
+    groups: Sequence[Group], rewards: Sequence[Sequence[float]]
+) -> dict[tuple[str, Side], _Masses]:
+    """The masses of this round."""
+    now: dict[tuple[str, Side], _Masses] = defaultdict(_Masses)
+    for p, (group, row) in enumerate(zip(groups, rewards, strict=True)):
+        for node, side, x, mass in _places(group, row):
+            if mass:
+                now[node, side].at[x].append(mass)
+                now[node, side].of_group[p].append(mass)
+    return now
+
+
+def _entry(
+    of_now: Mapping[tuple[str, Side], Histogram], granted: Mapping[tuple[str, Side], float]
+) -> dict[str, dict[str, Any]]:
+    """A round as it is remembered: of each node its histograms, and the right mass granted."""
+    entry: dict[str, dict[str, Any]] = {}
+    for node in sorted({node for node, _ in of_now}):
+        right = of_now.get((node, "right"), [])
+        # Without a comparison nothing counts against a node.
+        whole = math.fsum(mass for _, mass in right)
+        entry[node] = {
+            "right": right,
+            "wrong": of_now.get((node, "wrong"), []),
+            "granted": granted.get((node, "right"), whole),
+        }
+    return entry
 
 
 def _unable(groups: Sequence[Group], view: DefenseView) -> str:
