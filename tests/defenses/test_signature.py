@@ -96,7 +96,7 @@ def test_what_decays_is_forgotten() -> None:
     receiver = Receiver(Signature(threshold=3))
     receiver(a_round(0, "All hail", problems=4))
     assert counts(receiver.state)["hail"] == 4
-    for round in range(1, 20):
+    for round in range(1, 22):
         receiver(a_round(round))
     assert "hail" not in counts(receiver.state)
 

@@ -27,7 +27,7 @@ from swarmproof.types import Group, Verdict
 
 # A word, cut so that no peer can make a state large with it, or a mark.
 _PARTS = re.compile(r"\w{1,32}|[^\w\s]")
-_FORGOTTEN = 0.8  # a smaller count is dropped: something seen once, three rounds ago
+_FORGOTTEN = 0.5  # a smaller count is dropped: something seen once, seven rounds ago
 _MOST_GRAMS = 20_000  # remembered for each node
 
 
