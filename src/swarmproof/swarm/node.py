@@ -20,7 +20,7 @@ from swarmproof.swarm.assignment import Assignment, pick_problems
 from swarmproof.swarm.stopwatch import Stopwatch
 from swarmproof.tasks import Task
 from swarmproof.tasks.base import Withheld
-from swarmproof.types import Completion, Group, NodeId, Problem, Slot, UpdateStats, withheld
+from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Tokens, UpdateStats, withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,18 @@ class Cohort:
         for node in produced:
             for slot in assignment.slots[node]:
                 slots.setdefault(slot.problem_id, []).append((slot, node))
-        drawn = self.policy.generator.generate(
-            [self.task.prompt(assignment.problems[problem_id]) for problem_id in slots],
-            [[self.slot_seed(slot) for slot, _ in row] for row in slots.values()],
-        )
-        texts = iter(self.policy.codec.decode([ids for row in drawn for ids in row]))
-        for row, ids_of_row in zip(slots.values(), drawn, strict=True):
-            for (slot, node), ids in zip(row, ids_of_row, strict=True):
+        drawn: dict[str, list[Tokens]] = {}
+        # A call draws as many completions for each prompt; a refill may need more for some.
+        for size in sorted({len(row) for row in slots.values()}):
+            names = [name for name, row in slots.items() if len(row) == size]
+            rows = self.policy.generator.generate(
+                [self.task.prompt(assignment.problems[name]) for name in names],
+                [[self.slot_seed(slot) for slot, _ in slots[name]] for name in names],
+            )
+            drawn |= zip(names, rows, strict=True)
+        texts = iter(self.policy.codec.decode([ids for name in slots for ids in drawn[name]]))
+        for name, row in slots.items():
+            for (slot, node), ids in zip(row, drawn[name], strict=True):
                 produced[node].append(Completion(slot, node, next(texts), ids))
         return produced
 
@@ -76,14 +81,15 @@ class Cohort:
         if "refill" in self.guard.rules_in_force:
             with watch.step("refill"):
                 groups = self.refill(groups, assignment, missing)
-        inspecting = self._look(groups, assignment.round, watch, void or None)
+        inspecting = self._look(groups, assignment.round, watch, void)
         replaced = inspecting.replaced
         if inspecting.unsettled:
             self.policy.learner.discard()
             slots = _by_node(sample.completion for sample in replaced)
             with watch.step("refill"):
                 groups = self.refill(inspecting.groups, assignment, slots)
-            inspecting = self._look(groups, assignment.round, watch, void | inspecting.void)
+            void |= inspecting.void
+            inspecting = self._look(groups, assignment.round, watch, void, final=True)
         with watch.step("learn"):
             stats = self.policy.learner.step()
         with watch.step("inspect"):
@@ -112,14 +118,16 @@ class Cohort:
         groups: Sequence[Group],
         round: int,
         watch: Stopwatch,
-        void: frozenset[NodeId] | None,
+        void: frozenset[NodeId],
+        *,
+        final: bool = False,
     ) -> Inspecting:
         """Inspect a round's groups, and accumulate their gradient while nothing is unsettled."""
         scorer, learner = self.policy.scorer, self.policy.learner
         with watch.step("reward"):
             rewards = self.task.group_rewards([(group.problem, group.texts) for group in groups])
         with watch.step("inspect"):
-            inspecting = self.guard.begin(groups, rewards, round=round, void=void)
+            inspecting = self.guard.begin(groups, rewards, round=round, void=void, final=final)
         # With a KL term every group has a gradient.
         learnable = [learner.grpo.beta > 0 or can for can in inspecting.learnable]
         prompts, tokens = [group.prompt for group in groups], [group.token_ids for group in groups]
