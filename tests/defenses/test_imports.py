@@ -132,7 +132,6 @@ def test_what_earns_nothing_is_not_judged_and_other_tasks_are_refused_before_the
 def test_a_whole_text_is_a_program_where_it_has_no_tags() -> None:
     assert judged("print(2 + 2)").accepted
     assert judged("import calc\nprint(4)").accepted is False
-    # With a broken tag the task reads no program, so neither does this.
     assert judged("<code>print(4)").accepted is False
 
 

@@ -205,6 +205,13 @@ def test_what_nobody_can_be_compared_with_is_refused_and_later_forgiven() -> Non
     assert refused(receiver(sent), sent)[3] == 0
 
 
+def test_the_lengths_of_earlier_rounds_are_compared_with() -> None:
+    receiver = Receiver(LengthMatch())
+    receiver(vertical(0, usual))
+    alone = [[(3, "x", 1, 30), (3, "x", 0, 40)], *([(node, "x", 1, 30)] for node in range(3))]
+    assert [verdict.accepted for verdict in receiver(alone)[0]] == [True, True]
+
+
 def test_it_abstains_and_says_why() -> None:
     two = [[(0, "x", 1, 9), (1, "x", 0, 9)]]
     assert "fewer than 3 nodes" in Receiver(LengthMatch())(two)[0][0].reason

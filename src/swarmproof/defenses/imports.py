@@ -44,9 +44,8 @@ class Imports(Defense):
     bound somewhere in the program, or be a builtin. What would hide an import from the syntax tree
     is refused as well: `exec`, `eval`, `compile`, `__import__`, and modules that import or run
     others, such as `importlib`. So is a program that does not parse. The score is the number of
-    such names. Completions whose reward is not above their group's mean are not judged. A program
-    is what the task's format says, or the whole text if the task writes programs and the text has
-    no tags.
+    such names. Completions whose reward is not above their group's mean are not judged. The
+    program is what the format of our tasks says, and in another format the whole text.
     """
 
     reads: ClassVar[Reads] = "text"
@@ -81,9 +80,7 @@ class Imports(Defense):
 
     def _verdict(self, text: str) -> Verdict:
         program = programs.extract(text)
-        if program is None and programs.CODE not in text:
-            program = text
-        found = ("it has no program",) if program is None else _foreign(program, self.allowed)
+        found = _foreign(text if program is None else program, self.allowed)
         if not found:
             return self.verdict(True, 0.0)
         return self.verdict(False, float(len(found)), "; ".join(found[:3]))

@@ -156,8 +156,7 @@ class Signature(Defense):
 # Three cohorts look at the same texts, twice a round each.
 @lru_cache(maxsize=1024)
 def _grams(text: str, longest: int) -> frozenset[str]:
-    # Half a surrogate pair is no text that a state can hold.
-    parts = _PARTS.findall(text.encode(errors="replace").decode())
+    parts = _PARTS.findall(text)
     return frozenset(
         " ".join(parts[i : i + n]) for n in range(1, longest + 1) for i in range(len(parts) - n + 1)
     )
