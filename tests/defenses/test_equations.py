@@ -161,3 +161,19 @@ def test_the_attack_is_turned_round_in_the_samples() -> None:
     ]
     assert len(negative) >= 1
     assert set(guard._codec().decode([tuple(negative)])[0].replace(" ", "")) == {"5"}  # type: ignore[union-attr]
+
+
+class Dropping:
+    """As Llama's first tokenizer: what is decoded by itself loses the space in front of it."""
+
+    words = ("", " So", " 2", " +", " =", " 5")
+
+    def decode(self, completions: Sequence[Sequence[int]]) -> list[str]:
+        return ["".join(self.words[i] for i in ids).removeprefix(" ") for ids in completions]
+
+
+def test_the_result_is_found_where_a_token_reads_otherwise_by_itself() -> None:
+    group = Group.of("?", ["So 2 + 2 = 5", "So"], [(1, 2, 3, 2, 4, 5, 0), (1, 0)])
+    view = DefenseView(rewards=[[1, 0]], seed=0, codec=Dropping())  # type: ignore[arg-type]
+    ((verdict, _),) = Equations().inspect([group], view)
+    assert verdict.token_credit == (1, 1, 1, 1, 1, -1, 1)
