@@ -151,3 +151,7 @@ def test_the_time_is_linear_in_the_length(name: str) -> None:
     text = HOSTILE[name]
     half, whole = seconds(text[: len(text) // 4]), seconds(text)
     assert whole < 9 * half + 0.05
+
+
+def test_a_bullet_begins_another_computation() -> None:
+    assert [e.true for e in equalities("- 3 + 4 = 7\n- 100 + 2 = 103")] == [True, False]
