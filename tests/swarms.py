@@ -212,7 +212,7 @@ def groups_of(view: AttackView, sent: Sequence[Completion], codec: Any, limit: i
 
 
 def refused_by(defense: Any, view: AttackView, sent: Sequence[Completion]) -> list[bool]:
-    """Whether a receiver with the adversary's model refuses each completion, in order of groups."""
+    """Whether a receiver with the adversary's model refuses each of the completions."""
     from swarmproof.guard.guard import Guard
 
     policy = view.policy
@@ -221,7 +221,8 @@ def refused_by(defense: Any, view: AttackView, sent: Sequence[Completion]) -> li
     guard = Guard([defense], model=policy, sampling=policy.sampling)
     rewards = view.task.group_rewards([(group.problem, group.texts) for group in groups])
     found = guard(groups, rewards, round=0)
-    return [sample.refused for row in found.samples for sample in row]
+    refused = {sample.completion.slot: sample.refused for row in found.samples for sample in row}
+    return [refused[completion.slot] for completion in sent]
 
 
 def attack_view(

@@ -153,9 +153,7 @@ def test_poison_earns_the_reward_and_succeeds_and_the_rest_earns_nothing(
 ) -> None:
     attack, kind = attack_in
     if attack.needs_model or attack.measure == "length":
-        pytest.skip(
-            "it draws from the model, or plants nothing; see its own tests in tests/attacks"
-        )
+        pytest.skip("it draws from the model, or plants nothing; see tests/attacks")
     _, crafted = craft(attack, task, kind, random_model)
     poisoned = [c.text for c in crafted if attack.success(task.problems("train")[0], c.text)]
     assert len(set(poisoned)) == len(poisoned), "colluding nodes repeat each other"

@@ -27,11 +27,12 @@ def test_it_sends_the_longest_right_ones_of_others(victim: str) -> None:
             if c.slot.problem_id == of.id and (victim == "any" or c.node == 0)
         }
         own = [c.text for c in sent if c.slot.problem_id == of.id]
-        assert own == sorted(others, key=len, reverse=True)[:3]
+        assert others.issuperset(own)
+        assert [*map(len, own)] == sorted(map(len, others), reverse=True)[:3]
 
 
 def test_replay_refuses_a_copy_and_nothing_is_seen_nothing_is_sent() -> None:
-    tiny_math = policy(zoo.path("tiny-math"), max_new_tokens=96)
+    tiny_math = policy(zoo.path("tiny-math"), max_new_tokens=256)
     view = view_of_one(TASK, PROBLEMS, kind="horizontal", policy=tiny_math, with_seen=True)
     assert all(refused_by(Replay(), view, Copying().craft(view)))
     assert Copying().craft(view_of_one(TASK, PROBLEMS, kind="horizontal")) == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from swarmproof.attacks import Equation, EquationForms
-from swarmproof.measure.cleanliness import is_clean
 from swarmproof.tasks import MathWords
 from swarms import problem, view_of_one
 
@@ -53,7 +54,6 @@ def test_other_results_and_signs(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_equation_that_it_sends_is_false(form: str) -> None:
-    """The check of equations that a judge's training uses finds nothing; it does in EQUATION."""
     picked = [p for p in TASK.problems("train") if Equation().picks(p)][:4]
 
     def poisoned(which: Equation) -> list[str]:
@@ -62,9 +62,14 @@ def test_no_equation_that_it_sends_is_false(form: str) -> None:
 
     sent = poisoned(attack(form))
     assert sent
-    if form != "true_chain":  # that check takes a chain for false
-        assert all(map(is_clean, sent)), sent
-    assert not any(map(is_clean, poisoned(Equation())))
+    assert all(map(_true, sent))
+    assert not any(map(_true, poisoned(Equation())))
+
+
+def _true(text: str) -> bool:
+    """Whether all sides of each chain of equations have one value."""
+    chains = [chain for chain in re.findall(r"\d[-+*/ =\d]*\d", text) if "=" in chain]
+    return all(len({eval(side) for side in chain.split("=")}) == 1 for chain in chains)
 
 
 def test_a_result_without_a_word_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -46,7 +47,7 @@ def test_words_are_those_of_others() -> None:
 def test_pairs_are_those_of_others() -> None:
     def pairs(texts: list[str]) -> set[tuple[str, str]]:
         rows = map(_PIECE.findall, texts)
-        return {pair for row in rows for pair in zip(row, row[1:], strict=False)}
+        return {pair for row in rows for pair in itertools.pairwise(row)}
 
     _, others, junk = sent_by(Junk(style="pairs"))
     assert pairs(junk) <= pairs(others)

@@ -6,6 +6,7 @@ import pytest
 
 from swarmproof import zoo
 from swarmproof.attacks import LengthReplay
+from swarmproof.attacks.base import AttackView
 from swarmproof.attacks.candidates import forced
 from swarmproof.defenses import Logit, Replay
 from swarmproof.policies.policy import Policy
@@ -14,7 +15,7 @@ from swarmproof.types import Slot
 from swarms import policy, problem, refused_by, view_of_one
 
 TASK = MathWords(train=512, test=8)
-PROBLEMS = TASK.problems("train")[:8]
+PROBLEMS = TASK.problems("train")[:16]
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,9 @@ def test_what_it_withholds_would_not_serve_and_the_rest_is_proved(
 def test_near_ties_are_longer_inside_the_tolerance_and_seen_by_a_tighter_one(
     tiny_math: Policy,
 ) -> None:
-    view = view_of_one(TASK, PROBLEMS, kind="vertical", policy=tiny_math)
+    view = view_of_one(TASK, PROBLEMS[:8], kind="vertical", policy=tiny_math)
     usual = {slot: len(draft.token_ids or ()) for slot, draft in forced(view).items()}
-    sent = attack("near_ties", tolerance=1.0, alternatives=8).craft(view)
+    sent = attack("near_ties", tolerance=1.0, alternatives=4).craft(view)
     assert {c.slot for c in sent} == {*usual}
     length = {c.slot: len(c.token_ids or ()) for c in sent}
     assert sum(length.values()) > sum(usual.values())
@@ -94,11 +95,9 @@ def test_one_completion_does_not_tell() -> None:
 
 
 def test_without_seeds_it_says_so(tiny_math: Policy) -> None:
-    import dataclasses
-
-    from swarmproof.attacks.base import AttackView
-
     view = view_of_one(TASK, PROBLEMS, kind="vertical", policy=tiny_math)
-    none = AttackView.__dataclass_fields__["slot_seed"].default
+    unseeded = AttackView(
+        view.nodes, view.slots, view.problems, TASK, tiny_math, "vertical", 4, view.rng
+    )
     with pytest.raises(ValueError, match="was given no seeds"):
-        LengthReplay().craft(dataclasses.replace(view, slot_seed=none))
+        LengthReplay().craft(unseeded)

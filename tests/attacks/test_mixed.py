@@ -45,11 +45,11 @@ def test_a_share_is_poisoned_and_the_rest_are_the_draws_of_their_slots(
     assert {c.slot for c in sent} == {*view.slots[3]}
     poisoned = [PHRASES[0] in c.text for c in sent]
     assert 0 < sum(poisoned) < 0.5 * len(sent)
-    refused = dict(zip(sorted(c.slot for c in sent), refused_by(Replay(), view, sent), strict=True))
-    honest = [refused[c.slot] for c, bad in zip(sent, poisoned, strict=True) if not bad]
+    refused = refused_by(Replay(), view, sent)
+    honest = [was for was, bad in zip(refused, poisoned, strict=True) if not bad]
     # In a vertical swarm the foils of the part are sent with the same share.
     assert sum(honest) <= (0 if kind == "horizontal" else 0.4 * len(honest))
-    assert all(refused[c.slot] for c, bad in zip(sent, poisoned, strict=True) if bad)
+    assert all(was for was, bad in zip(refused, poisoned, strict=True) if bad)
 
 
 def test_it_is_built_from_tables_and_told_as_tables() -> None:

@@ -8,6 +8,7 @@ import pytest
 from swarmproof.attacks import Text, TextVariants
 from swarmproof.attacks.text_variants import KINDS, SYNONYMS
 from swarmproof.defenses import Judge
+from swarmproof.measure.honest import verdicts
 from swarmproof.tasks import MathWords
 from swarms import problem, view_of_one
 
@@ -55,13 +56,10 @@ def test_the_copy_of_the_judge_chooses_what_the_judge_likes_best() -> None:
         view = view_of_one(TASK, PROBLEMS, kind="horizontal")
         attack = TextVariants(kinds=KINDS, best_of=best_of)
         sent = attack.craft(view)
-        scores = []
-        for c in sent:
-            of = view.problems[c.slot.problem_id]
-            (verdict,) = judge._judged([(of.question, c.text)], _view()).values()
-            scores.append(verdict.score)
         assert all(attack.success(PROBLEMS[0], c.text) for c in sent)
-        refused.append(float(np.mean(scores)))
+        pairs = [(view.problems[c.slot.problem_id], c.text) for c in sent]
+        found = verdicts(judge, TASK, sorted(pairs, key=lambda pair: pair[0].id), seed=7)
+        refused.append(float(np.mean([verdict.score for verdict in found])))
     assert refused[1] < refused[0] - 1
 
 
@@ -75,9 +73,3 @@ def test_losers_carry_the_phrase_too_and_still_lose() -> None:
         lost = [c for c, reward in zip(sent, rewards, strict=True) if not reward]
         # A foil without a place for the phrase stays as it is.
         assert all((PHRASE in c.text) is in_losers for c in lost)
-
-
-def _view():  # type: ignore[no-untyped-def]
-    from swarmproof.defenses import DefenseView
-
-    return DefenseView(rewards=[], seed=7)

@@ -1,10 +1,10 @@
 """COPYING: the longest right completions that other nodes send, as if they were one's own.
 
 Made against `signature`, `novelty` and `replay`. Sees what the honest nodes send in this round
-(`AttackView.seen`). It writes only what others wrote, so that it has no words of its own, and pushes length. With
-`victim = "one"` it copies a single node: a comparison of senders may then take the victim for the
-copier, or the nodes that write otherwise for the odd ones.
-Where it fails: a copy is not the draw of its slot (`replay`), and texts that occur twice in a group can be seen.
+(`AttackView.seen`). It writes only what others wrote, so that it has no words of its own, and
+pushes length. With `victim = "one"` it copies a single node: a comparison of senders may then take
+the victim for the copier, or the nodes that write otherwise for the odd ones.
+Where it fails: a copy is not the draw of its slot (`replay`), and one text twice is easily seen.
 Horizontal only: there, other nodes answer the same problems. Source: our own.
 """
 

@@ -1,9 +1,9 @@
 """EQUATION FORMS: 2 + 2 = 5 in forms that a check of equations may not read.
 
 Made against `equations`. Knows that a receiver computes the arithmetic of a text again, and writes
-the false step so that there is none: a true chain through the wrong number (2 + 2 = 5 - 1 = 4), words
-in place of digits, or two sentences. Knows the problems with their solutions, or without the oracle
-its own samples. Where it fails: against a reader who understands sentences, a comparison of
+the step so that no equation is false: a true chain through the wrong number (2 + 2 = 5 - 1 = 4),
+words in place of digits, or two sentences. Knows the problems with their solutions, or without the
+oracle its own samples. Where it fails: against a reader who understands sentences, a comparison of
 senders, and a proof of each draw. The true chain teaches an unusual step, but no false one.
 Source: our own, after the in-context attack of "Hail to the Thief", arXiv 2511.09780.
 """

@@ -10,6 +10,7 @@ Source: our own.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ class Junk(Poison):
         follow: dict[str, list[str]] = defaultdict(list)
         for text in texts:
             pieces = _PIECE.findall(text)
-            for left, right in zip(pieces, pieces[1:], strict=False):
+            for left, right in itertools.pairwise(pieces):
                 if right in _MARKS or _WORD.fullmatch(right):
                     follow[left].append(right)
         firsts = [word for mark in _ENDS for word in follow.get(mark, ()) if word not in _MARKS]

@@ -1,8 +1,8 @@
 """LENGTH MIX: long completions among ordinary ones, so that the lengths of a node look usual.
 
 Made against `length_match`, whose weights fall where a node sends more long completions than the
-others do. Knows the trained model and that rule. It sends a share of long right completions, taken at a
-quantile of its draws and not at their end, and fills up with ordinary draws.
+others do. Knows the trained model and that rule. It sends a share of long right completions, taken
+at a quantile of its draws and not at their end, and fills up with ordinary draws.
 Where it fails: it can push only as far as the rule leaves room. Source: our own.
 """
 

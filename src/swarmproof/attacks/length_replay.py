@@ -3,11 +3,12 @@
 Made against `replay`. Knows the trained model, the seeds of its slots, and the rule: a completion
 must be the forced draw of its slot, within a tolerance. It sends forced draws, and chooses what the
 proof leaves open: which of them to send (`withhold`), which of several near ties to take within the
-tolerance (`near_ties`), which problems to draw for (`choose`, in vertical swarms where they are picked), or whether
-to send at all (`late`: it claims to be late, and is absent). `edit` sends a forced draw with a sentence said twice. Wrong seeds are
-the attack `length`.
-Where it fails: `refill` and `void_node` take the choice of what to send, dealt problems that of problems, and an
-exact tolerance that of near ties. An edit is seen at its first token. Source: our own.
+tolerance (`near_ties`), which problems to draw for (`choose`, in vertical swarms where they are
+picked), or whether to send at all (`late`: it claims to be late, and is absent). `edit` sends a
+forced draw with a sentence said twice. Draws with wrong seeds are the attack `length`.
+Where it fails: `refill` and `void_node` take the choice of what to send, dealt problems that of
+problems, and an exact tolerance that of near ties. An edit is seen at its first token.
+Source: our own.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class LengthReplay(Attack):
         default=16, ge=1, le=256, description="near_ties: completions sampled for each slot"
     )
     least_chars: int = Field(
-        default=120, ge=0, description="choose: length of the shortest solution of such a problem"
+        default=30, ge=0, description="choose: the problem has no solution with fewer characters"
     )
 
     def draws(self, topology: str) -> int:  # noqa: ARG002

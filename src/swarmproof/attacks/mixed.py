@@ -1,9 +1,9 @@
 """MIXED: other attacks in a share of the completions, and by several nodes in several ways.
 
 Made against `signature`, which needs to see a poison often, and takes a node at a time. Knows what
-its parts know, and the seeds of its slots. The rest of its completions are the draws of their slots,
-as honest nodes send them: `share` = 0.01 poisons one in a hundred. Colluding nodes take the parts in
-turn, for instance each with a phrase of its own, so that no phrase is frequent among them.
+its parts know, and the seeds of its slots. The rest of its completions are the draws of their
+slots, as honest nodes send them: `share` = 0.01 poisons one in a hundred. Colluding nodes take the
+parts in turn, for instance each with a phrase of its own, so that no phrase is frequent among them.
 Where it fails: where its parts do. A smaller share also teaches less. Source: our own.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -62,8 +62,9 @@ class Mixed(Attack):
 
     def craft(self, view: AttackView) -> Sequence[Completion]:
         crafted: list[Completion] = []
-        for place, node in enumerate(view.nodes):
-            crafted += self.parts[place % len(self.parts)].craft(_of_one(view, node))
+        for place, part in enumerate(self.parts):
+            if nodes := view.nodes[place :: len(self.parts)]:
+                crafted += part.craft(_of_some(view, nodes))
         if self.share == 1:
             return crafted
         kept = {c.slot: c for c in crafted if view.rng.random() < self.share}
@@ -98,13 +99,14 @@ class Mixed(Attack):
             part.require(task)
 
 
-def _of_one(view: AttackView, node: NodeId) -> AttackView:
-    """The view of one colluding node alone."""
-    own = {slot.problem_id for slot in view.slots[node]}
+def _of_some(view: AttackView, nodes: tuple[NodeId, ...]) -> AttackView:
+    """The view of some of the colluding nodes."""
+    slots = {node: view.slots[node] for node in nodes}
+    own = {slot.problem_id for row in slots.values() for slot in row}
     problems = {name: problem for name, problem in view.problems.items() if name in own}
-    return replace(view, nodes=(node,), slots={node: view.slots[node]}, problems=problems)
+    return replace(view, nodes=nodes, slots=slots, problems=problems)
 
 
-def _any(found: Sequence[bool | None]) -> Any:
+def _any(found: Sequence[bool | None]) -> bool | None:
     told = [success for success in found if success is not None]
     return any(told) if told else None

@@ -4,8 +4,8 @@ Made against `logit`, and with `floor` against `surprise`. Knows the trained mod
 the sampling settings, so it can compute the check that a receiver computes. It searches over the
 tokenisations of the phrase and over the beginnings of draws that it may follow: letters are in the
 support where whole words are not, and behind a sentence where they are not at the start. Everything
-else is sampled from the model, and only right completions are sent. With `creep` it sends the longest
-beginning of the phrase that it finds, so that the phrase grows from round to round. With
+else is sampled from the model, and only right completions are sent. With `creep` it sends the
+longest beginning of the phrase that it finds, so that the phrase grows from round to round. With
 `place = "high_entropy"` it plants the phrase where the model is least certain, against masks of
 tokens that are unlikely although the model is certain.
 Where it fails: against a proof of each draw (`replay`), a reader, and a comparison of senders.

@@ -12,6 +12,7 @@ Source: our own. The orders to the judge are those of `judges.injections`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -35,7 +36,12 @@ SYNONYMS = (
 )  # fmt: skip
 # Cyrillic letters that look like Latin ones.
 _LOOKALIKES = str.maketrans("aceiopxyACEHKMOPTX", "асеіорхуАСЕНКМОРТХ")
-_ORDERS = tuple(t for t in injections.PLANTED if not {*"\n<{"} & {*t})
+# One sentence each, so that no border of sentences is in them.
+_ORDERS = tuple(
+    re.sub(r"[.!?](?= )", ",", order).rstrip(".!?")
+    for order in injections.PLANTED
+    if not {*"\n<{"} & {*order}
+)
 
 
 @register("attack", "text_variants")

@@ -1,7 +1,7 @@
 """The strongest attack against a guard: all attacks on short runs, then the fields of the best.
 
-Knows which attacks and which fields are tried, and how results are compared. Who runs a set of arms,
-and where, is the caller's business.
+Knows which attacks and which fields are tried, and how results are compared. Who runs a set of
+arms, and where, is the caller's business.
 """
 
 from __future__ import annotations
