@@ -151,19 +151,22 @@ class TextInSupport(Frame):
             sent = {
                 draft.text: draft
                 for draft, is_right, distance in zip(drafts, good, distances, strict=True)
-                if is_right and distance <= _ROUNDING and self.success_wide(problem, draft.text)
+                if is_right and distance <= _ROUNDING and self._begun(problem, draft.text)
             }
             found[name] = list(sent.values())
         return found
+
+    def _begun(self, problem: Problem, text: str) -> bool:
+        return self.success(problem, text) is True or self.success_wide(problem, text) is True
 
     def success(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
         """Whether the phrase occurs."""
         return self.phrase in text
 
     def success_wide(self, problem: Problem, text: str) -> bool | None:  # noqa: ARG002
-        """With `creep`: whether its first word occurs."""
-        first = re.escape(self.phrase.split()[0]) if self.creep else re.escape(self.phrase)
-        return re.search(rf"(?<!\w){first}(?!\w)", text) is not None
+        """With `creep`: whether the first word of the phrase occurs."""
+        first = re.escape(self.phrase.split()[0])
+        return re.search(rf"(?<!\w){first}(?!\w)", text) is not None if self.creep else None
 
     def spans(self, text: str) -> list[Span]:
         return Text(phrase=self.phrase).spans(text)
