@@ -45,7 +45,7 @@ class AttackView:
     rng: np.random.Generator  # its own source of randomness
     # The seed of a slot's noise. It is public: every receiver derives the same one.
     slot_seed: Callable[[Slot], int] = _no_seeds
-    # What the honest nodes of this process send in this round: the adversary speaks last.
+    # What the honest nodes of this process send in this round, if the attack `sees_others`.
     seen: tuple[Completion, ...] = ()
 
 
@@ -62,6 +62,8 @@ class Attack(Plugin):
     measure: ClassVar[Measure] = "completions"
     # Whether every completion of it comes from the trained model: without one it sends nothing.
     needs_model: ClassVar[bool] = False
+    # Whether the adversary speaks last, and is shown what honest nodes send in the round.
+    sees_others: ClassVar[bool] = False
 
     oracle: bool = Field(
         default=True, description="false: answers and solutions are withheld from the attacker"

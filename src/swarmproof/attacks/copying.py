@@ -29,6 +29,7 @@ class Copying(Attack):
     topologies: ClassVar[tuple[str, ...]] = ("horizontal",)
     only_because: ClassVar[str] = "in a vertical swarm no other node answers its problems"
     measure: ClassVar[Measure] = "length"
+    sees_others: ClassVar[bool] = True
 
     victim: Literal["any", "one"] = Field(
         default="any", description="whose completions are copied: of all nodes, or of one"

@@ -13,8 +13,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,8 @@ _SYLLABLES = ("ba", "do", "fe", "gu", "ki", "lo", "mu", "ne", "pa", "ri", "so", 
 @register("attack", "junk")
 class Junk(Poison):
     """A long sentence without numbers and without meaning, in a right solution."""
+
+    sees_others: ClassVar[bool] = True
 
     style: Literal["fresh", "words", "pairs"] = Field(
         default="fresh",
@@ -75,16 +77,11 @@ class Junk(Poison):
 
     def _walk(self, texts: Sequence[str], rng: np.random.Generator) -> str | None:
         """A walk over pairs of neighbours in the texts, from the start to the end of a sentence."""
-        follow: dict[str, list[str]] = defaultdict(list)
-        for text in texts:
-            pieces = _PIECE.findall(text)
-            for left, right in itertools.pairwise(pieces):
-                if right in _MARKS or _WORD.fullmatch(right):
-                    follow[left].append(right)
-        firsts = [word for mark in _ENDS for word in follow.get(mark, ()) if word not in _MARKS]
+        follow = _followers(texts)
+        firsts = [word for mark in sorted(_ENDS) for word in follow[mark] if word not in _MARKS]
         for _ in range(_TRIES if firsts else 0):
-            walk = [str(rng.choice(sorted(firsts)))]
-            while len(walk) < 3 * self.num_words and follow.get(walk[-1]):
+            walk = [str(rng.choice(firsts))]
+            while len(walk) < 3 * self.num_words:
                 enough = sum(word not in _MARKS for word in walk) >= self.num_words
                 if enough and "." in follow[walk[-1]]:
                     return re.sub(r" (?=[,;:])", "", " ".join(walk))
@@ -93,3 +90,13 @@ class Junk(Poison):
                     break
                 walk.append(str(rng.choice(inner)))
         return None
+
+
+def _followers(texts: Sequence[str]) -> Mapping[str, list[str]]:
+    """The words and marks that follow each word and mark, as often as they do."""
+    follow: dict[str, list[str]] = defaultdict(list)
+    for pieces in map(_PIECE.findall, texts):
+        for left, right in itertools.pairwise(pieces):
+            if right in _MARKS or _WORD.fullmatch(right):
+                follow[left].append(right)
+    return follow

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -33,6 +33,8 @@ AnyAttack = Annotated[
 @register("attack", "mixed")
 class Mixed(Attack):
     """Other attacks, each by some of the colluding nodes, in a share of their completions."""
+
+    sees_others: ClassVar[bool] = True
 
     parts: tuple[AnyAttack, ...] = Field(
         default=(Text(),),

@@ -6,7 +6,8 @@ what follows. `near_draws` samples near the forced draws of slots. This module k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -49,28 +50,24 @@ def spell(
     Returns:
         for each context, the likeliest spelling of each length that was reached, shortest first.
     """
-    found: list[dict[int, list[Spelling]]] = [{0: [Spelling((), 0, 0.0)]} for _ in contexts]
+    found: list[dict[int, list[Spelling]]] = [
+        defaultdict(list, {0: [Spelling((), 0, 0.0)]}) for _ in contexts
+    ]
     pieces = _pieces(policy.codec)
     for at in range(len(text)):
         fitting = [(i, len(piece)) for i, piece in pieces.items() if text.startswith(piece, at)]
         rows = [
-            (place, spelling)
-            for place, of_length in enumerate(found)
-            for spelling in sorted(of_length.get(at, ()), key=lambda s: -s.logprob)[:beam]
+            (of_length, context + spelling.ids, spelling)
+            for of_length, context in zip(found, contexts, strict=True)
+            for spelling in sorted(of_length[at], key=lambda s: -s.logprob)[:beam]
         ]
-        if not rows or not fitting:
-            continue
-        logprobs = _next(policy, [contexts[p] + s.ids for p, s in rows], [i for i, _ in fitting])
-        for (place, spelling), row in zip(rows, logprobs, strict=True):
+        logprobs = _next(policy, [before for _, before, _ in rows], [i for i, _ in fitting])
+        for (of_length, _, spelling), row in zip(rows, logprobs, strict=True):
             for (token, size), logprob in zip(fitting, row, strict=True):
                 if logprob >= floor:
-                    more = (*spelling.ids, token)
-                    longer = Spelling(more, at + size, spelling.logprob + logprob)
-                    found[place].setdefault(at + size, []).append(longer)
-    return [
-        [max(of_length[done], key=lambda s: s.logprob) for done in sorted(of_length) if done]
-        for of_length in found
-    ]
+                    ids, done = (*spelling.ids, token), at + size
+                    of_length[done].append(Spelling(ids, done, spelling.logprob + logprob))
+    return [_likeliest(of_length) for of_length in found]
 
 
 def resume(
@@ -181,6 +178,12 @@ def worst(
     return found
 
 
+def _likeliest(of_length: Mapping[int, Sequence[Spelling]]) -> list[Spelling]:
+    """The likeliest spelling of each length except 0, shortest first."""
+    reached = sorted(done for done, row in of_length.items() if done and row)
+    return [max(of_length[done], key=lambda s: s.logprob) for done in reached]
+
+
 def _next(policy: Policy, contexts: Sequence[Tokens], wanted: Sequence[int]) -> list[list[float]]:
     """Log-probabilities of the wanted tokens after each context; -inf outside the support."""
     import torch
@@ -189,13 +192,13 @@ def _next(policy: Policy, contexts: Sequence[Tokens], wanted: Sequence[int]) -> 
 
     found: list[list[float]] = []
     with torch.inference_mode(), loader.packed(policy.model, policy.codec):
-        for first in range(0, len(contexts), _ROWS):
+        for first in range(0, len(contexts) if wanted else 0, _ROWS):
             _, logits = sampler.prefill(policy.model, contexts[first : first + _ROWS])
             scaled = logits.float() / policy.sampling.temperature
             kept = sampler.support(scaled, policy.sampling)
             logprob = scaled.log_softmax(-1).masked_fill(~kept, float("-inf"))
             found += logprob[:, list(wanted)].tolist()
-    return found
+    return found if wanted else [[] for _ in contexts]
 
 
 @lru_cache(maxsize=4)

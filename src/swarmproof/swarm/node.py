@@ -187,7 +187,7 @@ class Adversary:
             num_nodes=self.num_nodes,
             rng=generator(self.run_seed, "attack", assignment.round),
             slot_seed=partial(slot_seed, self.run_seed),
-            seen=tuple(seen),
+            seen=tuple(seen) if self.attack.sees_others else (),
         )
         produced: dict[NodeId, list[Completion]] = {node: [] for node in self.nodes}
         for completion in self.attack.craft(view):
