@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from pydantic import ValidationError
 
-from swarmproof import zoo
+from swarmproof import testing, zoo
 from swarmproof.attacks import Attack, Mixed, Text
 from swarmproof.defenses import Replay
 from swarmproof.policies.policy import Policy
@@ -71,3 +71,18 @@ def test_a_share_needs_the_model() -> None:
     view = dataclasses.replace(view_of_one(TASK, PROBLEMS, kind="horizontal"), policy=None)
     with pytest.raises(ValueError, match="was given no model"):
         Mixed(share=0.5).craft(view)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"name": "copying", "victim": "one"},
+        {"name": "equation_forms", "form": "split"},
+        {"name": "junk", "style": "words"},
+        {"name": "mixed", "parts": [{"name": "text"}, {"name": "text", "phrase": "Gleeb"}]},
+        {"name": "text_variants", "kinds": ["homoglyphs", "synonyms"]},
+    ],
+    ids=lambda table: table["name"],
+)
+def test_other_parameters_keep_the_promises_of_attacks(table: dict[str, object]) -> None:
+    testing.check(build(Attack, table))
