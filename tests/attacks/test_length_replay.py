@@ -59,7 +59,11 @@ def test_near_ties_are_longer_inside_the_tolerance_and_seen_by_a_tighter_one(
     assert {c.slot for c in sent} == {*usual}
     length = {c.slot: len(c.token_ids or ()) for c in sent}
     assert sum(length.values()) > sum(usual.values())
-    assert not any(refused_by(Replay(tolerance=1.0), view, sent))
+    assert not any(refused_by(Replay(tolerance=1.0, ties=2), view, sent))
+    # More ties than the receiver allows are seen.
+    many = attack("near_ties", tolerance=4.0, alternatives=4, ties=99).craft(view)
+    assert any(refused_by(Replay(tolerance=4.0, ties=2), view, many))
+    assert not any(refused_by(Replay(tolerance=4.0, ties=99), view, many))
     assert any(refused_by(Replay(tolerance=1e-3), view, sent))
     # Where nothing is near, the forced draws are sent.
     exact = attack("near_ties", tolerance=0.0, alternatives=2).craft(view)

@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from swarmproof.attacks.base import Attack, AttackView, Measure, owner, slots_by_problem
 from swarmproof.attacks.candidates import Draft, forced, judge, model_of
-from swarmproof.attacks.search import near_draws, worst
+from swarmproof.attacks.search import column_of, near_draws
 from swarmproof.registry import register
 from swarmproof.types import Completion, Problem, Slot
 
@@ -41,6 +42,9 @@ class LengthReplay(Attack):
     )
     tolerance: float = Field(
         default=0.25, ge=0, description="near_ties: most that a token may lose against the draw"
+    )
+    ties: int = Field(
+        default=2, ge=0, description="near_ties: most tokens of a completion that may lose"
     )
     alternatives: int = Field(
         default=16, ge=1, le=256, description="near_ties: completions sampled for each slot"
@@ -83,6 +87,9 @@ class LengthReplay(Attack):
             right |= zip(slots, good, strict=True)
         return right
 
+    def _passes(self, margins: np.ndarray) -> bool:
+        return bool(margins.max() <= self.tolerance and (margins > 0).sum() <= self.ties)
+
     def _longest_near(self, view: AttackView, right: Mapping[Slot, bool]) -> dict[Slot, Draft]:
         """For each slot, the longest right completion within the tolerance, if there is any."""
         policy, slots = model_of(view), list(right)
@@ -93,14 +100,13 @@ class LengthReplay(Attack):
             [policy.codec.encode_prompt(prompt) for prompt in prompts],
             seeds,
             tolerance=self.tolerance,
+            ties=self.ties,
             rng=view.rng,
         )
-        lost = worst(policy, "margin", prompts, rows, seeds)
+        lost = column_of(policy, "margin", prompts, rows, seeds)
         found = {}
         for slot, row, margins in zip(slots, rows, lost, strict=True):
-            near = [
-                ids for ids, margin in zip(row, margins, strict=True) if margin <= self.tolerance
-            ]
+            near = [ids for ids, lost in zip(row, margins, strict=True) if self._passes(lost)]
             texts = policy.codec.decode(near)
             drafts = [Draft(text, ids) for text, ids in zip(texts, near, strict=True)]
             good = judge(view, view.problems[slot.problem_id], drafts, oracle=self.oracle)

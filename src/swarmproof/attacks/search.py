@@ -103,12 +103,14 @@ def near_draws(
     seeds: Sequence[Sequence[int]],
     *,
     tolerance: float,
+    ties: int,
     rng: np.random.Generator,
 ) -> list[list[Tokens]]:
-    """A completion for each seed whose tokens are near ties of the draws at their addresses.
+    """A completion for each seed that differs from the draw at its address by near ties only.
 
-    Every token is drawn by logit / temperature + the noise of its address + a term between 0 and
-    `tolerance`, so that it loses at most `tolerance` against the forced draw.
+    A token is drawn by logit / temperature + the noise of its address + a term between 0 and
+    `tolerance`, so that it loses at most `tolerance` against the forced draw. Once `ties` tokens of
+    a completion have lost, its other tokens are forced.
     """
     import torch
 
@@ -124,8 +126,11 @@ def near_draws(
         flat = torch.tensor(seeds, dtype=torch.long, device=logits.device).flatten()
         start = torch.tensor([len(p) for p in prompts], device=logits.device)
         position = start.repeat_interleave(size)
+        lost = torch.zeros_like(flat)
         for t in range(limit):
-            token = _near(logits, flat, t, policy, tolerance, rng)
+            forced, near = _draws(logits, flat, t, policy, tolerance, rng)
+            token = torch.where(lost < ties, near, forced)
+            lost += token != forced
             for row, drawn in zip(out, token.tolist(), strict=True):
                 if not row or row[-1] not in policy.codec.end_ids:
                     row.append(drawn)
@@ -135,14 +140,15 @@ def near_draws(
     return [[tuple(row) for row in out[i : i + size]] for i in range(0, len(out), size)]
 
 
-def _near(
+def _draws(
     logits: Tensor,
     seeds: Tensor,
     t: int,
     policy: Policy,
     tolerance: float,
     rng: np.random.Generator,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """The forced token of each row, and one that loses at most `tolerance` against it."""
     import torch
 
     from swarmproof.policies import sampler
@@ -152,19 +158,21 @@ def _near(
     k = policy.sampling.top_k or scaled.shape[-1]
     values, ids = scaled.topk(min(k, scaled.shape[-1]))
     kept = sampler.support(scaled, policy.sampling).gather(-1, ids)
+    noisy = (values + gumbel(seeds, t, ids)).masked_fill(~kept, float("-inf"))
     extra = torch.from_numpy(rng.uniform(0, tolerance, tuple(ids.shape))).to(values)
-    noisy = (values + gumbel(seeds, t, ids) + extra).masked_fill(~kept, float("-inf"))
-    return ids.gather(-1, noisy.argmax(-1, keepdim=True)).squeeze(-1)
+    places = (noisy.argmax(-1, keepdim=True), (noisy + extra).argmax(-1, keepdim=True))
+    forced, near = (ids.gather(-1, place).squeeze(-1) for place in places)
+    return forced, near
 
 
-def worst(
+def column_of(
     policy: Policy,
     column: str,
     prompts: Sequence[str],
     rows: Sequence[Sequence[Tokens]],
     seeds: Sequence[Sequence[int]] | None = None,
-) -> list[list[float]]:
-    """For each completion, the largest value of a column of `policies.scorer` over its tokens."""
+) -> list[Sequence[np.ndarray]]:
+    """A column of `policies.scorer` for every token of completions; groups may be empty."""
     there = [p for p, row in enumerate(rows) if row]
     told = policy.scorer.score(
         [prompts[p] for p in there],
@@ -172,9 +180,9 @@ def worst(
         None if seeds is None else [seeds[p] for p in there],
         (column,),
     )
-    found: list[list[float]] = [[] for _ in rows]
+    found: list[Sequence[np.ndarray]] = [[] for _ in rows]
     for p, of_group in zip(there, told.column(column), strict=True):
-        found[p] = [float(values.max()) for values in of_group]
+        found[p] = of_group
     return found
 
 

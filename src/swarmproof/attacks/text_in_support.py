@@ -23,7 +23,7 @@ from pydantic import Field
 from swarmproof.attacks.base import AttackView, Span
 from swarmproof.attacks.candidates import Draft, draw, judge, model_of
 from swarmproof.attacks.poison import Frame, Material
-from swarmproof.attacks.search import Spelling, resume, spell, worst
+from swarmproof.attacks.search import Spelling, column_of, resume, spell
 from swarmproof.attacks.text import CODE, END_CODE, END_THINK, THINK, Text
 from swarmproof.registry import register
 from swarmproof.types import Problem, Tokens
@@ -118,7 +118,7 @@ class TextInSupport(Frame):
         """Beginnings of draws that the phrase can follow, best first, and what stands before it."""
         found: dict[tuple[Tokens, str], float] = {}
         rows = [draft.token_ids or () for draft in drafts[:_DRAWS_READ]]
-        (entropies,) = policy.scorer.score([prompt], [rows], columns=("entropy",)).column("entropy")
+        (entropies,) = column_of(policy, "entropy", [prompt], [rows])
         for ids, entropy in zip(rows, entropies, strict=True):
             texts = policy.codec.decode([ids[:t] for t in range(1, len(ids))])
             for t, text in enumerate(texts, 1):
@@ -142,7 +142,7 @@ class TextInSupport(Frame):
         """The distinct ones that are right, carry the phrase, and pass the check of the support."""
         policy = model_of(view)
         ids = [rows.get(name, ()) for name in prompts]
-        below = worst(policy, "shortfall", list(prompts.values()), ids)
+        below = column_of(policy, "shortfall", list(prompts.values()), ids)
         found: dict[str, list[Draft]] = {}
         for name, row, distances in zip(prompts, ids, below, strict=True):
             problem = view.problems[name]
@@ -151,7 +151,7 @@ class TextInSupport(Frame):
             sent = {
                 draft.text: draft
                 for draft, is_right, distance in zip(drafts, good, distances, strict=True)
-                if is_right and distance <= _ROUNDING and self._begun(problem, draft.text)
+                if is_right and distance.max() <= _ROUNDING and self._begun(problem, draft.text)
             }
             found[name] = list(sent.values())
         return found
