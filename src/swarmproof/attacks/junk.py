@@ -80,7 +80,7 @@ class Junk(Poison):
         follow = _followers(texts)
         firsts = [word for mark in sorted(_ENDS) for word in follow[mark] if word not in _MARKS]
         for _ in range(_TRIES if firsts else 0):
-            walk = [str(rng.choice(firsts))]
+            walk = [firsts[rng.integers(len(firsts))]]
             while len(walk) < 3 * self.num_words:
                 enough = sum(word not in _MARKS for word in walk) >= self.num_words
                 if enough and "." in follow[walk[-1]]:
@@ -88,7 +88,7 @@ class Junk(Poison):
                 inner = [word for word in follow[walk[-1]] if word not in _ENDS]
                 if not inner:
                     break
-                walk.append(str(rng.choice(inner)))
+                walk.append(inner[rng.integers(len(inner))])
         return None
 
 
