@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from swarmproof.cli import files, judging, reproducing, rollouts, running, showing, zoo
+from swarmproof.cli import files, judging, reproducing, responding, rollouts, running, showing, zoo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +34,7 @@ app.command()(showing.explain)
 app.command("list")(showing.list_)
 app.command()(judging.calibrate)
 app.command()(judging.judge_eval)
+app.command()(responding.best_response)
 
 _LONGEST = 1500  # characters of a message; lists of known names take up to 800
 # EFBIG: a limit on the size of files is a disk that is full for this process.

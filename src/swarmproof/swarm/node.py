@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from swarmproof.attacks import Attack
 from swarmproof.attacks.base import AttackView
@@ -55,7 +56,7 @@ class Cohort:
 
     def slot_seed(self, slot: Slot) -> int:
         """The seed of a slot's noise. Without the node: more identities give no more draws."""
-        return derive_seed(self.run_seed, "completion", slot.round, slot.problem_id, slot.index)
+        return slot_seed(self.run_seed, slot)
 
     def group(self, problem: Problem, completions: Sequence[Completion]) -> Group:
         """Admitted completions of a problem, with this node's own knowledge about them."""
@@ -160,8 +161,15 @@ class Adversary:
             return {}
         return pick_problems(self.pickable, dealt, self.run_seed, self.nodes)
 
-    def produce(self, assignment: Assignment) -> dict[NodeId, list[Completion]]:
-        """The completions that the attack crafts for the slots of these nodes."""
+    def produce(
+        self, assignment: Assignment, seen: Iterable[Completion] = ()
+    ) -> dict[NodeId, list[Completion]]:
+        """The completions that the attack crafts for the slots of these nodes.
+
+        Args:
+            assignment: of the round.
+            seen: what honest nodes send in this round, as far as the adversary sees it.
+        """
         slots = {node: assignment.slots[node] for node in self.nodes}
         names = [slot.problem_id for row in slots.values() for slot in row]
         own = {name: assignment.problems[name] for name in names}
@@ -178,6 +186,8 @@ class Adversary:
             topology=self.topology,
             num_nodes=self.num_nodes,
             rng=generator(self.run_seed, "attack", assignment.round),
+            slot_seed=partial(slot_seed, self.run_seed),
+            seen=tuple(seen) if self.attack.sees_others else (),
         )
         produced: dict[NodeId, list[Completion]] = {node: [] for node in self.nodes}
         for completion in self.attack.craft(view):
@@ -188,6 +198,11 @@ class Adversary:
                 )
             produced[completion.node].append(completion)
         return produced
+
+
+def slot_seed(run_seed: int, slot: Slot) -> int:
+    """The seed of a slot's noise in a run, which everybody can derive."""
+    return derive_seed(run_seed, "completion", slot.round, slot.problem_id, slot.index)
 
 
 def _missing(groups: Sequence[Group], assignment: Assignment) -> dict[NodeId, tuple[Slot, ...]]:
