@@ -208,3 +208,12 @@ def test_a_sender_cannot_raise_anothers_score_except_by_copying(junk: list[str],
 def test_any_text_is_read(text: str) -> None:
     sent = [[(node, text, 1) for node in range(4)] + [(0, "x", 0)] for _ in range(5)]
     assert sum(refused(Receiver(Novelty())(sent), sent).values()) == 0
+
+
+def test_a_copier_and_its_victim_do_not_make_the_others_stand_out() -> None:
+    """Node 3 sends what node 0 sends: neither of the two has a word that no other node wrote."""
+    receiver = warm(Novelty())
+    for seed in range(6):
+        sent = a_round(seed, own=0.4)
+        copied = [[*texts[:9], *((3, *of[1:]) for of in texts[:3])] for texts in sent]
+        assert not any(refused(receiver(copied), copied).values())

@@ -11,7 +11,7 @@ from scipy import stats
 
 from swarmproof.defenses import LengthMatch, Novelty, Signature
 from swarmproof.defenses.base import Setting
-from swarmproof.defenses.senders import key, middle, raw_advantages, right, suspicion
+from swarmproof.defenses.senders import high, key, middle, raw_advantages, right, suspicion
 from swarmproof.guard.advantages import advantages
 
 
@@ -42,6 +42,14 @@ def test_a_minority_cannot_move_the_middle_out_of_the_honest_range(
     assert min(honest) <= middle([*honest, *bad]) <= 1
     # The others of a malicious node are one honest node more, and one malicious one fewer.
     assert middle([*honest, min(honest), *bad[1:]]) <= max(honest)
+
+
+@pytest.mark.parametrize(("nodes", "minority"), [(3, 1), (4, 1), (5, 2), (6, 2), (7, 3), (8, 3)])
+def test_high_is_the_largest_that_a_minority_cannot_set_alone(nodes: int, minority: int) -> None:
+    others = list(range(nodes - 1))
+    assert high(others) == sorted(others)[-minority]
+    if nodes > 3:  # of three nodes, a copier and its victim leave nobody to compare with
+        assert high([0.0, 0.0, *[1.0] * (nodes - 3)]) == 1.0
 
 
 def test_right_is_above_the_mean_or_in_a_group_of_equals_positive() -> None:

@@ -49,8 +49,10 @@ class Novelty(Defense):
     space between them, that is neither in the question nor in any right completion of another node,
     in this round and `memory` rounds before. Case is ignored, and numbers are not words. For each
     node, new and right completions are counted over the same rounds. A node is suspected if
-    P(Binomial(right, rate) >= new) is below 10 ^ -`threshold`. The rate is the upper median, over
-    the other nodes, of (new + 0.5) / (right + 1). The new completions of a suspected node are
+    P(Binomial(right, rate) >= new) is below 10 ^ -`threshold`. The rate is the f-th largest, over
+    the other nodes, of (new + 0.5) / (right + 1), with f the largest minority of the nodes: 1 of 3
+    or 4, 2 of 5 or 6. A median would fail where a malicious node copies an honest one: then neither
+    has new words, and the other honest nodes stand out. The new completions of a suspected node are
     refused. The score of a new completion is -log10 of that probability; that of others is 0.
     """
 
@@ -142,7 +144,7 @@ def _total(rounds: Sequence[Counts]) -> dict[str, tuple[int, int]]:
 
 def _suspicion(node: str, counts: Mapping[str, tuple[int, int]]) -> float:
     others = [(new + 0.5) / (of + 1) for other, (new, of) in counts.items() if other != node]
-    return senders.suspicion(*counts[node], senders.middle(others))
+    return senders.suspicion(*counts[node], senders.high(others))
 
 
 # Three cohorts look at the same texts, twice a round each.

@@ -85,6 +85,15 @@ def middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
+def high(values: Sequence[float]) -> float:
+    """The f-th largest of the nodes other than one of n, where f is the largest minority of n.
+
+    For counts that depend on what others wrote. A malicious node that copies an honest one lowers
+    the count of both, so that a median over four nodes may have no honest value left.
+    """
+    return sorted(values)[(len(values) + 1) // 2]
+
+
 @dataclass(frozen=True, slots=True)
 class _Once:
     groups: Sequence[Group]
