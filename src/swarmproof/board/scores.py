@@ -1,0 +1,189 @@
+"""The numbers of a trial and of a cell, and what a cell misses of its goals.
+
+Reads the records of finished trials; runs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swarmproof import registry
+from swarmproof.attacks import Attack
+from swarmproof.board.lists import Goals
+from swarmproof.config import TrialConfig
+from swarmproof.records import summary
+from swarmproof.records.streams import read_rounds, read_timings
+
+# Steps of a round that only defences cause.
+DEFENCE_STEPS = ("inspect", "refill")
+WHO = ("honest", "poisoned")
+_UPDATE = ("cohort", "groups_learned", "loss", "grad_norm", "learned_tokens")
+
+Numbers = Mapping[str, Any]
+
+
+def of_trial(config: TrialConfig, seed: int, folder: Path) -> dict[str, Any]:
+    """The final values of one trial, as a run's summary has them.
+
+    Returns:
+        `asr` (a share; for LENGTH the ratio to the first round), `accuracy`, `length` (None where
+        nothing was measured), `rounds`, and `honest` and `poisoned`: `{"refused", "of"}`.
+
+    Raises:
+        ValueError: a stream is damaged, or the trial has not done all its rounds.
+    """
+    rounds = read_rounds(folder)
+    done = 1 + max((record.round for record in rounds), default=-1)
+    if done < config.rounds:
+        raise ValueError(f"{folder} has {done} of {config.rounds} rounds; finish the run first")
+    arm = summary.summarise_arm(
+        [summary.SeedResult(seed, rounds, [])],
+        planned_rounds=config.rounds,
+        measure=registry.build(Attack, config.attack).measure,
+        nodes={members.name: len(members.nodes) for members in config.cohorts},
+    )
+    counts = {
+        who: {"refused": arm["refused"][who]["count"], "of": arm["refused"][who]["of"]}
+        for who in WHO
+    }
+    finals = {key: arm[key]["final"] for key in ("asr", "accuracy", "length")}
+    return {**finals, "rounds": done, **counts}
+
+
+def of_cell(
+    reference: TrialConfig, trial: TrialConfig, folders: Mapping[int, tuple[Path, Path]]
+) -> dict[str, Any]:
+    """The numbers of a cell.
+
+    Args:
+        reference: config without guard and malicious nodes.
+        trial: config of the cell's own trials.
+        folders: seed -> the folder of the reference, and that of the trial.
+
+    Raises:
+        ValueError: a stream is damaged, or a trial is unfinished.
+    """
+    theirs = [of_trial(reference, seed, folder) for seed, (folder, _) in folders.items()]
+    ours = [of_trial(trial, seed, folder) for seed, (_, folder) in folders.items()]
+    by_length = registry.build(Attack, trial.attack).measure == "length"
+    success = _ratios(ours, theirs) if by_length else [found["asr"] for found in ours]
+    level = [1.0] * len(theirs) if by_length else [found["asr"] for found in theirs]
+    lost = _differences(theirs, ours, "accuracy")
+    return {
+        "seeds": list(folders),
+        "rounds": trial.rounds,
+        "unit": "ratio" if by_length else "share",
+        "success": _over_seeds(success),
+        "success_without_attack": _over_seeds(level),
+        "badness": _badness(_over_seeds(success)["mean"], by_length=by_length),
+        "accuracy": _over_seeds([found["accuracy"] for found in ours]),
+        "accuracy_lost": _over_seeds(lost),
+        **{who: _refused(ours, who) for who in WHO},
+        "cost": _cost([own for _, own in folders.values()]),
+        "same_updates": all(_updates(one) == _updates(two) for one, two in folders.values()),
+    }
+
+
+def missed(found: Numbers, goals: Goals) -> list[str]:
+    """What a cell misses of its goals, in words; empty if it meets them all."""
+    success, lost = found["success"]["mean"], found["accuracy_lost"]["mean"]
+    refused = found["honest"]["rate"]
+    most = goals.length if found["unit"] == "ratio" else goals.asr
+    words = []
+    if most is not None and (success is None or success > most):
+        words.append(f"{told(found, success)} (goal: at most {told(found, most)})")
+    if goals.honest_refused is not None and (refused or 0) > goals.honest_refused:
+        words.append(
+            f"honest refused {percent(refused)} (goal: at most {percent(goals.honest_refused)})"
+        )
+    if goals.accuracy_lost is not None and (lost is None or lost > goals.accuracy_lost):
+        words.append(f"accuracy lost {points(lost)} (goal: at most {points(goals.accuracy_lost)})")
+    if goals.same_updates and not found["same_updates"]:
+        words.append("the updates are not those of the run with nobody malicious")
+    return words
+
+
+def told(found: Numbers, value: float | None) -> str:
+    """A value of the success of an attack: `attack success 1.2 %`, `length 1.10 ×`."""
+    if found["unit"] == "share":
+        return f"attack success {percent(value)}"
+    return "length –" if value is None else f"length {value:.2f}\N{NO-BREAK SPACE}×"
+
+
+def percent(share: float | None) -> str:
+    from swarmproof.report.table import percent
+
+    return percent(share)
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares in percentage points: `+1.2 points`."""
+    return "–" if difference is None else f"{100 * difference:+.1f} points"
+
+
+def _badness(success: float | None, *, by_length: bool) -> float | None:
+    """In [0, 1]: the attack success rate; for LENGTH the growth of length, at most 1."""
+    if success is None:
+        return None
+    return min(1.0, max(0.0, success - 1)) if by_length else success
+
+
+def _ratios(ours: Sequence[Numbers], theirs: Sequence[Numbers]) -> list[float | None]:
+    pairs = [(one["length"], two["length"]) for one, two in zip(ours, theirs, strict=True)]
+    return [one / two if one is not None and two else None for one, two in pairs]
+
+
+def _differences(
+    ours: Sequence[Numbers], theirs: Sequence[Numbers], key: str
+) -> list[float | None]:
+    pairs = [(one[key], two[key]) for one, two in zip(ours, theirs, strict=True)]
+    return [one - two if None not in (one, two) else None for one, two in pairs]
+
+
+def _over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean over the seeds, and Student's interval of it; None for one seed."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return {"mean": None, "ci95": None, "by_seed": list(values)}
+    ends = summary.t_interval(known)
+    return {
+        "mean": _round(math.fsum(known) / len(known)),
+        "ci95": [_round(end) for end in ends] if ends else None,
+        "by_seed": known,
+    }
+
+
+def _refused(trials: Sequence[Numbers], who: str) -> dict[str, Any]:
+    return summary.refused(
+        sum(found[who]["refused"] for found in trials), sum(found[who]["of"] for found in trials)
+    )
+
+
+def _cost(folders: Sequence[Path]) -> dict[str, Any] | None:
+    """Processor seconds of a round that defences cause, and their share of the whole round.
+
+    Evaluation counts for neither.
+    """
+    own = whole = 0.0
+    rounds = 0
+    for folder in folders:
+        rows = read_timings(folder)
+        rounds += len({row["round"] for row in rows})
+        for row in rows:
+            own += sum(row["cpu"].get(step, 0.0) for step in DEFENCE_STEPS)
+            whole += sum(cpu for step, cpu in row["cpu"].items() if step != "evaluate")
+    if not rounds or whole <= 0:
+        return None
+    return {"seconds": _round(own / rounds), "share": _round(own / whole)}
+
+
+def _updates(folder: Path) -> list[list[Any]]:
+    """What each update was, of every round and cohort."""
+    return [[getattr(record, key) for key in _UPDATE] for record in read_rounds(folder)]
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.6g}")
