@@ -101,11 +101,7 @@ def _outside(entry: Entry, claim: EntryTrial, trial: Trial) -> Iterator[str]:
 def prediction_interval(
     values: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float] | None:
-    """Student's interval for one more value like these; None for fewer than two.
-
-    >>> prediction_interval([1.0, 2.0, 3.0])
-    (-2.968..., 6.968...)
-    """
+    """Student's interval for one more value like these; None for fewer than two."""
     n = len(values)
     if n < 2:
         return None

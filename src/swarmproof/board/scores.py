@@ -76,11 +76,11 @@ def of_cell(
         "seeds": list(folders),
         "rounds": trial.rounds,
         "unit": "ratio" if by_length else "share",
-        "success": _over_seeds(success),
-        "success_without_attack": _over_seeds(level),
-        "badness": _badness(_over_seeds(success)["mean"], by_length=by_length),
-        "accuracy": _over_seeds([found["accuracy"] for found in ours]),
-        "accuracy_lost": _over_seeds(lost),
+        "success": over_seeds(success),
+        "success_without_attack": over_seeds(level),
+        "badness": badness(over_seeds(success)["mean"], by_length=by_length),
+        "accuracy": over_seeds([found["accuracy"] for found in ours]),
+        "accuracy_lost": over_seeds(lost),
         **{who: _refused(ours, who) for who in WHO},
         "cost": _cost([own for _, own in folders.values()]),
         "same_updates": all(_updates(one) == _updates(two) for one, two in folders.values()),
@@ -124,7 +124,7 @@ def points(difference: float | None) -> str:
     return "–" if difference is None else f"{100 * difference:+.1f} points"
 
 
-def _badness(success: float | None, *, by_length: bool) -> float | None:
+def badness(success: float | None, *, by_length: bool) -> float | None:
     """In [0, 1]: the attack success rate; for LENGTH the growth of length, at most 1."""
     if success is None:
         return None
@@ -143,7 +143,7 @@ def _differences(
     return [one - two if None not in (one, two) else None for one, two in pairs]
 
 
-def _over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
+def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
     """Mean over the seeds, and Student's interval of it; None for one seed."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):

@@ -1,0 +1,126 @@
+"""The lists of a board: what ships is complete and valid, and a mistake is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from board import boards
+from swarmproof.board import cells, lists
+from swarmproof.board.cells import REFERENCE, BoardCell
+from swarmproof.config import load, presets
+
+SHIPPED = lists.read()
+CELLS = cells.of_lists(SHIPPED)
+
+
+def cell(setting: str, attack: str, guard: str) -> BoardCell:
+    name = cells.CellName(setting, attack, guard)
+    return next(each for each in CELLS if each.name == name)
+
+
+def test_every_preset_is_a_guard_of_the_board() -> None:
+    named = {guard.set.get("guard", {}).get("preset") for guard in SHIPPED.guards.values()}
+    assert named - {None} == set(presets.PRESETS)
+
+
+def test_only_a_guard_whose_defences_are_not_registered_has_a_reason_before_the_check() -> None:
+    for each in CELLS:
+        assert not each.reason or "is called" in each.reason, each
+    assert all(not each.reason for each in CELLS if each.name.guard == "none")
+
+
+@pytest.mark.parametrize(
+    ("setting", "attack", "experiment"),
+    [
+        ("one-model", name, name)
+        for name in (
+            *("text-horizontal", "text-vertical", "text-every-sentence", "text-no-oracle"),
+            *("length-horizontal", "length-vertical", "equation-vertical"),
+            *("code-horizontal", "code-vertical"),
+        )
+    ]
+    + [
+        ("several-models", "text-horizontal", "heterogeneous-text"),
+        ("several-models", "length-horizontal", "heterogeneous-length"),
+        ("several-models", "equation-vertical", "heterogeneous-equation"),
+        ("several-models", "code-horizontal", "heterogeneous-code"),
+    ],
+)
+def test_the_paper_s_attacks_are_set_as_in_their_experiments(
+    setting: str, attack: str, experiment: str
+) -> None:
+    trial = cell(setting, attack, "none").arms["attack"]
+    shipped = load(experiment, arms=["attack"]).arms["attack"]
+    assert trial.model_copy(update={"rounds": shipped.rounds}) == shipped
+
+
+def test_a_reference_has_nobody_malicious_and_no_guard() -> None:
+    for each in CELLS:
+        if not each.reason:
+            assert each.arms[REFERENCE].swarm.malicious == 0
+            assert not each.arms[REFERENCE].defenses
+            assert each.arm == REFERENCE or each.arms[each.arm] != each.arms[REFERENCE]
+
+
+def test_a_guard_that_cannot_work_has_the_reason_of_the_check(
+    random_model: Path, foreign_model: Path
+) -> None:
+    found = {
+        (each.name.setting, each.name.guard): cells.checked(each).reason
+        for each in cells.of_lists(boards.lists_of(boards.table(random_model, foreign_model)))
+        if each.name.attack == "phrase"
+    }
+    assert found["one", "draws"] == ""
+    assert "needs one model in all nodes" in found["several", "draws"]
+    assert "no defense is called 'no_such_defence'" in found["one", "missing"]
+
+
+def test_an_attack_that_is_not_registered_is_a_reason_and_a_misspelt_setting_an_error(
+    random_model: Path,
+) -> None:
+    table = boards.table(random_model)
+    table["attacks"]["phrase"]["set"]["attack"] = {"name": "no_such_attack"}
+    found = cells.of_lists(boards.lists_of(table))
+    reasons = {each.name.attack: each.reason for each in found if each.name.guard == "none"}
+    assert "no_such_attack" in reasons["phrase"]
+    assert reasons["long"] == ""
+    table["attacks"]["phrase"]["set"] = {"attack": {"name": "text", "phrasee": "x"}}
+    with pytest.raises(ValueError, match=r"'phrase' in one: .*phrasee"):
+        cells.of_lists(boards.lists_of(table))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("attacks", "phrase", "task"), "lettres", "did you mean 'letters'"),
+        (("attacks", "phrase", "kind"), "evil", "attacks.phrase.kind"),
+        (("attacks", "phrase", "settings"), ["on"], "did you mean 'one'"),
+        (("attacks", "phrase", "titel"), "x", "attacks.phrase.titel"),
+        (("guards", "../x"), {"title": "x"}, "guards"),
+        (("settings", "one", "recommended"), ["cutt"], "did you mean 'cut'"),
+        (("settings", "one", "goals"), {"paper": {"asr": 2}}, "settings.one.goals.paper.asr"),
+    ],
+)
+def test_a_mistake_in_the_lists_is_one_line(
+    path: tuple[str, ...], value: object, words: str, random_model: Path
+) -> None:
+    table = boards.table(random_model)
+    inner = table
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(ValueError, match=r"^test: ") as caught:
+        boards.lists_of(table)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_are_chosen_in_the_order_of_the_lists() -> None:
+    known = {"a": 1, "b": 2, "c": 3}
+    assert lists.chosen("guards", None, known) == ("a", "b", "c")
+    assert lists.chosen("guards", "c, a", known) == ("a", "c")
+    for wrong in ("d", "", "a,,d"):
+        with pytest.raises(ValueError, match="--guards"):
+            lists.chosen("guards", wrong, known)
