@@ -55,7 +55,8 @@ def test_it_is_readable_and_as_wide_as_the_screen(
 def test_the_guards_stand_in_the_order_of_the_numbers(page: Page, small_board: BoardPlan) -> None:
     page.open(small_board.root / "board.html")
     shown = page.run(
-        "[...document.querySelector('table').tBodies[0].rows].map((r) => r.cells[0].querySelector('b').innerText)"
+        "[...document.querySelector('table').tBodies[0].rows].map("
+        "(r) => r.cells[0].querySelector('b').innerText)"
     )
     assert shown == [row["guard"] for row in numbers(small_board)["settings"]["one"]["guards"]]
 

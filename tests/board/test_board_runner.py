@@ -10,6 +10,7 @@ from board import boards
 from swarmproof.board import runner
 from swarmproof.board.command import BoardPlan
 from swarmproof.records.run import load_run
+from swarmproof.reproduce.store import Store
 from swarmproof.swarm.trial import play_trial
 
 
@@ -75,12 +76,13 @@ def test_other_rounds_are_another_trial_and_the_cell_says_how_many(
     random_model: Path, tmp_path: Path
 ) -> None:
     lists = boards.lists_of(boards.table(random_model))
-    chosen = {"attacks": "phrase", "guards": "none"}
-    boards.run(boards.plan_of(lists, tmp_path, rounds=1, **chosen))
+    one = boards.plan_of(lists, tmp_path, attacks="phrase", guards="none", rounds=1)
+    boards.run(one)
     # A cell with other rounds is kept on the page until it is run anew.
     boards.run(boards.plan_of(lists, tmp_path, attacks="phrase", guards="cut"))
     assert cells_of(tmp_path)["phrase", "none"]["rounds"] == 1
-    assert len(boards.run(boards.plan_of(lists, tmp_path, **chosen))) == 1
+    two = boards.plan_of(lists, tmp_path, attacks="phrase", guards="none")
+    assert len(boards.run(two)) == 1
     assert cells_of(tmp_path)["phrase", "none"]["rounds"] == 2
 
 
@@ -99,11 +101,11 @@ def test_a_trial_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     lists = boards.lists_of(boards.table(random_model))
     plan = boards.plan_of(lists, tmp_path, attacks="phrase", guards="none")
-    with runner.Store(tmp_path) as store:
+    with Store(tmp_path) as store:
         trials = runner.begin(runner.needed(plan.planned, tmp_path), store)
     playing = play_trial(trials[-1], resume=True)
     next(playing)
-    playing.close()
+    del playing  # stops it after a round
     assert boards.run(plan)
     name = trials[-1].folder.name
     for stream in ("rounds.jsonl", "completions.jsonl.gz"):

@@ -38,7 +38,8 @@ def test_length_is_compared_with_no_attack_and_its_growth_is_capped(
 ) -> None:
     found = cell(small_board, "long", "none")
     table = load_run(small_board.root / "cells/one/long/none").table()
-    ratio = table.loc["attack", "length"] / table.loc["no-attack", "length"]
+    lengths = table["length"]
+    ratio = float(lengths["attack"]) / float(lengths["no-attack"])
     assert found["unit"] == "ratio"
     assert found["success"]["mean"] == pytest.approx(ratio)
     assert found["success_without_attack"]["mean"] == 1

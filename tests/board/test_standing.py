@@ -13,9 +13,16 @@ from swarmproof.board.cells import BoardCell, CellName
 def found(badness: float | None, honest: int = 0, poisoned: int = 0) -> dict[str, Any]:
     one = {"mean": badness, "ci95": None, "by_seed": [badness]}
     return {
-        **{"arms": {}, "trials": {}, "seeds": [0], "rounds": 3, "unit": "share"},
-        **{"success": one, "success_without_attack": one, "badness": badness},
-        **{"accuracy": one, "accuracy_lost": {"mean": 0.01, "ci95": None, "by_seed": [0.01]}},
+        "arms": {},
+        "trials": {},
+        "seeds": [0],
+        "rounds": 3,
+        "unit": "share",
+        "success": one,
+        "success_without_attack": one,
+        "badness": badness,
+        "accuracy": one,
+        "accuracy_lost": {"mean": 0.01, "ci95": None, "by_seed": [0.01]},
         "honest": {"count": honest, "of": 100, "rate": honest / 100, "ci95": [0.0, 1.0]},
         "poisoned": {"count": poisoned, "of": 10, "rate": poisoned / 10, "ci95": [0.0, 1.0]},
         "cost": {"seconds": 0.1, "share": badness or 0.0},

@@ -1,4 +1,4 @@
-"""`swarmproof board` as users meet it: a kill loses nothing, entries are checked, mistakes are told."""
+"""`swarmproof board` as users meet it: a kill loses nothing, and mistakes are one line."""
 
 from __future__ import annotations
 
