@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,10 @@ def main() -> None:
             small | logit | {"every_group": False},
             small | {"every_group": False},
         ),
+        # The same forward passes, and the noise of each token besides.
+        "replay_over_logit_honest": lambda: against_itself(
+            2 * times, small | {"defenses": [{"name": "replay"}]}, small | logit
+        ),
         # Only what earns a reward is judged: half of the completions, and 11 of 12.
         "judge_over_none_half_right": lambda: against_itself(times, large | judge, large),
         "judge_over_none_mostly_right": lambda: against_itself(
@@ -161,7 +166,7 @@ def main() -> None:
         "throughput_32x12": lambda: throughput(times),
     }
     results: dict[str, Any] = {
-        "versions": versions(),
+        "versions": {**versions(), "trl": version("trl")},
         "threads": options.threads,
         # More than a little says that the seconds below were shared with somebody.
         "load_before": os.getloadavg()[0],

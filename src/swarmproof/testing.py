@@ -260,7 +260,8 @@ def mixed_groups(task: Task, policy: Policy) -> list[Group]:
             for i, text in enumerate(texts)
         ]
         completions, _ = admit(claims, policy.codec, _LIMIT)
-        groups.append(Group(problem, tuple(completions), prompt))
+        seeds = tuple(completion.slot.index for completion in completions)
+        groups.append(Group(problem, tuple(completions), prompt, seeds))
     return groups
 
 

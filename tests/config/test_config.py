@@ -129,7 +129,7 @@ def test_a_misspelt_setting_inside_an_arm_is_named(tmp_path: Path) -> None:
         ("grpo.lr=-1e-4", "grpo.lr: .*greater than 0"),
         ("grpo.lr=inf", "grpo.lr: .*finite"),
         ("grpo.lr=nan", "grpo.lr: .*finite"),
-        ("grpo.on_reject=ignore", "grpo.on_reject: .*'drop' or 'zero_reward'"),
+        ("grpo.on_reject=ignore", "grpo.on_reject: .*'drop', .* or 'void_node'"),
         ("grpo.clip=1", "grpo.clip: "),
         ("model.dtype=float64", "model.dtype: .*'float32' or 'bfloat16'"),
         ("model.device=gpu", "model.device: .*cpu.*got 'gpu'"),

@@ -271,5 +271,5 @@ def test_a_defence_is_given_what_it_says_that_it_reads(random_model: Path) -> No
 
 def test_a_preset_is_a_guard() -> None:
     guard = Guard(preset="paper-one-model", tokenizer=Tokenizer())
-    assert guard.defenses == (Logit(),)
+    assert guard.defenses == (Logit(on_reject="drop"),)
     assert guard.rules.by_defense["logit"] == "drop"

@@ -108,11 +108,17 @@ def test_refused_counts_each_kind_against_its_own_number() -> None:
     assert refused(0, 0) == {"count": 0, "of": 0, "rate": None, "ci95": [None, None]}
 
 
-def test_defences_and_malformed_are_summed_over_rounds_and_seeds() -> None:
-    record = replace(RECORD, by_defense={"logit": {"refused": 3, "abstained": 1}}, malformed=2)
+def test_defences_and_losses_are_summed_over_rounds_and_seeds() -> None:
+    record = replace(
+        RECORD,
+        by_defense={"logit": {"refused": 3, "abstained": 1}},
+        malformed=2,
+        absent={"1": "late", "2": "missing"},
+        by_node={"1": {"refilled": 4}, "2": {"refilled": 1}},
+    )
     arm = summarise_arm([SeedResult(s, [record], []) for s in (0, 1)], planned_rounds=1)
     assert arm["by_defense"] == {"logit": {"refused": 6, "abstained": 2}}
-    assert arm["malformed"] == 4
+    assert (arm["malformed"], arm["absent"], arm["refilled"]) == (4, 4, 10)
 
 
 def test_seconds_are_the_mean_of_a_trial() -> None:

@@ -30,6 +30,14 @@ def test_counts_intervals_and_abstentions_are_those_of_the_summary(run: Run) -> 
             assert abstained == []
 
 
+def test_masked_tokens_are_told(run: Run) -> None:
+    summary = deepcopy(dict(run.summary))
+    summary["arms"]["logit"]["by_defense"]["logit"]["poisoned_masked_tokens"] = 1234
+    ((_, _, (poisoned, honest, _)),) = rows(replace(run, summary=summary))
+    assert poisoned.detail.endswith("\n1,234 tokens masked")
+    assert "masked" not in honest.detail
+
+
 def test_the_cost_is_the_share_of_processor_time_seed_by_seed_without_evaluation(run: Run) -> None:
     cost = rows(run)[0][2][-1]
     # Of 2 s without evaluation, 0.4, 0.5 and 0.6 s with the three seeds.

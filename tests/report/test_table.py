@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from report.synthetic import synthetic_run
 from swarmproof.records.run import Run
 from swarmproof.report import contents, terminal
 from swarmproof.report.contents import Contents
-from swarmproof.report.table import LEGEND, interval, legend, model_rows, percent, rows
+from swarmproof.report.table import LEGEND, interval, legend, lost, model_rows, percent, rows
 
 
 @pytest.mark.parametrize(
@@ -157,3 +158,15 @@ def test_each_of_several_models_has_a_row_below_its_arm(run: Run) -> None:
     assert tiny[0] == wide[0] == rows(run.summary)["attack"][0]
     assert tiny[1] != wide[1]
     assert model_rows(arms["logit"]) == {}
+
+
+def test_what_no_other_number_counts_is_told_for_each_arm(run: Run) -> None:
+    summary = deepcopy(dict(run.summary))
+    assert list(lost(summary)) == []
+    summary["arms"]["attack"] |= {"malformed": 1200, "absent": 3}
+    summary["arms"]["logit"] |= {"refilled": 7}
+    assert list(lost(summary)) == [
+        "attack: 1,200 malformed messages or completions, 3 messages that did not arrive. "
+        "No other number counts these.",
+        "logit: 7 slots that the receivers drew themselves. No other number counts these.",
+    ]

@@ -316,10 +316,14 @@ def test_a_defence_that_reads_no_scores_is_asked_once_and_before_the_passes(
     passes = Scorer.passes
 
     def spy(
-        self: Scorer, prompts: list[str], rows: list[list[Tokens]], learnable: list[bool]
+        self: Scorer,
+        prompts: list[str],
+        rows: list[list[Tokens]],
+        learnable: list[bool],
+        seeds: list[tuple[int, ...] | None],
     ) -> Iterator[tuple[list[int], ForwardPass]]:
         chosen.append(learnable)
-        return passes(self, prompts, rows, learnable)
+        return passes(self, prompts, rows, learnable, seeds)
 
     monkeypatch.setattr(Scorer, "passes", spy)
     (outcome,) = play_round(swarm, 0)

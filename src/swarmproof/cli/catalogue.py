@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pydantic.fields import FieldInfo
 
 from swarmproof import config, registry
-from swarmproof.config import reference
+from swarmproof.config import presets, reference
 
 _WIDTH = 70  # characters of a default value; templates of prompts are longer
 
@@ -31,6 +31,35 @@ def _plugins(kind: registry.Kind) -> Callable[[], Iterator[str]]:
                 yield f"      {parameter}{_default(info)}{told}"
 
     return lines
+
+
+def _presets() -> Iterator[str]:
+    for name, preset in presets.PRESETS.items():
+        yield f"  {name}: {preset.why}"
+        yield f"      {', '.join(table['name'] for table in preset.defenses)}"
+
+
+def explain(name: str) -> Iterator[str]:
+    """What `explain NAME` prints.
+
+    Raises:
+        ValueError: no preset has this name.
+    """
+    preset = presets.preset(name)
+    yield f"{name}: {preset.why}"
+    yield f'  [guard] preset = "{name}"   # or Guard(preset="{name}") in a trainer'
+    yield "defences"
+    for table in preset.defenses:
+        sheet = _first_line(registry.find("defense", table["name"]))
+        own = ", ".join(f"{key} = {value!r}" for key, value in table.items() if key != "name")
+        yield f"  {table['name']}{f' ({own})' if own else ''}: {sheet}"
+    for title, lines in (
+        ("it assumes", preset.assumes),
+        ("it costs", (preset.costs,)),
+        ("it does not stop", preset.not_stopped),
+    ):
+        yield title
+        yield from (f"  - {line}" for line in lines)
 
 
 def _models() -> Iterator[str]:
@@ -63,6 +92,7 @@ def _figures() -> Iterator[str]:
 KINDS: dict[str, Callable[[], Iterator[str]]] = {
     "attacks": _plugins("attack"),
     "defenses": _plugins("defense"),
+    "presets": _presets,
     "judges": _plugins("judge"),
     "tasks": _plugins("task"),
     "exchanges": _plugins("exchange"),

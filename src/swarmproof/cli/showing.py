@@ -1,4 +1,4 @@
-"""`list` and `theory`: what is available, and what follows without a run."""
+"""`list`, `explain` and `theory`: what is available, and what follows without a run."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def theory(
     drawn = theory.draw(out, sizes, variance)
     Console().print(shown)
     print(f"figure: {', '.join(str(picture) for picture in drawn)}")
+
+
+def explain(
+    preset: Annotated[
+        str | None, typer.Argument(help="A preset of defences.", show_default="all, a line each")
+    ] = None,
+) -> None:
+    """Explain a preset of defences: what it assumes, what it costs, what it does not stop."""
+    print("\n".join(catalogue.explain(preset) if preset else catalogue.describe("presets")))
 
 
 def list_(

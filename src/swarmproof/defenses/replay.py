@@ -33,8 +33,10 @@ class Replay(Defense):
     seed that a peer claims is not read. A token's margin is the distance of its sum below the
     largest one and, for a token outside the support, at least the distance of its logit below the
     support. The completion is refused if the margin of any token exceeds `tolerance`: a mean would
-    miss one edited token. End-of-text is a token like the others. Nothing may follow it, and a
-    completion without it must have the maximum length.
+    miss one edited token. It is also refused if more than `ties` of its tokens have a margin above
+    0, since an attacker that uses every near tie inside the tolerance can steer. End-of-text is a
+    token like the others. Nothing may follow it, and a completion without it must have the maximum
+    length.
 
     Measured where all nodes compute in float32: no honest draw had a margin above 0. Between
     bfloat16 and float32 margins reach 0.2: `swarmproof calibrate` measures them.
@@ -44,6 +46,9 @@ class Replay(Defense):
 
     tolerance: float = Field(
         default=1e-3, ge=0, description="margin, in units of logit / temperature, that may be lost"
+    )
+    ties: int = Field(
+        default=2, ge=0, description="tokens of a completion that may lose by up to the tolerance"
     )
 
     def require_in(self, setting: Setting) -> None:
@@ -76,6 +81,10 @@ class Replay(Defense):
                 f"{int((margin > self.tolerance).sum())} of {len(token_ids)} tokens are not the "
                 f"draw of their slot, the first at position {at}"
             )
+            return self.verdict(False, score, reason)
+        num_ties = int((margin > 0).sum())
+        if num_ties > self.ties:
+            reason = f"{num_ties} tokens lose their draw by a little, and at most {self.ties} may"
             return self.verdict(False, score, reason)
         ends = [t for t, token in enumerate(token_ids) if token in view.end_ids]
         if ends and ends[0] + 1 < len(token_ids):

@@ -129,7 +129,9 @@ class Guard:
         self._feed(inspecting, given)
         if inspecting.void:
             void = frozenset(inspecting.void)
-            inspecting = self.begin(groups, rewards, round=round, scores=given, void=void)
+            inspecting = self.begin(
+                groups, rewards, round=round, scores=given, void=void, final=True
+            )
             self._feed(inspecting, given)
         return self.finish(inspecting)
 
@@ -152,7 +154,8 @@ class Guard:
         *,
         round: int,
         scores: Scores | None = None,
-        void: frozenset[NodeId] | None = None,
+        void: frozenset[NodeId] = frozenset(),
+        final: bool = False,
     ) -> Inspecting:
         """Start a round, for a trainer that feeds it pass by pass and learns from the same passes.
 
@@ -162,7 +165,8 @@ class Guard:
 
         Args:
             groups: as `__call__`, also `rewards`, `round` and `scores`.
-            void: nodes that count for nothing. Given, this is the second look at a round.
+            void: nodes that count for nothing.
+            final: this is the second look, and its refusals drop.
 
         Raises:
             ValueError: as `__call__` does.
@@ -193,13 +197,13 @@ class Guard:
         }
         return Inspecting(
             self.defenses,
-            replace(self.rules, void=void or frozenset()),
+            replace(self.rules, void=void),
             groups,
             rewards,
             views,
             self._whole(groups, scores),
             extra,
-            final=void is not None,
+            final=final,
         )
 
     def finish(self, inspecting: Inspecting, replaced: Sequence[Sample] = ()) -> Inspection:

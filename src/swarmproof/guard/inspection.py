@@ -134,6 +134,15 @@ class Inspecting:
             if sample.completion.slot in self._replaced
         ]
 
+    @property
+    def _num_groups(self) -> int:
+        """The groups that the loss is a mean over: not those of void nodes alone."""
+        void = self.rules.void
+        return sum(
+            not void or any(completion.node not in void for completion in group.completions)
+            for group in self.groups
+        )
+
     def _look_again(self, group: Group, verdicts: Sequence[Verdicts]) -> None:
         if self.final:
             return
@@ -172,7 +181,7 @@ class Inspecting:
                 self.rewards[p],
                 verdicts,
                 self.rules,
-                num_groups=len(self.groups),
+                num_groups=self._num_groups,
             )
         return [self._samples[p] for p in indices]
 

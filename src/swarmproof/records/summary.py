@@ -198,6 +198,12 @@ def _numbers(
         },
         "by_defense": _by_defense(records),
         "malformed": sum(record.malformed for record in records),
+        "absent": sum(len(record.absent) for record in records),
+        "refilled": sum(
+            int(counts.get("refilled", 0))
+            for record in records
+            for counts in record.by_node.values()
+        ),
         "heldout": {
             "accuracy": course(lambda record: record.heldout_accuracy, True),
             "asr": course(lambda record: record.heldout_asr, True),

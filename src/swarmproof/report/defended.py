@@ -41,10 +41,11 @@ def rows(run: Run) -> list[tuple[str, str, list[Cell]]]:
 
 def _judged(counts: Mapping[str, int]) -> Iterator[Cell]:
     for who in ("poisoned", "honest"):
-        yield _rate(refused(counts[f"{who}_refused"], counts[who]), counts[f"{who}_abstained"])
+        rate = refused(counts[f"{who}_refused"], counts[who])
+        yield _rate(rate, counts[f"{who}_abstained"], counts[f"{who}_masked_tokens"])
 
 
-def _rate(counts: Mapping[str, Any], abstained: int = 0) -> Cell:
+def _rate(counts: Mapping[str, Any], abstained: int = 0, masked: int = 0) -> Cell:
     """The rate among all completions that were gathered, abstentions included."""
     if not counts["of"]:
         return Cell(_ABSENT, "none gathered")
@@ -56,6 +57,8 @@ def _rate(counts: Mapping[str, Any], abstained: int = 0) -> Cell:
     if abstained:
         judged = refused(counts["count"], counts["of"] - abstained)
         lines += [f"abstained from {abstained:,}", f"of the others: {percent(judged['rate'])}"]
+    if masked:
+        lines.append(f"{masked:,} tokens masked")
     return Cell(percent(counts["rate"]), "\n".join(lines))
 
 

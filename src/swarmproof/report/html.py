@@ -58,6 +58,7 @@ def write(contents: Contents, out: Path) -> Path:
         colours_repeat=len(styles) > MAX_COLOURS,
         keys={name: Markup(keys.svg(style)) for name, style in styles.items()},
         curves=[Markup(_with_variables(drawing, colours)) for drawing in curves.panel_svgs(run)],
+        lost=list(table.lost(run.summary)),
         defended_headings=defended.HEADINGS,
         defended=defended.rows(run),
         completions=Markup(completions.as_json(run)),

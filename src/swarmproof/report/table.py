@@ -219,6 +219,22 @@ def _cells(arm: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
+def lost(summary: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each arm in which something was malformed, absent, or drawn by the receivers.
+
+    The numbers of the table do not count these.
+    """
+    words = {
+        "malformed": "malformed messages or completions",
+        "absent": "messages that did not arrive",
+        "refilled": "slots that the receivers drew themselves",
+    }
+    for name, arm in summary["arms"].items():
+        told = [f"{arm[key]:,} {what}" for key, what in words.items() if arm.get(key)]
+        if told:
+            yield f"{name}: {', '.join(told)}. No other number counts these."
+
+
 def _refused(counts: Mapping[str, Any]) -> Cell:
     if not counts["of"]:
         return Cell(_ABSENT, "none gathered")

@@ -19,7 +19,7 @@ def show(contents: Contents, console: Console | None = None) -> None:
         console.print(each)
     console.print(table.legend_table(summary))
     # Paragraphs go out as one line each, so that they can be searched and copied.
-    for note in contents.notes:
+    for note in (*contents.notes, *table.lost(summary)):
         console.print(Text(f"\n{note}"), soft_wrap=True)
     console.print()
     for arm, paragraph in contents.headline.items():

@@ -76,14 +76,15 @@ class Cohort:
         if "refill" in self.guard.rules_in_force:
             with watch.step("refill"):
                 groups = self.refill(groups, assignment, missing)
-        inspecting = self._look(groups, assignment.round, watch, void or None)
+        inspecting = self._look(groups, assignment.round, watch, void)
         replaced = inspecting.replaced
         if inspecting.unsettled:
             self.policy.learner.discard()
             slots = _by_node(sample.completion for sample in replaced)
             with watch.step("refill"):
                 groups = self.refill(inspecting.groups, assignment, slots)
-            inspecting = self._look(groups, assignment.round, watch, void | inspecting.void)
+            void |= inspecting.void
+            inspecting = self._look(groups, assignment.round, watch, void, final=True)
         with watch.step("learn"):
             stats = self.policy.learner.step()
         with watch.step("inspect"):
@@ -112,14 +113,16 @@ class Cohort:
         groups: Sequence[Group],
         round: int,
         watch: Stopwatch,
-        void: frozenset[NodeId] | None,
+        void: frozenset[NodeId],
+        *,
+        final: bool = False,
     ) -> Inspecting:
         """Inspect a round's groups, and accumulate their gradient while nothing is unsettled."""
         scorer, learner = self.policy.scorer, self.policy.learner
         with watch.step("reward"):
             rewards = self.task.group_rewards([(group.problem, group.texts) for group in groups])
         with watch.step("inspect"):
-            inspecting = self.guard.begin(groups, rewards, round=round, void=void)
+            inspecting = self.guard.begin(groups, rewards, round=round, void=void, final=final)
         # With a KL term every group has a gradient.
         learnable = [learner.grpo.beta > 0 or can for can in inspecting.learnable]
         prompts, tokens = [group.prompt for group in groups], [group.token_ids for group in groups]
