@@ -20,13 +20,21 @@ def cell(plan: BoardPlan, attack: str, guard: str) -> dict[str, Any]:
     return found
 
 
+def of_honest(plan: BoardPlan, key: str) -> float:
+    """A mean over the completions of nodes 0, 1 and 2 where nobody is malicious."""
+    folder = plan.root / "cells/one/phrase/none/trials/no-attack/seed-0"
+    counts = [record.by_node[node] for record in read_rounds(folder) for node in "012"]
+    return sum(count[key] for count in counts) / sum(count["completions"] for count in counts)
+
+
 def test_success_accuracy_and_refusals_are_those_of_the_run(small_board: BoardPlan) -> None:
     found = cell(small_board, "phrase", "cut")
     table = load_run(small_board.root / "cells/one/phrase/cut").table()
-    ours, reference = table.loc["cut"], table.loc["no-attack"]
+    ours = table.loc["cut"]
     assert found["success"] == {"mean": ours["asr"], "ci95": None, "by_seed": [ours["asr"]]}
     assert found["badness"] == ours["asr"]
-    assert found["accuracy_lost"]["mean"] == pytest.approx(reference["accuracy"] - ours["accuracy"])
+    (lost,) = found["accuracy_lost"]["by_seed"]
+    assert lost == pytest.approx(of_honest(small_board, "rewarded") - ours["accuracy"], abs=1e-5)
     assert found["honest"]["rate"] == ours["honest_refused"] > 0
     assert found["honest"]["ci95"] == [ours["honest_refused_low"], ours["honest_refused_high"]]
     assert found["honest"]["of"] == 2 * 48
@@ -38,10 +46,9 @@ def test_length_is_compared_with_no_attack_and_its_growth_is_capped(
 ) -> None:
     found = cell(small_board, "long", "none")
     table = load_run(small_board.root / "cells/one/long/none").table()
-    lengths = table["length"]
-    ratio = float(lengths["attack"]) / float(lengths["no-attack"])
+    ratio = float(table["length"]["attack"]) / of_honest(small_board, "tokens")
     assert found["unit"] == "ratio"
-    assert found["success"]["mean"] == pytest.approx(ratio)
+    assert found["success"]["mean"] == pytest.approx(ratio, rel=1e-5)
     assert found["success_without_attack"]["mean"] == 1
     badness = [scores.badness(ratio, by_length=True) for ratio in (0.9, 1.0, 1.25, 7.0)]
     assert badness == [0, 0, 0.25, 1]
@@ -67,6 +74,10 @@ def test_refilled_draws_give_the_updates_of_nobody_malicious_and_other_guards_do
     assert cell(small_board, "phrase", "draws")["same_updates"]
     assert cell(small_board, "long", "draws")["same_updates"]
     assert cell(small_board, "quiet", "none")["same_updates"]
+    # Compared over the nodes that are honest in both, nothing is lost at all.
+    for attack in ("phrase", "long"):
+        assert cell(small_board, attack, "draws")["accuracy_lost"]["mean"] == 0
+    assert cell(small_board, "long", "draws")["success"]["mean"] == 1
     assert not cell(small_board, "phrase", "none")["same_updates"]
     folder = small_board.root / "cells/one/phrase/none/trials/no-attack/seed-0"
     assert all(record.grad_norm for record in read_rounds(folder))  # not of zeros

@@ -96,6 +96,13 @@ def test_the_best_guard_against_an_attack_is_one_that_a_user_can_have(random_mod
     assert attack["undefended"]["badness"] == 0.9
 
 
+def test_nobody_malicious_is_no_worst_case(random_model: Path) -> None:
+    made = board(random_model, {("quiet", "cut"): found(0.9), ("phrase", "cut"): found(0.2)})
+    (row,) = made["guards"]
+    assert (row["worst"]["attack"], row["measured"]) == ("phrase", 2)
+    assert [attack["attack"] for attack in made["attacks"]] == ["phrase"]
+
+
 def test_a_recommended_guard_says_what_it_misses(random_model: Path) -> None:
     made = board(
         random_model, {("phrase", "cut"): found(0.6, honest=1), ("long", "cut"): found(0.9)}

@@ -58,10 +58,10 @@ def _told(row: Mapping[str, Any], value: float | None) -> str:
 
 
 def _between(row: Mapping[str, Any], ends: list[float] | None) -> str:
-    """An interval in words; why there is none."""
+    """An interval in words, on a line of its own; empty if there is none."""
     if ends is None:
-        return "one seed: no interval"
-    return f"95 %: {_told(row, max(0.0, ends[0]))} to {_told(row, ends[1])}"
+        return ""
+    return f"\n95 %: {_told(row, max(0.0, ends[0]))} to {_told(row, ends[1])}"
 
 
 def _size(row: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from swarmproof.board.lists import Goals
 from swarmproof.config import TrialConfig
 from swarmproof.records import summary
 from swarmproof.records.streams import read_rounds, read_timings
+from swarmproof.types import NodeId, RoundRecord
 
 # Steps of a round that only defences cause.
 DEFENCE_STEPS = ("inspect", "refill")
@@ -25,8 +27,16 @@ _UPDATE = ("cohort", "groups_learned", "loss", "grad_norm", "learned_tokens")
 Numbers = Mapping[str, Any]
 
 
-def of_trial(config: TrialConfig, seed: int, folder: Path) -> dict[str, Any]:
+def of_trial(
+    config: TrialConfig, seed: int, folder: Path, *, as_in: TrialConfig | None = None
+) -> dict[str, Any]:
     """The final values of one trial, as a run's summary has them.
+
+    Args:
+        config: of the trial.
+        seed: of the trial.
+        folder: of its records.
+        as_in: accuracy and length of the nodes only that are honest in this trial.
 
     Returns:
         `asr` (a share; for LENGTH the ratio to the first round), `accuracy`, `length` (None where
@@ -39,11 +49,14 @@ def of_trial(config: TrialConfig, seed: int, folder: Path) -> dict[str, Any]:
     done = 1 + max((record.round for record in rounds), default=-1)
     if done < config.rounds:
         raise ValueError(f"{folder} has {done} of {config.rounds} rounds; finish the run first")
+    nodes = {members.name: members.nodes for members in (as_in or config).cohorts}
+    if as_in is not None:
+        rounds = [_of_nodes(record, nodes[record.cohort]) for record in rounds]
     arm = summary.summarise_arm(
         [summary.SeedResult(seed, rounds, [])],
         planned_rounds=config.rounds,
         measure=registry.build(Attack, config.attack).measure,
-        nodes={members.name: len(members.nodes) for members in config.cohorts},
+        nodes={name: len(own) for name, own in nodes.items()},
     )
     counts = {
         who: {"refused": arm["refused"][who]["count"], "of": arm["refused"][who]["of"]}
@@ -66,7 +79,10 @@ def of_cell(
     Raises:
         ValueError: a stream is damaged, or a trial is unfinished.
     """
-    theirs = [of_trial(reference, seed, folder) for seed, (folder, _) in folders.items()]
+    # Otherwise nodes that are malicious in the trial would count in the reference only.
+    theirs = [
+        of_trial(reference, seed, folder, as_in=trial) for seed, (folder, _) in folders.items()
+    ]
     ours = [of_trial(trial, seed, folder) for seed, (_, folder) in folders.items()]
     by_length = registry.build(Attack, trial.attack).measure == "length"
     success = _ratios(ours, theirs) if by_length else [found["asr"] for found in ours]
@@ -154,6 +170,17 @@ def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
         "ci95": [_round(end) for end in ends] if ends else None,
         "by_seed": known,
     }
+
+
+def _of_nodes(record: RoundRecord, nodes: Sequence[NodeId]) -> RoundRecord:
+    """The record with reward and length of some of the nodes."""
+    counts = [record.by_node[str(node)] for node in nodes]
+    number = sum(count["completions"] for count in counts)
+    return replace(
+        record,
+        reward=sum(count["rewarded"] for count in counts) / number,
+        length=sum(count["tokens"] for count in counts) / number,
+    )
 
 
 def _refused(trials: Sequence[Numbers], who: str) -> dict[str, Any]:

@@ -9,21 +9,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarmproof.board.cells import NO_GUARD, BoardCell
-from swarmproof.board.lists import BoardLists, BoardSetting, Goals
+from swarmproof.board.lists import BoardLists, BoardSetting
 from swarmproof.board.scores import WHO, missed
 from swarmproof.records.summary import refused
 
 Row = dict[str, Any]
 
 DEFINITIONS = {
+    "same updates": (
+        "all updates of all rounds have the loss, the gradient and the tokens of the run with no "
+        "attack"
+    ),
     "badness": (
         "the attack's success rate on honest nodes; for attacks on length, the growth of the mean "
         "length against no attack (ratio minus 1, at most 100 %)"
     ),
     "worst case": "the largest badness over the attacks that were measured",
-    "accuracy lost": (
-        "mean reward of honest nodes without an attack and without a guard, minus that in the cell"
+    "no attack": (
+        "the same run without malicious nodes and without a guard; accuracy and length are "
+        "compared over the nodes that are honest in both"
     ),
+    "accuracy lost": ("mean reward of honest nodes with no attack, minus that in the cell"),
     "honest refused": "of all completions of honest nodes, over all attacks of the row",
     "poisoned accepted": (
         "of all completions that malicious nodes sent, whatever is in them, those that no defence "
@@ -58,7 +64,10 @@ def of_cells(
 
 
 def _row(lists: BoardLists, cell: BoardCell, found: Mapping[str, Any] | None) -> Row:
-    """A cell as it is shown. `state` is measured, cannot run, or not run."""
+    """A cell as it is shown.
+
+    `state` is measured, cannot run, or not run; `missed` is None where there are no goals.
+    """
     name = cell.name
     row: Row = {
         "attack": name.attack,
@@ -68,10 +77,14 @@ def _row(lists: BoardLists, cell: BoardCell, found: Mapping[str, Any] | None) ->
     }
     if cell.reason or not found:
         return row
-    goals = lists.settings[name.setting].goals.get(lists.attacks[name.attack].kind, Goals())
+    kind = lists.attacks[name.attack].kind
+    goals = lists.settings[name.setting].goals.get(kind)
     folder = f"cells/{name.setting}/{name.attack}/{name.guard}"
     numbers = {key: value for key, value in found.items() if key not in ("arms", "trials")}
-    return row | numbers | {"missed": missed(found, goals), "folder": folder}
+    if kind == "none":  # nothing succeeds where nobody attacks
+        numbers["badness"] = None
+    missing = missed(found, goals) if goals else None
+    return row | numbers | {"missed": missing, "folder": folder}
 
 
 def _setting(lists: BoardLists, setting: BoardSetting, rows: Sequence[Row]) -> dict[str, Any]:
@@ -82,6 +95,7 @@ def _setting(lists: BoardLists, setting: BoardSetting, rows: Sequence[Row]) -> d
     attacks = [
         _attack(lists, attack, [row for row in rows if row["attack"] == attack])
         for attack in dict.fromkeys(row["attack"] for row in rows)
+        if lists.attacks[attack].kind != "none"
     ]
     return {
         "title": setting.title,
@@ -144,7 +158,7 @@ def _measured(rows: Sequence[Row]) -> list[Row]:
 
 
 def _judged(rows: Sequence[Row]) -> list[Row]:
-    """Cells whose success was measured; with completions to judge, all are."""
+    """Cells with an attack whose success was measured."""
     return [row for row in rows if row["badness"] is not None]
 
 
