@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from board import boards
-from swarmproof.board import cells, lists
+from swarmproof.board import cells, entry, lists
 from swarmproof.board.cells import REFERENCE, BoardCell
 from swarmproof.config import load, presets
 
+ROOT = Path(__file__).parents[2]
 SHIPPED = lists.read()
 CELLS = cells.of_lists(SHIPPED)
 
@@ -124,3 +127,21 @@ def test_names_are_chosen_in_the_order_of_the_lists() -> None:
     for wrong in ("d", "", "a,,d"):
         with pytest.raises(ValueError, match="--guards"):
             lists.chosen("guards", wrong, known)
+
+
+def test_the_tables_of_the_page_are_rows_of_the_lists() -> None:
+    page = (ROOT / "docs/board.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    table = tomllib.loads((ROOT / "src/swarmproof/board/tiny.toml").read_text(encoding="utf-8"))
+    for kind, rows in tomllib.loads(block).items():
+        assert not rows.keys() & table[kind].keys()
+        table[kind] |= rows
+    made = cells.of_lists(boards.lists_of(table))
+    names = {(each.name.attack, each.name.guard) for each in made if not each.reason}
+    assert {("text-end", "short"), ("text-end", "none"), ("text-vertical", "short")} <= names
+
+
+def test_every_entry_of_the_repository_can_be_read() -> None:
+    assert (ROOT / "board/entries/README.md").exists()
+    for path in (ROOT / "board/entries").glob("*.json"):
+        entry.read(path)

@@ -20,6 +20,7 @@ from swarmproof.reproduce.store import Store, is_finished, key, trial_folder
 from swarmproof.swarm.trial import Trial
 
 CELL = "cell.json"
+SCHEMA = 1  # of cell.json; a cell of another one is measured again from its trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,9 @@ def recorded(cell: BoardCell, root: Path) -> dict[str, Any] | None:
 
     The number of rounds may differ: cells are kept, and each says how many it has.
     """
-    folder = _folder(root, cell.name)
-    if not (folder / CELL).exists():
+    found = _read(_folder(root, cell.name))
+    if found is None:
         return None
-    found = read_json(folder, CELL)
     ours = {arm: trial.model_dump(mode="json") for arm, trial in cell.arms.items()}
     return found if _without_rounds(found["arms"]) == _without_rounds(ours) else None
 
@@ -131,8 +131,9 @@ def finish(planned: PlannedCell, store: Store) -> dict[str, Any]:
     """
     cell, keys = planned.cell, planned.keys()
     folder = _folder(store.root, cell.name)
-    if (folder / CELL).exists() and (found := read_json(folder, CELL))["trials"] == keys:
-        return found
+    kept = _read(folder)
+    if kept is not None and kept["trials"] == keys:
+        return kept
     name = "-".join((cell.name.setting, cell.name.attack, cell.name.guard))
     title = f"{cell.name.attack} against {cell.name.guard}, {cell.name.setting}"
     config = ExperimentConfig(name=name[:100], title=title, seeds=planned.seeds, arms=cell.arms)
@@ -144,6 +145,7 @@ def finish(planned: PlannedCell, store: Store) -> dict[str, Any]:
         for seed, (theirs, ours) in zip(planned.seeds, pairs, strict=True)
     }
     found = {
+        "schema": SCHEMA,
         "trials": keys,
         "arms": {arm: trial.model_dump(mode="json") for arm, trial in cell.arms.items()},
         **scores.of_cell(cell.arms[REFERENCE], cell.arms[cell.arm], folders),
@@ -165,6 +167,11 @@ def hours(waiting: Mapping[CellName, Sequence[Trial]], lists: BoardLists) -> flo
         for name, trials in waiting.items()
         for trial in trials
     )
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    found = read_json(folder, CELL) if (folder / CELL).exists() else {}
+    return found if found.get("schema") == SCHEMA else None
 
 
 def _write_report(folder: Path) -> None:

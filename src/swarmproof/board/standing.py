@@ -80,7 +80,9 @@ def _row(lists: BoardLists, cell: BoardCell, found: Mapping[str, Any] | None) ->
     kind = lists.attacks[name.attack].kind
     goals = lists.settings[name.setting].goals.get(kind)
     folder = f"cells/{name.setting}/{name.attack}/{name.guard}"
-    numbers = {key: value for key, value in found.items() if key not in ("arms", "trials")}
+    numbers = {
+        key: value for key, value in found.items() if key not in ("schema", "arms", "trials")
+    }
     if kind == "none":  # nothing succeeds where nobody attacks
         numbers["badness"] = None
     missing = missed(found, goals) if goals else None
