@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.attacks.base import AttackView
 from swarmproof.config import TrialConfig, validate
-from swarmproof.registry import register
 from swarmproof.swarm.assembly import assemble, check
 from swarmproof.swarm.round import RoundOutcome, Swarm, play_round
 from swarmproof.types import Completion, NodeId, Problem, Slot
@@ -22,7 +22,6 @@ REPLAY = {"name": "replay", "on_reject": "refill"}
 ROUNDS = 3
 
 
-@register("attack", "tricks")
 class Tricks(Attack):
     """Sends what a receiver must not take as it is."""
 
@@ -60,6 +59,13 @@ class Tricks(Attack):
 
     def success(self, problem: Problem, completion: str) -> bool | None:  # noqa: ARG002
         return False
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> Iterator[None]:
+    registry.register("attack", "tricks")(Tricks)
+    yield
+    registry._registered["attack"].pop("tricks")
 
 
 def config_of(

@@ -30,13 +30,13 @@ class Replay(Defense):
     The exact rule. One forward pass with the receiver's current weights gives the logits before
     each token, divided by the sampling temperature. The token must be the argmax, over the sampling
     support, of logit + noise(seed of the slot, position, token). The seed is the receiver's own; a
-    seed that a peer claims is not read. A token's margin is the distance of its sum below the
-    largest one and, for a token outside the support, at least the distance of its logit below the
-    support. The completion is refused if the margin of any token exceeds `tolerance`: a mean would
-    miss one edited token. It is also refused if more than `ties` of its tokens have a margin above
-    0, since an attacker that uses every near tie inside the tolerance can steer. End-of-text is a
-    token like the others. Nothing may follow it, and a completion without it must have the maximum
-    length.
+    seed that a peer claims is not read. A token's margin is the smallest error of the logits that
+    could explain it. A rival that wins loses the draw if its sum falls below the token's, or if its
+    logit falls out of the support. A token outside the support must first rise into it. The
+    completion is refused if the margin of any token exceeds `tolerance`: a mean would miss one
+    edited token. It is also refused if more than `ties` of its tokens have a margin above 0, since
+    an attacker that uses every near tie inside the tolerance can steer. End-of-text is a token like
+    the others. Nothing may follow it, and a completion without it must have the maximum length.
 
     Measured where all nodes compute in float32: no honest draw had a margin above 0. Between
     bfloat16 and float32 margins reach 0.2: `swarmproof calibrate` measures them.

@@ -33,6 +33,8 @@ class Places:
     seeds: Tensor | None  # seed of the slot of each token, int64 (R,); None: not known
 
 
+_ROOM = 1 << 24  # numbers in a slice of rows
+
 Column = Callable[[Places, SamplingConfig], Tensor]  # to (R,)
 
 
@@ -222,27 +224,39 @@ def entropy(at: Places, sampling: SamplingConfig) -> Tensor:  # noqa: ARG001
 
 
 def margin(at: Places, sampling: SamplingConfig) -> Tensor:
-    """By how much another token of the support wins the draw at this address; 0: it is the draw.
+    """How far each token is from being the draw at its address; 0: it is the draw.
 
-    In units of logit / temperature. For a token outside the support it is at least the distance
-    to the support.
+    In units of logit / temperature: the smallest error of the logits that could explain it. A rival
+    that wins the draw loses it if its sum falls below the token's, or if its logit falls out of the
+    support. A token outside the support must first rise into it.
 
     Raises:
         ValueError: the seeds of the slots are not known.
     """
     if at.seeds is None:
         raise ValueError("the margin of a draw needs the seed of its slot; give slot_seeds")
-    drawn = sampler.draw_scaled(at.logits, at.seeds, at.t, sampling)
     result = torch.zeros(len(at.ids), device=at.logits.device)
-    other = drawn != at.ids
-    if other.any():
-        pair = torch.stack([drawn[other], at.ids[other]], -1)
-        noise = gumbel(at.seeds[other], at.t[other], pair)
-        best, own = (at.logits[other].gather(-1, pair) + noise).unbind(-1)
-        told = Places(at.logits[other], at.ids[other], at.t[other], None)
-        result[other] = torch.maximum(best - own, shortfall(told, sampling))
+    others = (sampler.draw_scaled(at.logits, at.seeds, at.t, sampling) != at.ids).nonzero()
+    # In slices: without top-k the rivals are the whole vocabulary.
+    for rows in others.squeeze(-1).split(max(1, _ROOM // at.logits.shape[-1])):
+        part = Places(at.logits[rows], at.ids[rows], at.t[rows], at.seeds[rows])
+        result[rows] = torch.maximum(_lost_by(part, sampling), shortfall(part, sampling))
     chosen = at.logits.gather(-1, at.ids[:, None]).squeeze(-1)
     return torch.where(chosen.isnan(), chosen, result)
+
+
+def _lost_by(at: Places, sampling: SamplingConfig) -> Tensor:
+    """The error that would take the draw from each rival; the largest of them."""
+    assert at.seeds is not None
+    vocab = at.logits.shape[-1]
+    kept = sampler.support(at.logits, sampling)
+    edge = at.logits.masked_fill(kept, float("-inf")).amax(-1, keepdim=True)
+    count = sampling.top_k if 0 < sampling.top_k < vocab else vocab
+    values, ids = at.logits.topk(count)
+    noise = gumbel(at.seeds, at.t, torch.cat([at.ids[:, None], ids], -1))
+    own = at.logits.gather(-1, at.ids[:, None]) + noise[:, :1]
+    lost = torch.minimum(values + noise[:, 1:] - own, values - edge)
+    return lost.masked_fill(~kept.gather(-1, ids), float("-inf")).amax(-1).clamp_min(0)
 
 
 # Values that a pass can compute for each token besides its log-probability, by name.
