@@ -66,6 +66,7 @@ def test_the_cost_is_the_processor_time_of_the_guard_s_own_steps(small_board: Bo
     assert any("evaluate" in row["cpu"] for row in rows)
     assert found["cost"]["share"] == pytest.approx(own / whole, rel=1e-5)
     assert found["cost"]["seconds"] == pytest.approx(own / 2, rel=1e-5)
+    assert sum(found["cost"]["by_step"].values()) == pytest.approx(own / whole, rel=1e-5)
 
 
 def test_refilled_draws_give_the_updates_of_nobody_malicious_and_other_guards_do_not(
@@ -90,6 +91,7 @@ def numbers(**changes: Any) -> dict[str, Any]:
         "honest": {"rate": 0.001},
         "accuracy_lost": {"mean": 0.0},
         "same_updates": False,
+        "below_bound": None,
         **changes,
     }
 
@@ -108,6 +110,9 @@ def numbers(**changes: Any) -> dict[str, Any]:
         ({"honest_refused": 0.0}, {"honest": {"rate": None}}, []),
         ({"accuracy_lost": 0.01}, {"accuracy_lost": {"mean": 0.02}}, ["accuracy lost +2.0"]),
         ({"accuracy_lost": 0.01}, {"accuracy_lost": {"mean": None}}, ["accuracy lost –"]),
+        ({"below_bound": 0.02}, {}, []),
+        ({"below_bound": 0.02}, {"below_bound": {"mean": 0.02}}, []),
+        ({"below_bound": 0.02}, {"below_bound": {"mean": 0.03}}, ["accuracy +3.0 points below"]),
         ({"same_updates": True}, {}, ["the updates are not"]),
         ({"same_updates": True}, {"same_updates": True}, []),
     ],
@@ -119,6 +124,19 @@ def test_what_misses_its_goal_is_said(
     assert len(found) == len(words)
     for said, word in zip(found, words, strict=True):
         assert said.replace("\N{NO-BREAK SPACE}", " ").startswith(word)
+
+
+def test_the_bound_is_compared_seed_by_seed_and_only_with_the_same_rounds() -> None:
+    def one(seeds: list[int], values: list[float], rounds: int = 3) -> dict[str, Any]:
+        return {"seeds": seeds, "rounds": rounds, "accuracy": {"by_seed": values}}
+
+    bound = one([0, 1, 2], [0.5, 0.7, 0.9])
+    below = scores.below_bound(one([1, 2, 3], [0.6, 0.7, 0.1]), bound)
+    assert below is not None
+    assert below["by_seed"] == pytest.approx([0.1, 0.2])
+    assert scores.below_bound(one([3], [0.1]), bound) is None
+    assert scores.below_bound(one([0], [0.1], rounds=4), bound) is None
+    assert scores.below_bound(bound, None) is None
 
 
 def test_several_seeds_are_paired_and_have_an_interval() -> None:

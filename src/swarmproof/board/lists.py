@@ -29,6 +29,7 @@ class Goals(Table):
     length: Annotated[float, Field(ge=0)] | None = None  # over that without an attack, at most
     honest_refused: _Share | None = None  # share of honest completions, at most
     accuracy_lost: _Share | None = None  # against no attack, at most
+    below_bound: _Share | None = None  # accuracy below that of the guard that is a bound, at most
     same_updates: bool = False  # the updates of every round are those without an attack
 
 

@@ -42,6 +42,7 @@ def write(board: Mapping[str, Any], out: Path) -> Path:
         colours={},
         told=_told,
         between=_between,
+        between_points=_between_points,
         size=_size,
         versions=made,
     )
@@ -62,6 +63,10 @@ def _between(row: Mapping[str, Any], ends: list[float] | None) -> str:
     if ends is None:
         return ""
     return f"\n95 %: {_told(row, max(0.0, ends[0]))} to {_told(row, ends[1])}"
+
+
+def _between_points(ends: list[float] | None) -> str:
+    return f"\n95 %: {scores.points(ends[0])} to {scores.points(ends[1])}" if ends else ""
 
 
 def _size(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ Reads the records of finished trials; runs nothing.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,21 @@ def of_cell(
     }
 
 
+def below_bound(found: Numbers, bound: Numbers | None) -> dict[str, Any] | None:
+    """How much less accuracy a cell has than the one under the bound, over their common seeds.
+
+    None if there are none, or their rounds differ.
+    """
+    if bound is None or bound["rounds"] != found["rounds"]:
+        return None
+    ours, best = (
+        dict(zip(cell["seeds"], cell["accuracy"]["by_seed"], strict=True))
+        for cell in (found, bound)
+    )
+    both = [seed for seed in ours if seed in best and None not in (ours[seed], best[seed])]
+    return over_seeds([best[seed] - ours[seed] for seed in both]) if both else None
+
+
 def missed(found: Numbers, goals: Goals) -> list[str]:
     """What a cell misses of its goals, in words; empty if it meets them all."""
     success, lost = found["success"]["mean"], found["accuracy_lost"]["mean"]
@@ -117,6 +133,11 @@ def missed(found: Numbers, goals: Goals) -> list[str]:
         )
     if goals.accuracy_lost is not None and (lost is None or lost > goals.accuracy_lost):
         words.append(f"accuracy lost {points(lost)} (goal: at most {points(goals.accuracy_lost)})")
+    below = found["below_bound"] and found["below_bound"]["mean"]
+    if goals.below_bound is not None and below is not None and below > goals.below_bound:
+        words.append(
+            f"accuracy {points(below)} below the bound (goal: at most {points(goals.below_bound)})"
+        )
     if goals.same_updates and not found["same_updates"]:
         words.append("the updates are not those of the run with nobody malicious")
     return words
@@ -194,17 +215,23 @@ def _cost(folders: Sequence[Path]) -> dict[str, Any] | None:
 
     Evaluation counts for neither.
     """
-    own = whole = 0.0
+    spent: Counter[str] = Counter()
     rounds = 0
     for folder in folders:
         rows = read_timings(folder)
         rounds += len({row["round"] for row in rows})
         for row in rows:
-            own += sum(row["cpu"].get(step, 0.0) for step in DEFENCE_STEPS)
-            whole += sum(cpu for step, cpu in row["cpu"].items() if step != "evaluate")
+            spent.update(row["cpu"])
+    del spent["evaluate"]
+    whole = spent.total()
     if not rounds or whole <= 0:
         return None
-    return {"seconds": _round(own / rounds), "share": _round(own / whole)}
+    own = {step: spent[step] for step in DEFENCE_STEPS if spent[step]}
+    return {
+        "seconds": _round(sum(own.values()) / rounds),
+        "share": _round(sum(own.values()) / whole),
+        "by_step": {step: _round(seconds / whole) for step, seconds in own.items()},
+    }
 
 
 def _updates(folder: Path) -> list[list[Any]]:

@@ -10,16 +10,12 @@ from typing import Any
 
 from swarmproof.board.cells import NO_GUARD, BoardCell
 from swarmproof.board.lists import BoardLists, BoardSetting
-from swarmproof.board.scores import WHO, missed
+from swarmproof.board.scores import WHO, below_bound, missed
 from swarmproof.records.summary import refused
 
 Row = dict[str, Any]
 
 DEFINITIONS = {
-    "same updates": (
-        "all updates of all rounds have the loss, the gradient and the tokens of the run with no "
-        "attack"
-    ),
     "badness": (
         "the attack's success rate on honest nodes; for attacks on length, the growth of the mean "
         "length against no attack (ratio minus 1, at most 100 %)"
@@ -30,13 +26,21 @@ DEFINITIONS = {
         "compared over the nodes that are honest in both"
     ),
     "accuracy lost": ("mean reward of honest nodes with no attack, minus that in the cell"),
+    "below the bound": (
+        "accuracy under the guard that knows who is malicious, minus that in the cell, by seed"
+    ),
+    "same updates": (
+        "all updates of all rounds have the loss, the gradient and the tokens of the run with no "
+        "attack"
+    ),
     "honest refused": "of all completions of honest nodes, over all attacks of the row",
     "poisoned accepted": (
         "of all completions that malicious nodes sent, whatever is in them, those that no defence "
         "refused"
     ),
     "cost": (
-        "processor time that only the guard causes, as a share of an iteration without evaluation"
+        "processor time of the steps that only the guard causes, inspect and refill, as a share of "
+        "an iteration without evaluation; of a guard, the largest over the attacks"
     ),
     "intervals": (
         "95 %: Student's t over seeds, none with one seed; of counts Wilson's, which takes "
@@ -56,14 +60,28 @@ def of_cells(
         cells: those to show, with their numbers; None for a cell that was not run.
     """
     settings = {}
+    bounds = {
+        (cell.name.setting, cell.name.attack): found
+        for cell, found in cells
+        if lists.guards[cell.name.guard].bound
+    }
     for name, setting in lists.settings.items():
-        rows = [_row(lists, cell, found) for cell, found in cells if cell.name.setting == name]
+        rows = [
+            _row(lists, cell, found, bounds.get((name, cell.name.attack)))
+            for cell, found in cells
+            if cell.name.setting == name
+        ]
         if rows:
             settings[name] = _setting(lists, setting, rows)
     return {"definitions": DEFINITIONS, "settings": settings}
 
 
-def _row(lists: BoardLists, cell: BoardCell, found: Mapping[str, Any] | None) -> Row:
+def _row(
+    lists: BoardLists,
+    cell: BoardCell,
+    found: Mapping[str, Any] | None,
+    bound: Mapping[str, Any] | None,
+) -> Row:
     """A cell as it is shown.
 
     `state` is measured, cannot run, or not run; `missed` is None where there are no goals.
@@ -83,9 +101,10 @@ def _row(lists: BoardLists, cell: BoardCell, found: Mapping[str, Any] | None) ->
     numbers = {
         key: value for key, value in found.items() if key not in ("schema", "arms", "trials")
     }
+    numbers["below_bound"] = below_bound(found, bound)
     if kind == "none":  # nothing succeeds where nobody attacks
         numbers["badness"] = None
-    missing = missed(found, goals) if goals else None
+    missing = missed(numbers, goals) if goals else None
     return row | numbers | {"missed": missing, "folder": folder}
 
 

@@ -22,41 +22,37 @@ app = typer.Typer(
 _UNCONFIRMED = 1  # exit code of a check that leaves a claim a claim
 
 
+_Seeds = Annotated[
+    str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
+]
+_Rounds = Annotated[
+    int | None, typer.Option(min=1, help="Of every trial.", show_default="the lists'")
+]
+_Only = Annotated[str | None, typer.Option(metavar="A,B", help="Only these.", show_default="all")]
+_Lists = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A TOML with other lists.", show_default="the shipped ones"),
+]
+_Out = Annotated[Path, typer.Option(help="The folder of all cells and trials.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, and show what it would take.")]
+
+
 @app.callback()
 def board(
     context: typer.Context,
-    seeds: Annotated[
-        str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
-    ] = "1",
-    rounds: Annotated[
-        int | None, typer.Option(min=1, help="Of every trial.", show_default="the lists'")
-    ] = None,
-    attacks: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these.", show_default="all")
-    ] = None,
-    guards: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these.", show_default="all")
-    ] = None,
-    settings: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these.", show_default="all")
-    ] = None,
+    seeds: _Seeds = "1",
+    rounds: _Rounds = None,
+    attacks: _Only = None,
+    guards: _Only = None,
+    settings: _Only = None,
     set_: Settings = None,
-    lists: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="A TOML with other lists.", show_default="the shipped ones"
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of all cells and trials.")] = Path(
-        "runs/board"
-    ),
+    lists: _Lists = None,
+    out: _Out = Path("runs/board"),
     engine: Engine = "local",
     address: Address = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and show what it would take.")
-    ] = False,
+    dry_run: _DryRun = False,
 ) -> None:
     """Run the cells of the board that are missing, and write its page.
 
@@ -100,8 +96,10 @@ def board(
 
 @app.command()
 def submit(
-    run: Annotated[Path, typer.Argument(help="A finished run folder, or a cell of the board.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The entry to write.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A finished run folder, or a cell of the board.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The entry to write.")],
 ) -> None:
     """Pack settings, versions, seeds, numbers and hashes of a run into an entry."""
     from swarmproof.board import entry

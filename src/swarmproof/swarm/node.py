@@ -43,20 +43,27 @@ class Cohort:
         for node in produced:
             for slot in assignment.slots[node]:
                 slots.setdefault(slot.problem_id, []).append((slot, node))
+        drawn = self._draw(assignment, {p: [slot for slot, _ in row] for p, row in slots.items()})
+        texts = iter(self.policy.codec.decode([ids for name in slots for ids in drawn[name]]))
+        for name, row in slots.items():
+            for (slot, node), ids in zip(row, drawn[name], strict=True):
+                produced[node].append(Completion(slot, node, next(texts), ids))
+        return produced
+
+    def _draw(
+        self, assignment: Assignment, slots: Mapping[str, Sequence[Slot]]
+    ) -> dict[str, list[Tokens]]:
+        """The draws of slots, by problem."""
         drawn: dict[str, list[Tokens]] = {}
         # A call draws as many completions for each prompt; a refill may need more for some.
         for size in sorted({len(row) for row in slots.values()}):
             names = [name for name, row in slots.items() if len(row) == size]
             rows = self.policy.generator.generate(
                 [self.task.prompt(assignment.problems[name]) for name in names],
-                [[self.slot_seed(slot) for slot, _ in slots[name]] for name in names],
+                [[self.slot_seed(slot) for slot in slots[name]] for name in names],
             )
             drawn |= zip(names, rows, strict=True)
-        texts = iter(self.policy.codec.decode([ids for name in slots for ids in drawn[name]]))
-        for name, row in slots.items():
-            for (slot, node), ids in zip(row, drawn[name], strict=True):
-                produced[node].append(Completion(slot, node, next(texts), ids))
-        return produced
+        return drawn
 
     def slot_seed(self, slot: Slot) -> int:
         """The seed of a slot's noise. Without the node: more identities give no more draws."""
