@@ -28,7 +28,7 @@ SCHEMA = 1
 FILES = (ROUNDS, COMPLETIONS)  # timings hold clocks, and so differ from run to run
 _MAX_BYTES = 256 * 1024
 _MAX_TEXT = 500  # characters of any text in an entry
-_MAX_NODES = 64
+_MAX_ROUNDS, _MAX_NODES = 1000, 64
 _MAX_ROUND_TOKENS = 2**18  # of all completions of a round, which are in memory together
 _MAX_TOKENS = 2**26  # of all that an arm writes with one seed
 _Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -66,7 +66,7 @@ class EntryTrial(Table):
 class EntryExperiment(Table):
     """The settings of a run. An arm names a folder, where a seed is run again."""
 
-    name: Name
+    name: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,100}$")]
     seeds: Annotated[tuple[_Count, ...], Field(min_length=1, max_length=16)]
     arms: Annotated[dict[Name, dict[str, Any]], Field(min_length=1, max_length=8)]
 
@@ -218,6 +218,8 @@ def _require_ours(arm: str, trial: TrialConfig) -> None:
         asked = table.get("model", {})
         if isinstance(asked, Mapping) and asked.get("name", "local") != "local":
             raise ValueError(f"{arm}: an entry has judges of the zoo only, and asks no server")
+        if isinstance(asked, Mapping) and asked.get("device", "cpu") != "cpu":
+            raise ValueError(f"{arm}: an entry has judges on 'cpu' only")
 
 
 def _require_bounded(arm: str, trial: TrialConfig) -> None:
@@ -228,6 +230,7 @@ def _require_bounded(arm: str, trial: TrialConfig) -> None:
     heldout = trial.evaluation.problems / trial.evaluation.every
     whole = trial.rounds * (a_round * trial.grpo.updates + (draws + heldout) * longest)
     for what, found, most in (
+        ("rounds", trial.rounds, _MAX_ROUNDS),
         ("swarm.nodes", trial.swarm.nodes, _MAX_NODES),
         ("the tokens of a round", a_round, _MAX_ROUND_TOKENS),
         ("all tokens of the arm", whole, _MAX_TOKENS),
