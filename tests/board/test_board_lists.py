@@ -81,7 +81,7 @@ def test_a_guard_that_cannot_work_has_the_reason_of_the_check(
 
 
 def test_an_attack_that_is_not_registered_is_a_reason_and_a_misspelt_setting_an_error(
-    random_model: Path,
+    random_model: Path, tmp_path: Path
 ) -> None:
     table = boards.table(random_model)
     table["attacks"]["phrase"]["set"]["attack"] = {"name": "no_such_attack"}
@@ -90,8 +90,13 @@ def test_an_attack_that_is_not_registered_is_a_reason_and_a_misspelt_setting_an_
     assert "no_such_attack" in reasons["phrase"]
     assert reasons["long"] == ""
     table["attacks"]["phrase"]["set"] = {"attack": {"name": "text", "phrasee": "x"}}
+    found = cells.of_lists(boards.lists_of(table))
+    assert {each.name.attack for each in found if each.mistake} == {"phrase"}
+    # It is an error for who asks for that attack, and nobody else.
+    lists_ = boards.lists_of(table)
     with pytest.raises(ValueError, match=r"'phrase' in one: .*phrasee"):
-        cells.of_lists(boards.lists_of(table))
+        boards.plan_of(lists_, tmp_path, guards="none")
+    boards.plan_of(lists_, tmp_path, attacks="long", guards="none")
 
 
 @pytest.mark.parametrize(

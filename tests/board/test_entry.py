@@ -234,13 +234,11 @@ def test_a_file_that_is_no_entry_is_one_line(tmp_path: Path) -> None:
 
 
 KEYS = st.text(max_size=5) | st.sampled_from(["name", "path", "model"])
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-    | st.sampled_from(["../x", "/etc/passwd", "tiny-math", "judge", "local", "path", "\ud800"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(KEYS, inner, max_size=3),
-    max_leaves=6,
-)  # fmt: skip
+WORDS = ("../x", "/etc/passwd", "tiny-math", "judge", "local", "path", "\ud800")
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+JSON: st.SearchStrategy[Any] = LEAVES | st.sampled_from(WORDS)
+JSON |= st.lists(JSON, max_size=3) | st.dictionaries(KEYS, JSON, max_size=3)
+JSON |= st.lists(JSON, max_size=2) | st.dictionaries(KEYS, JSON, max_size=2)
 
 
 def places(table: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

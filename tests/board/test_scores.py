@@ -112,7 +112,11 @@ def numbers(**changes: Any) -> dict[str, Any]:
         ({"accuracy_lost": 0.01}, {"accuracy_lost": {"mean": None}}, ["accuracy lost –"]),
         ({"below_bound": 0.02}, {}, []),
         ({"below_bound": 0.02}, {"below_bound": {"mean": 0.02}}, []),
-        ({"below_bound": 0.02}, {"below_bound": {"mean": 0.03}}, ["accuracy +3.0 points below"]),
+        (
+            {"below_bound": 0.02},
+            {"below_bound": {"mean": 0.03}},
+            ["accuracy below the bound +3.0 points"],
+        ),
         ({"same_updates": True}, {}, ["the updates are not"]),
         ({"same_updates": True}, {"same_updates": True}, []),
     ],

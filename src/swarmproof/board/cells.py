@@ -33,6 +33,7 @@ class BoardCell:
     # By arm: the reference (no guard, nobody malicious), then the trial; empty if it cannot run.
     arms: Mapping[str, TrialConfig]
     reason: str  # why it cannot run; empty if it can
+    mistake: bool = False  # the reason is a wrong setting, with or without the guard
 
     @property
     def arm(self) -> str:
@@ -48,9 +49,6 @@ def of_lists(
     Args:
         rounds: of every trial; those of the lists if None.
         overrides: settings for every trial, in the form of `--set`.
-
-    Raises:
-        ValueError: the settings of an attack without a guard are wrong.
     """
     return [
         _cell(lists, CellName(setting, attack, guard), rounds or lists.rounds, overrides)
@@ -86,7 +84,8 @@ def _cell(lists: BoardLists, name: CellName, rounds: int, overrides: Sequence[st
     try:
         quiet = _trial([*tables, {"swarm": {"malicious": 0}}], rounds, overrides)
     except ValueError as error:
-        raise ValueError(f"the attack {quote(name.attack)} in {name.setting}: {error}") from None
+        words = f"the attack {quote(name.attack)} in {name.setting}: {error}"
+        return BoardCell(name, {}, words, mistake=True)
     try:
         trial = _trial([*tables, guard.set], rounds, overrides)
     except ValueError as error:

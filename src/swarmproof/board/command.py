@@ -53,6 +53,8 @@ def plan(
     asked = _asked(lists, wanted, cells)
     if not asked:
         raise ValueError("no guard that was chosen is in a setting that was chosen")
+    if wrong := [cell for cell in cells if cell.mistake and cell.name in asked]:
+        raise ValueError(wrong[0].reason)
     kept = {cell.name for cell in cells if runner.recorded(cell, root)}
     on_page = asked | kept
     attacks = {(name.setting, name.attack) for name in on_page}

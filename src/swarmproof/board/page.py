@@ -40,7 +40,7 @@ def write(board: Mapping[str, Any], out: Path) -> Path:
         definitions=board["definitions"],
         settings=board["settings"],
         colours={},
-        told=_told,
+        told=scores.told,
         between=_between,
         between_points=_between_points,
         size=_size,
@@ -53,16 +53,11 @@ def write(board: Mapping[str, Any], out: Path) -> Path:
     return path
 
 
-def _told(row: Mapping[str, Any], value: float | None) -> str:
-    """`1.2 %` for a success rate, `1.10 ×` for a ratio of lengths."""
-    return scores.told(row, value).split(" ", 2 if row["unit"] == "share" else 1)[-1]
-
-
 def _between(row: Mapping[str, Any], ends: list[float] | None) -> str:
     """An interval in words, on a line of its own; empty if there is none."""
     if ends is None:
         return ""
-    return f"\n95 %: {_told(row, max(0.0, ends[0]))} to {_told(row, ends[1])}"
+    return f"\n95 %: {scores.told(row, max(0.0, ends[0]))} to {scores.told(row, ends[1])}"
 
 
 def _between_points(ends: list[float] | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,33 +121,39 @@ def below_bound(found: Numbers, bound: Numbers | None) -> dict[str, Any] | None:
 
 def missed(found: Numbers, goals: Goals) -> list[str]:
     """What a cell misses of its goals, in words; empty if it meets them all."""
+    by_length = found["unit"] == "ratio"
     success, lost = found["success"]["mean"], found["accuracy_lost"]["mean"]
-    refused = found["honest"]["rate"]
-    most = goals.length if found["unit"] == "ratio" else goals.asr
-    words = []
-    if most is not None and (success is None or success > most):
-        words.append(f"{told(found, success)} (goal: at most {told(found, most)})")
-    if goals.honest_refused is not None and (refused or 0) > goals.honest_refused:
-        words.append(
-            f"honest refused {percent(refused)} (goal: at most {percent(goals.honest_refused)})"
-        )
-    if goals.accuracy_lost is not None and (lost is None or lost > goals.accuracy_lost):
-        words.append(f"accuracy lost {points(lost)} (goal: at most {points(goals.accuracy_lost)})")
-    below = found["below_bound"] and found["below_bound"]["mean"]
-    if goals.below_bound is not None and below is not None and below > goals.below_bound:
-        words.append(
-            f"accuracy {points(below)} below the bound (goal: at most {points(goals.below_bound)})"
-        )
+    most = goals.length if by_length else goals.asr
+    refused, below = found["honest"]["rate"] or 0.0, found["below_bound"]
+    limits: list[tuple[str, float | None, float | None, Callable[[float | None], str]]] = [
+        (
+            "length" if by_length else "attack success",
+            success,
+            most,
+            ratio if by_length else percent,
+        ),
+        ("honest refused", refused, goals.honest_refused, percent),
+        ("accuracy lost", lost, goals.accuracy_lost, points),
+    ]
+    if below is not None:
+        limits.append(("accuracy below the bound", below["mean"], goals.below_bound, points))
+    words = [
+        f"{name} {show(value)} (goal: at most {show(limit)})"
+        for name, value, limit, show in limits
+        if limit is not None and (value is None or value > limit)
+    ]
     if goals.same_updates and not found["same_updates"]:
         words.append("the updates are not those of the run with nobody malicious")
     return words
 
 
 def told(found: Numbers, value: float | None) -> str:
-    """A value of the success of an attack: `attack success 1.2 %`, `length 1.10 ×`."""
-    if found["unit"] == "share":
-        return f"attack success {percent(value)}"
-    return "length –" if value is None else f"length {value:.2f}\N{NO-BREAK SPACE}×"
+    """The success of an attack: `1.2 %`, or `1.10 ×` where it is a ratio of lengths."""
+    return ratio(value) if found["unit"] == "ratio" else percent(value)
+
+
+def ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}\N{NO-BREAK SPACE}×"
 
 
 def percent(share: float | None) -> str:

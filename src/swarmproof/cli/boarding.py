@@ -64,6 +64,7 @@ def board(
     from swarmproof.board.lists import read
     from swarmproof.reproduce.store import Store
 
+    place = choose(engine, address, jobs)
     wanted = command.Wanted(attacks, guards, settings)
     plan = command.plan(
         read(lists), wanted, parse_seeds(seeds) or (), out, rounds=rounds, overrides=set_ or ()
@@ -76,7 +77,6 @@ def board(
         waiting = runner.needed(plan.planned, out)
         print("\n".join(command.told(plan, waiting, at_once)))
         return
-    place = choose(engine, address, jobs)
     with Store(out) as store:
         waiting = runner.needed(plan.planned, out)
         print("\n".join(command.told(plan, waiting, at_once)))
