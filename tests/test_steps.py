@@ -62,3 +62,16 @@ def test_a_folder_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
 def test_an_empty_folder_can_be_resumed(tmp_path: Path) -> None:
     """A run that was stopped before its config was written."""
     assert steps.prepare("text-horizontal", out=tmp_path, resume=True).resume
+
+
+def test_a_resumed_run_says_which_folder_it_took(
+    begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(begun)
+    for number in (1, 2):
+        shutil.copytree(begun / "run", begun / f"runs/mine-{number}")
+    named = steps.prepare("mine.toml", arms=["attack"], out=Path("runs/mine-1"), resume=True)
+    assert named.heading == "resuming mine in runs/mine-1"
+    latest = steps.prepare("mine.toml", arms=["attack"], resume=True)
+    assert latest.heading == "resuming mine in runs/mine-2, its latest run (--out names another)"
+    assert steps.prepare("mine.toml", arms=["attack"]).heading == "mine in runs/mine-3"

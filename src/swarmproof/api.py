@@ -30,14 +30,13 @@ def run(
     quiet: bool = False,
     engine: str = "local",
     address: str | None = None,
+    track: str | Sequence[str] = (),
 ) -> Run:
     """Run an experiment: every arm with every seed.
 
-    A script must call this under `if __name__ == "__main__":`, as the trials' processes import
-    the script. `jobs=0` needs no such line and no process: the trials run here, one after another.
-    Use it for plug-ins that are defined in a notebook, and for a debugger.
-
-    For example:
+    A script must call this under `if __name__ == "__main__":`, as the trials' processes import it.
+    `jobs=0` needs no such line: the trials run here, one after another. Use it for plug-ins that
+    are defined in a notebook, and for a debugger. For example:
 
         found = swarmproof.run("text-horizontal", arms=["attack", "logit"], seeds=3,
                                set={"rounds": 30, "attack.phrase": "Trust me"})
@@ -46,19 +45,18 @@ def run(
     Args:
         experiment: a shipped one (`swarmproof list experiments`), or a path that ends in .toml.
         arms: run only these; all if None.
-        set: settings that override those of every arm, with dotted keys or nested tables, or both;
-            see docs/settings.md.
+        set: settings that override those of every arm (docs/settings.md); keys may have dots.
         seeds: number of seeds (3 is 0, 1 and 2), or a list of seeds; those of the file if None.
         out: the run folder; `runs/EXPERIMENT-N` with the next free number if None.
         resume: continue the run in `out`, or the latest one of this experiment.
         jobs: number of parallel trials; 0: in this process; None: one per core.
         quiet: print nothing.
-        engine: `local` (this machine) or `ray`.
-        address: HOST:PORT of a Ray cluster.
+        engine, address: `local` (this machine), or `ray` and HOST:PORT of its cluster.
+        track: also send each round to these: `tensorboard`, `trackio`, `wandb`.
 
     Raises:
-        ValueError: a setting, the data, a model or the folder is wrong; one line with the remedy.
-        OSError: the machine failed, for example because the disk is full.
+        ValueError, OSError: a setting, the data, a model or the folder is wrong (one line with the
+            remedy), or the machine failed.
     """
     if jobs != 0:
         carrying.refuse_in_a_child_that_imports_main()
@@ -72,12 +70,17 @@ def run(
         engine=engine,
         address=address,
         jobs=jobs,
+        track=(track,) if isinstance(track, str) else track,
     )
     steps.require_processes(plan)
     steps.execute(plan, quiet=quiet, on_start=_silent if quiet else _announce)
+    return _load(plan.folder)
+
+
+def _load(folder: Path) -> Run:
     from swarmproof.records.run import load_run
 
-    return load_run(plan.folder)
+    return load_run(folder)
 
 
 def _seeds(seeds: int | Sequence[int] | None) -> tuple[int, ...] | None:
@@ -90,7 +93,7 @@ def _seeds(seeds: int | Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _announce(plan: steps.RunPlan) -> None:
-    print(f"{plan.config.name} in {plan.folder}")
+    print(plan.heading)
 
 
 def _silent(_: steps.RunPlan) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from swarmproof.config import MAX_SEEDS, ExperimentConfig, comparing, load
 from swarmproof.engines import carrying
 from swarmproof.engines.place import Place, choose, started
+from swarmproof.tracking.streams import require
 
 if TYPE_CHECKING:
     from swarmproof.engines.events import OnEvent
@@ -31,6 +33,16 @@ class RunPlan:
     folder: Path
     place: Place
     resume: bool
+    track: tuple[str, ...] = ()  # names of trackers
+    latest: bool = False  # the folder was not named: the latest run of this experiment
+
+    @property
+    def heading(self) -> str:
+        """One line: what is run, and where."""
+        if not self.resume:
+            return f"{self.config.name} in {self.folder}"
+        which = ", its latest run (--out names another)" if self.latest else ""
+        return f"resuming {self.config.name} in {self.folder}{which}"
 
 
 def prepare(
@@ -44,6 +56,7 @@ def prepare(
     engine: str = "local",
     address: str | None = None,
     jobs: int | None = None,
+    track: Iterable[str] = (),
 ) -> RunPlan:
     """Read an experiment and check everything that can be checked without a model.
 
@@ -53,9 +66,11 @@ def prepare(
     if resume and out is not None and not out.is_dir():
         raise ValueError(f"there is no folder {out} to resume; leave out --resume to start a run")
     config = load(experiment, arms=arms, overrides=overrides, seeds=seeds)
+    trackers = require(track)
     check(config)
     place = choose(engine, address, jobs)
-    return RunPlan(config, out or default_folder(config, resume=resume), place, resume)
+    folder = out or default_folder(config, resume=resume)
+    return RunPlan(config, folder, place, resume, trackers, latest=resume and out is None)
 
 
 def check(config: ExperimentConfig) -> None:
@@ -129,27 +144,37 @@ def require_processes(plan: RunPlan) -> None:
 
 
 def execute(
-    plan: RunPlan, *, quiet: bool, on_start: Callable[[RunPlan], None] = lambda _: None
+    plan: RunPlan,
+    *,
+    quiet: bool,
+    on_start: Callable[[RunPlan], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> None:
     """Run every trial of a plan and write the summary.
 
     Args:
         quiet: show no progress.
         on_start: called when the folder exists and this process has locked it.
+        warn: receives one line about a tracker that failed.
 
     Raises:
         ValueError, OSError: one line with the remedy; files written before stay valid.
         KeyboardInterrupt: the run was interrupted; it can be resumed.
     """
-    from swarmproof.records.folder import CONFIG, RunFolder, read_json
+    from swarmproof.records.folder import CONFIG, RunFolder
+    from swarmproof.records.shapes import read_config
+    from swarmproof.tracking.following import following
 
     if plan.resume and (plan.folder / CONFIG).exists():
         config = plan.config.model_dump(mode="json")
-        comparing.refuse_other(str(plan.folder), read_json(plan.folder, CONFIG), config)
+        comparing.refuse_other(str(plan.folder), read_config(plan.folder), config)
     folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
     try:
         on_start(plan)
-        run_trials(_trials(folder), place=plan.place, resume=plan.resume, quiet=quiet)
+        with following(plan.track, plan.folder, warn) as wrap:
+            run_trials(
+                _trials(folder), place=plan.place, resume=plan.resume, quiet=quiet, wrap=wrap
+            )
         folder.write_summary()
     finally:
         folder.close()

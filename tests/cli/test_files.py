@@ -75,7 +75,8 @@ def test_runs_says_what_each_folder_is(
         "  3 of 4 rounds, 1 of 2 trials finished",
         changed,
         f"{tmp_path}/c",
-        f"  no config of a run: {tmp_path}/c/config.json is damaged: it is not a table",
+        f"  no config of a run: {tmp_path}/c/config.json is damaged: it is not a table; "
+        "put back a copy of it, or make the run again",
         f"{tmp_path}/deep/a",
         about,
         "  4 of 4 rounds, 2 of 2 trials finished",

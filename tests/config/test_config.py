@@ -232,9 +232,20 @@ def test_an_unknown_arm_lists_the_known_ones(simple: str) -> None:
     assert "no arm 'c' (known: a, b)" in mistake(simple, arms=["c"])
 
 
-def test_an_unknown_experiment_lists_the_shipped_ones() -> None:
+def test_a_misspelt_experiment_is_answered_with_the_closest_and_not_with_all() -> None:
+    with pytest.raises(ValueError, match="did you mean 'text-vertical' or") as caught:
+        config.find("text-vertica")
+    line = str(caught.value)
+    assert len(line) < 250
+    assert line.count("text-") <= 5
+    assert "`swarmproof list experiments` shows all" in line
+    with pytest.raises(ValueError, match=r"no experiment is called 'qqq'; `swarmproof list"):
+        config.find("qqq")
+
+
+def test_an_unknown_experiment_names_the_closest() -> None:
     line = mistake("text-horizontl")
-    assert "did you mean 'text-horizontal'?" in line
+    assert "did you mean 'text-horizontal'" in line
     assert "ends in .toml" in line
     assert "no file" in mistake("nowhere/mine.toml")
 

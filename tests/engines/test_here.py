@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from swarmproof.engines.here import _torch_restored
+from swarmproof.engines.here import torch_restored
 
 
 def fail_in_the_context() -> None:
-    with _torch_restored():
+    with torch_restored():
         torch.set_num_threads(1)
         torch.rand(3)
         raise ZeroDivisionError

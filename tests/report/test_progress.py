@@ -87,8 +87,8 @@ def test_accuracy_stays_from_the_last_evaluation_and_none_is_no_claim() -> None:
 
 def test_seeds_of_an_arm_share_its_line() -> None:
     text = play([FakeTrial("attack", seed) for seed in range(3)])
-    assert text.count("iteration 10/60 of 3 seeds") == 1
-    assert text.count("iteration 60/60 of 3 seeds") == 1
+    assert text.count("iteration 10/60 (3 seeds, 20 each)") == 1
+    assert text.count("iteration 60/60 (3 seeds, 20 each)") == 1
 
 
 def test_the_time_left_counts_trials_that_wait_for_a_slot() -> None:

@@ -25,9 +25,16 @@ ROUNDS = 3
 class Tricks(Attack):
     """Sends what a receiver must not take as it is."""
 
-    does: Literal["edits", "withholds", "late", "foreign ids", "picks", "copies", "half late"] = (
-        "edits"
-    )
+    does: Literal[
+        "edits",
+        "withholds",
+        "late",
+        "foreign ids",
+        "picks",
+        "copies",
+        "half late",
+        "withholds unevenly",
+    ] = "edits"
 
     def craft(self, view: AttackView) -> list[Completion]:
         if self.does == "late":
@@ -48,6 +55,8 @@ class Tricks(Attack):
                 return [c for c in sent if c.node == view.nodes[0]]
             case "withholds":
                 return sent[::2]
+            case "withholds unevenly":  # another number of draws for each problem
+                return sent[:5]
             case "foreign ids":
                 return [Completion(c.slot, c.node, c.text, (10**9,)) for c in sent]
             case "copies":
@@ -105,7 +114,7 @@ def test_the_weights_are_those_of_a_swarm_in_which_nobody_is_malicious(
     _, quiet, expected = played(config_of(random_model, topology, None))
     assert any(o.record.groups_learned for o in quiet)
     assert [sum(o.record.by_node["3"].values()) > 0 for o in quiet] == [True] * ROUNDS
-    for does in ("edits", "withholds", "late", "foreign ids", "picks", "copies"):
+    for does in ("edits", "withholds unevenly", "late", "foreign ids", "picks", "copies"):
         _, outcomes, weights = played(config_of(random_model, topology, does))
         assert weights == expected, does
         for outcome in outcomes:

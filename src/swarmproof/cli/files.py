@@ -71,16 +71,16 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
 def _described(path: Path) -> Iterator[str]:
     """The lines about one run folder; a damaged one is told too, as the others are worth it."""
-    from swarmproof.records.folder import read_json
+    from swarmproof.records.shapes import read_config
 
     yield f"{path}"
     try:
-        found = read_json(path, _CONFIG)
-        arms, seeds, name = found["arms"], found["seeds"], found["name"]
-        planned = {arm: trial["rounds"] for arm, trial in arms.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = read_config(path)
+    except ValueError as error:
         yield f"  no config of a run: {_one_line(error)}"
         return
+    arms, seeds, name = found["arms"], found["seeds"], found["name"]
+    planned = {arm: trial["rounds"] for arm, trial in arms.items()}
     done = [
         (_rounds_done(path / "trials" / arm / f"seed-{seed}" / "rounds.jsonl"), rounds)
         for arm, rounds in planned.items()

@@ -78,11 +78,15 @@ def reproduce(
 
     from swarmproof.reproduce import command, runner
     from swarmproof.reproduce.store import Store
+    from swarmproof.reproduce.timing import Timing
 
     chosen = command.choose(figure, scale)
     plan = runner.plan(chosen, parse_seeds(seeds) or (), set_ or ())
     if dry_run:
-        print("\n".join(command.dry_run(plan)))
+        with Console(stderr=True).status("timing") as status:
+            timing = Timing(lambda config: status.update(f"timing {config.attack['name']}"))
+            for line in command.dry_run(plan, timing, jobs):
+                print(line)
         return
     steps.check(plan.as_experiment())
     place = choose(engine, address, jobs)

@@ -50,6 +50,14 @@ def run(
     address: Address = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also send each round to tensorboard, trackio or wandb (repeatable).",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Run an experiment: every arm with every seed, then the report."""
     plan = steps.prepare(
@@ -62,6 +70,7 @@ def run(
         engine=engine,
         address=address,
         jobs=jobs,
+        track=track or (),
     )
     try:
         steps.execute(plan, quiet=quiet, on_start=_announce)
@@ -113,7 +122,7 @@ def report(
 
 
 def _announce(plan: steps.RunPlan) -> None:
-    print(f"{plan.config.name} in {plan.folder}")
+    print(plan.heading)
 
 
 def _report(folders: Sequence[Path], out: Path) -> None:

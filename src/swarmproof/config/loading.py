@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ def find(name_or_path: str) -> Path:
     """The TOML file of a shipped experiment, or the one at a path that ends in `.toml`.
 
     Raises:
-        ValueError: there is no such experiment or file.
+        ValueError: there is no such experiment or file; names the closest ones.
     """
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
@@ -72,10 +73,12 @@ def find(name_or_path: str) -> Path:
         return path
     known = shipped()
     if name_or_path not in known:
+        close = difflib.get_close_matches(name_or_path[:100], known, n=3)
+        guess = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         raise ValueError(
-            f"no experiment is called {quote(name_or_path)}"
-            f"{registry.did_you_mean(name_or_path[:100], known)}; "
-            "for a file of your own give a path that ends in .toml"
+            f"no experiment is called {quote(name_or_path)}; {guess}"
+            "`swarmproof list experiments` shows all; for a file of your own give a path that ends "
+            "in .toml"
         )
     return known[name_or_path]
 
@@ -127,7 +130,8 @@ def validate(model: type[ModelT], table: Mapping[str, Any]) -> ModelT:
     Raises:
         ValueError: that line.
     """
-    for arm in table["arms"].values() if "arms" in table else [table]:
+    arms = table.get("arms", {"": table})
+    for arm in arms.values() if isinstance(arms, Mapping) else ():
         if isinstance(arm, Mapping):
             refuse_out_of_reach(arm)
     try:

@@ -38,8 +38,9 @@ class Replay(Defense):
     an attacker that uses every near tie inside the tolerance can steer. End-of-text is a token like
     the others. Nothing may follow it, and a completion without it must have the maximum length.
 
-    Measured where all nodes compute in float32: no honest draw had a margin above 0. Between
-    bfloat16 and float32 margins reach 0.2: `swarmproof calibrate` measures them.
+    Measured on the tiny models (docs/lab-log.md): where all nodes compute in float32, no honest
+    draw had a margin above 0. Where bfloat16 meets float32 the largest was 0.13; use a tolerance of
+    0.25 there. `swarmproof calibrate` measures it for other models.
     """
 
     threshold_field: ClassVar[str] = "tolerance"

@@ -32,7 +32,7 @@ def run_trials(trials: Sequence[Trial], *, resume: bool, on_event: OnEvent) -> N
     """
     from swarmproof.swarm.trial import run_trial
 
-    with _torch_restored():
+    with torch_restored():
         for trial in trials:
             on_event(Started(trial))
 
@@ -44,7 +44,8 @@ def run_trials(trials: Sequence[Trial], *, resume: bool, on_event: OnEvent) -> N
 
 
 @contextmanager
-def _torch_restored() -> Iterator[None]:
+def torch_restored() -> Iterator[None]:
+    """A context after which torch's number of threads and its random state are what they were."""
     import torch
 
     threads = torch.get_num_threads()

@@ -39,18 +39,20 @@ def require(model: Any, codec: Codec, where: str = "this model") -> None:
         model: set up for packed attention, in the mode in which it is used.
         where: names the model in the error.
     """
+    cause: Exception | None = None
     try:
         fault = _fault(model, codec)
     except torch.OutOfMemoryError:
         raise
     except _MODEL_ERRORS as error:
-        told = str(error).strip().splitlines() or [""]
-        fault = f"cannot be run on packed rows ({type(error).__name__}: {told[0]:.120})"
+        kind = getattr(model.config, "model_type", "unknown")
+        fault = f"cannot be run on packed rows, for which its architecture {kind!r} is not made"
+        cause = error
     if fault:
         raise ValueError(
             f"{where} {fault}; use a model with plain causal attention in all layers (Qwen2, "
             "Qwen3, Llama, …)"
-        )
+        ) from cause
 
 
 def _fault(model: Any, codec: Codec) -> str:

@@ -206,12 +206,18 @@ def _first_difference(old: Any, new: Any) -> str | None:
     return None
 
 
-def read_json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str, remedy: str = "") -> dict[str, Any]:
     """Read a table that `write_json` wrote into the folder `path`.
+
+    Args:
+        path: the folder.
+        name: of the file.
+        remedy: ends the error of a damaged file.
 
     Raises:
         ValueError: the file is missing, cannot be read or is damaged; one line.
     """
+    end = f"; {remedy}" if remedy else ""
     try:
         table = json.loads((path / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -220,10 +226,10 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"cannot read {path / name}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path / name} is damaged: {error}") from None
+        raise ValueError(f"{path / name} is damaged: {error}{end}") from None
     if isinstance(table, dict):
         return table
-    raise ValueError(f"{path / name} is damaged: it is not a table")
+    raise ValueError(f"{path / name} is damaged: it is not a table{end}")
 
 
 def write_json(path: Path, table: Mapping[str, Any]) -> None:

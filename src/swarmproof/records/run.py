@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swarmproof.config import cohorts
+from swarmproof.config import cohorts, quote
 from swarmproof.records import summary
-from swarmproof.records.folder import CONFIG, SUMMARY, read_json, trial_folder
+from swarmproof.records.folder import CONFIG, trial_folder
+from swarmproof.records.shapes import read_config, read_summary
 from swarmproof.records.streams import (
     COMPLETION_KEYS,
     as_row,
@@ -149,13 +150,12 @@ def load_run(path: str | os.PathLike[str], *, with_completions: bool = True) -> 
         with_completions: False leaves their frame empty; reading them takes most of the time.
 
     Raises:
-        ValueError: not a run folder, no summary yet, or a stream is damaged.
+        ValueError: not a run folder, no summary yet, or a file is damaged; names the remedy.
     """
     import pandas as pd
 
     path = Path(path)
-    config = read_json(path, CONFIG)
-    found = read_json(path, SUMMARY)
+    config, found = read_config(path), read_summary(path)
     rounds: list[dict[str, Any]] = []
     completions: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
@@ -165,6 +165,11 @@ def load_run(path: str | os.PathLike[str], *, with_completions: bool = True) -> 
             folder = trial_folder(path, arm, seed)
             at = {"arm": arm, "seed": seed}
             records = read_rounds(folder)
+            if unknown := {r.cohort for r in records} - nodes.keys():
+                raise ValueError(
+                    f"{folder} has rounds of {quote(min(unknown))}, and {path / CONFIG} has no "
+                    "such model; put back a copy of that file, or make the run again"
+                )
             # Taken from the summary, because the attack's plug-in may not be installed.
             told = found["arms"].get(arm, {}).get("asr", {})
             if told.get("unit") == "ratio":

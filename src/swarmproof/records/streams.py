@@ -243,7 +243,12 @@ def read_timings(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: as `read_rounds`.
     """
-    return list(_read_lines(folder / TIMINGS, {"cohort"}, TimingRow))
+    path = folder / TIMINGS
+    rows = list(_read_lines(path, {"cohort"}, TimingRow))
+    for number, row in enumerate(rows, 2):
+        if row["seconds"].keys() != row["cpu"].keys():
+            raise damaged(path, number, "`seconds` and `cpu` do not have the same steps")
+    return rows
 
 
 def read_completions(folder: Path) -> Iterator[dict[str, Any]]:

@@ -159,7 +159,8 @@ class Progress:
         lengths = [record.length for state in states for record in state.latest.values()]
         left = max((s for key, s in self._seconds_left().items() if key[0] == arm), default=None)
         return [
-            f"{done}/{rounds}" + (f" of {len(states)} seeds" if len(states) > 1 else ""),
+            f"{done}/{rounds}"
+            + (f" ({len(states)} seeds, {states[0].rounds} each)" if len(states) > 1 else ""),
             _percent(value for state in states for value in state.asr.values()),
             f"{fmean(lengths):.0f}" if lengths else "",
             _percent(value for state in states for value in state.accuracy.values()),

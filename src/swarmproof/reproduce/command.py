@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarmproof.config import TrialConfig
+from swarmproof.engines import local
 from swarmproof.measure.judge_eval import JudgeEval
 from swarmproof.records.folder import write_json
 from swarmproof.registry import did_you_mean
@@ -23,6 +24,7 @@ from swarmproof.reproduce.figures import Acceptance, Curves, Figure, LeftOut
 from swarmproof.reproduce.page import numbers, outcomes
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store
+from swarmproof.reproduce.timing import Timing, side_by_side
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -88,13 +90,33 @@ class _Work:
     configs: Sequence[TrialConfig] | Sequence[JudgeEval] = ()
     takes: Sequence[estimate.Cost] = ()
     times: Sequence[int] = ()  # how often each is to be done
+    here: Sequence[float | None] = ()  # seconds of each on this machine, where it was timed
 
     @property
     def hours(self) -> float:
         return sum(n * (take.hours or 0) for n, take in zip(self.times, self.takes, strict=True))
 
+    @property
+    def seconds_here(self) -> list[float]:
+        """Of every trial that is to be done and was timed."""
+        return [
+            seconds
+            for n, seconds in zip(self.times, self.here, strict=False)
+            for _ in range(n)
+            if seconds is not None
+        ]
 
-def _work(plan: Plan, figure: Figure, seen: set[str]) -> _Work:
+    @property
+    def unknown(self) -> int:
+        """How many have no estimate."""
+        here = self.here or [None] * len(self.takes)
+        return sum(
+            take.hours is None and seconds is None
+            for take, seconds in zip(self.takes, here, strict=True)
+        )
+
+
+def _work(plan: Plan, figure: Figure, seen: set[str], timing: Timing) -> _Work:
     """The work of a figure; its trials are then in `seen`."""
     if isinstance(figure, Curves):
         rows = plan.keys(figure.name).values()
@@ -104,7 +126,12 @@ def _work(plan: Plan, figure: Figure, seen: set[str]) -> _Work:
         seen |= keys
         configs = [arm.trial for arm in plan.arms[figure.name].values()]
         line = f"trials: {len(keys)}" + (f", {shared} shared with those above" * (shared > 0))
-        return _Work(line, configs, [estimate.of_trial(config) for config in configs], new)
+        takes = [estimate.of_trial(config) for config in configs]
+        here = [
+            timing.seconds(config) if take.hours is None else None
+            for config, take in zip(configs, takes, strict=True)
+        ]
+        return _Work(line, configs, takes, new, here)
     if isinstance(figure, Acceptance):
         judges = list(figure.evaluations().values())
         takes = [estimate.of_judge(config, len(figure.variants)) for config in judges]
@@ -118,27 +145,49 @@ def _costs(work: _Work) -> Iterator[str]:
     memory = [take.memory_gb for take in work.takes if take.memory_gb is not None]
     if memory:
         yield f"  GPU: up to {max(memory):.0f} GB, {work.hours:.1f} hours"
-    if len(memory) < len(work.takes):
-        yield (
-            f"  no estimate for {len(work.takes) - len(memory)} of {len(work.takes)}: "
-            "models of the zoo"
-        )
+    if any(seconds is not None for seconds in work.here):
+        yield f"  this machine: {_minutes(sum(work.seconds_here))}, one trial at a time"
+    if work.unknown:
+        yield f"  no estimate for {work.unknown} of {len(work.takes)}"
 
 
-def dry_run(plan: Plan) -> Iterator[str]:
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def dry_run(plan: Plan, timing: Timing | None = None, jobs: int | None = None) -> Iterator[str]:
     """Downloads and compute of every figure, as lines of text. Nothing is downloaded or written.
 
     A trial that several figures share counts only for the first of them.
+
+    Args:
+        plan: of the figures.
+        timing: times trials of models that need no download.
+        jobs: trials at once on this machine; one per core if None.
     """
+    timing = timing or Timing()
     seen: set[str] = set()
     total = 0.0
+    here: list[float] = []
     for figure in plan.figures:
         yield f"{figure.label}: {figure.title}"
-        work = _work(plan, figure, seen)
+        work = _work(plan, figure, seen, timing)
         yield f"  {work.line}"
         if work.takes:
             yield from _costs(work)
         total += work.hours
+        here += work.seconds_here
     yield f"{len(plan.trials)} trials in total" + (f", {total:.0f} GPU hours" * (total > 0))
     if total:
         yield from estimate.ASSUMPTIONS
+    if here:
+        at_once = jobs or local.default_jobs(len(here))
+        yield (
+            f"This machine: about {_minutes(side_by_side(here, at_once))} with {at_once} "
+            "trials at once, by the first rounds of "
+            f"{timing.measured} of {timing.measured + timing.guessed} kinds of trials, each timed "
+            "alone, with the machine as busy as it is now. Side by side they are slower."
+        )

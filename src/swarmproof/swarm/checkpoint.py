@@ -114,7 +114,7 @@ def restore(folder: Path, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _require_digest(tensors, metadata)
-        _refuse_changed(folder, metadata, swarm)
+        identity.require_unchanged(folder, _fingerprints(metadata), swarm.fingerprints)
         done = _count(metadata, "done")
         if done > swarm.config.rounds:
             raise _Damage(f"it is of round {done} of {swarm.config.rounds}")
@@ -163,17 +163,12 @@ def _require_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) 
         raise _Damage(f"its content does not match its {_DIGEST}")
 
 
-def _refuse_changed(folder: Path, metadata: Mapping[str, str], swarm: Swarm) -> None:
-    old = {
+def _fingerprints(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {
         key.removeprefix(_FINGERPRINT): value
         for key, value in metadata.items()
         if key.startswith(_FINGERPRINT)
     }
-    if changed := identity.differences(old, swarm.fingerprints):
-        raise ValueError(
-            f"{' and '.join(changed)} changed since {folder} was made; put back what was there to "
-            "resume it, or start anew in another folder with --out"
-        )
 
 
 def _count(metadata: Mapping[str, str], key: str) -> int:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from swarmproof.config import TrialConfig
+from swarmproof.records.folder import read_json, write_json
 from swarmproof.tasks import Task
 from swarmproof.types import Problem
 from swarmproof.zoo.locate import files_of
 
+FINGERPRINTS = "fingerprints.json"
 _hashes: dict[tuple[Path, int, int], str] = {}
 
 
@@ -95,6 +97,43 @@ def model_fingerprint(path: str) -> str:
             yield _file_hash(file).encode()
 
     return _hash(parts())
+
+
+def require_unchanged(folder: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Raise ValueError, which names what changed, unless the fingerprints are the same.
+
+    Args:
+        folder: of the trial, for the error.
+        old: those that the trial was started with.
+        new: those of now.
+    """
+    if changed := differences(old, new):
+        raise ValueError(
+            f"{' and '.join(changed)} changed since {folder} was made; put back what was there to "
+            "resume it, or start anew in another folder with --out"
+        )
+
+
+def remember(folder: Path, new: Mapping[str, str], *, resume: bool) -> None:
+    """Write the fingerprints of a trial into its folder, before its first round.
+
+    A trial has no checkpoint yet when it is stopped in its first rounds.
+
+    Args:
+        folder: of the trial; made if missing.
+        new: the fingerprints of now.
+        resume: compare with those in the folder, if there are any, instead.
+
+    Raises:
+        ValueError: the trial was started with other data or another model, or the file is damaged.
+        OSError: the folder cannot be written.
+    """
+    if resume and (folder / FINGERPRINTS).exists():
+        old = read_json(folder, FINGERPRINTS, f"delete {folder} and resume")
+        require_unchanged(folder, old, new)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / FINGERPRINTS, new)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarmproof.config import TrialConfig
-from swarmproof.swarm import checkpoint
+from swarmproof.swarm import checkpoint, identity
 from swarmproof.swarm.allocator import keep_freed_memory
 from swarmproof.swarm.assembly import assemble
 from swarmproof.types import NodeId, RoundRecord
@@ -65,12 +65,12 @@ def play_trial(trial: Trial, *, resume: bool) -> Iterator[tuple[RoundRecord, flo
     # Sums are split by thread, so repeatable results need a fixed number of threads.
     torch.set_num_threads(1)
     keep_freed_memory()
-    for stray in trial.folder.glob(
-        ".tmp*"
-    ):  # left by a process that was killed while it wrote a checkpoint
+    # Left by a process that was killed while it wrote a checkpoint or the fingerprints.
+    for stray in (*trial.folder.glob(".tmp*"), *trial.folder.glob(".*.tmp")):
         stray.unlink()
     swarm = assemble(trial.config, trial.seed, trial.local)
     start, offsets = checkpoint.restore(trial.folder, swarm) if resume else (0, None)
+    identity.remember(trial.folder, swarm.fingerprints, resume=resume)
     if offsets is None:
         (trial.folder / checkpoint.CHECKPOINT).unlink(missing_ok=True)
     several = len(trial.config.cohorts) > 1

@@ -1,0 +1,138 @@
+"""How long trials take on this machine: a few real rounds of each kind of trial, timed.
+
+Two trials are of one kind if they do the same work in a round. Writes and downloads nothing. What a
+model learns later may make its completions shorter or longer, and trials side by side slow one
+another down; so the result is an estimate.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from swarmproof import registry
+from swarmproof.config import TrialConfig
+from swarmproof.defenses import Defense, Judge
+from swarmproof.reproduce import estimate
+
+BUDGET = 60.0  # seconds of timing, after which a trial of a new kind is taken for a usual one
+_ROUNDS = 2  # the first is evaluated and pays for what is done once; the second is the pace
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Wall seconds of the parts of a trial."""
+
+    load: float  # models and data
+    evaluate: float  # on held-out problems, once
+    rest: float  # of a round, without that
+
+    def seconds(self, config: TrialConfig) -> float:
+        """Of the whole trial."""
+        every, last = config.evaluation.every, config.rounds - 1
+        evaluations = last // every + 1 + (last % every != 0)
+        return self.load + evaluations * self.evaluate + config.rounds * self.rest
+
+
+@dataclass(slots=True)
+class Timing:
+    """The paces of kinds, each measured when it is first asked for.
+
+    `measured` and `guessed` count the kinds.
+    """
+
+    on_kind: Callable[[TrialConfig], None] = lambda _: None
+    budget: float = BUDGET
+    _paces: dict[str, Pace] = field(default_factory=dict)
+    _guessed: set[str] = field(default_factory=set)
+    _spent: float = 0.0
+
+    @property
+    def measured(self) -> int:
+        return len(self._paces)
+
+    @property
+    def guessed(self) -> int:
+        return len(self._guessed)
+
+    def seconds(self, config: TrialConfig) -> float | None:
+        """An estimate for one trial alone; None if it would need a download or a server."""
+        if not _is_here(config):
+            return None
+        kind = _kind(config)
+        if kind not in self._paces:
+            if self._paces and self._spent >= self.budget:
+                self._guessed.add(kind)
+                return self._usual().seconds(config)
+            self.on_kind(config)
+            began = time.perf_counter()
+            self._paces[kind] = measure(config)
+            self._spent += time.perf_counter() - began
+        return self._paces[kind].seconds(config)
+
+    def _usual(self) -> Pace:
+        paces = self._paces.values()
+        return Pace(*(fmean(getattr(pace, part) for pace in paces) for part in _PARTS))
+
+
+_PARTS = ("load", "evaluate", "rest")
+
+
+def measure(config: TrialConfig) -> Pace:
+    """Play the first rounds of a trial, without records.
+
+    Raises:
+        ValueError: a model cannot be loaded.
+    """
+    import torch
+
+    from swarmproof.engines.here import torch_restored
+    from swarmproof.swarm.assembly import assemble
+    from swarmproof.swarm.round import play_round
+
+    with torch_restored():
+        torch.set_num_threads(1)  # as in a trial
+        began = time.perf_counter()
+        swarm = assemble(config, 0)
+        load = time.perf_counter() - began
+        with closing(swarm.channel):
+            for round in range(_ROUNDS):
+                began = time.perf_counter()
+                outcomes = play_round(swarm, round)
+                whole = time.perf_counter() - began
+                spent = sum(outcome.watch.seconds.get("evaluate", 0.0) for outcome in outcomes)
+                if round == 0:
+                    evaluate = spent
+    return Pace(load, evaluate, whole - spent)
+
+
+def side_by_side(seconds: Iterable[float], jobs: int) -> float:
+    """How long trials take together, `jobs` at a time, each started as soon as there is room."""
+    slots = [0.0] * max(1, jobs)
+    for each in seconds:
+        heapq.heapreplace(slots, slots[0] + each)
+    return max(slots)
+
+
+def _kind(config: TrialConfig) -> str:
+    """What a round's work depends on."""
+    table = config.model_dump(mode="json")
+    for key in ("rounds", "checkpoint_every", "evaluation"):
+        del table[key]
+    table["grpo"] = {"kl": config.grpo.beta > 0}
+    # The words of an attack cost no time.
+    table["attack"] = table["attack"]["name"]
+    table["evaluated"] = config.evaluation.problems
+    return json.dumps(table, sort_keys=True)
+
+
+def _is_here(config: TrialConfig) -> bool:
+    """Whether a trial needs this machine only, and nothing that must be fetched."""
+    defenses = [registry.build(Defense, table) for table in config.defenses]
+    asks = any(isinstance(d, Judge) and d.model_path is None for d in defenses)
+    return not asks and config.exchange["name"] == "memory" and not estimate.fetches([config])
