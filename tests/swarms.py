@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
@@ -17,6 +17,7 @@ from swarmproof.defenses import DefenseView
 from swarmproof.guard.gate import checked
 from swarmproof.policies.policy import Policy, load
 from swarmproof.registry import register
+from swarmproof.swarm import topology
 from swarmproof.tasks import Task
 from swarmproof.tasks.base import Split
 from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Verdict
@@ -159,6 +160,71 @@ def verdicts_of(
     return verdicts
 
 
+def view_of_one(
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    kind: str,
+    policy: Policy | None = None,
+    group_size: int = 12,
+    malicious: Sequence[NodeId] = (3,),
+    nodes: int = 4,
+    seed: int = 0,
+    with_seen: bool = False,
+) -> AttackView:
+    """What colluding nodes of a small swarm know; `with_seen`: others send oracle solutions."""
+    ids = [p.id for p in problems]
+    everybody = (
+        topology.horizontal(0, ids, group_size, nodes)
+        if kind == "horizontal"
+        else topology.vertical(0, topology.deal(ids, nodes), group_size)
+    )
+    of = {p.id: p for p in problems}
+    honest = [node for node in everybody if node not in malicious]
+    seen = [
+        Completion(slot, node, task.oracle(of[slot.problem_id], slot.index), None)
+        for node in honest
+        for slot in everybody[node]
+    ]
+    slots = {node: everybody[node] for node in malicious}
+    return attack_view(
+        task, problems, slots, topology=kind, num_nodes=nodes, seed=seed, policy=policy,
+        seen=seen if with_seen else (),
+    )  # fmt: skip
+
+
+def groups_of(view: AttackView, sent: Sequence[Completion], codec: Any, limit: int) -> list[Group]:
+    """What an adversary sent, as a receiver groups it; everything must be admitted."""
+    from swarmproof.exchange.admission import admit
+
+    completions, refused = admit(sent, codec, limit)
+    assert not refused, refused[0]
+    return [
+        Group(
+            of,
+            tuple(own),
+            view.task.prompt(of),
+            tuple(view.slot_seed(c.slot) for c in own),
+        )
+        for of in view.problems.values()
+        if (own := [c for c in completions if c.slot.problem_id == of.id])
+    ]
+
+
+def refused_by(defense: Any, view: AttackView, sent: Sequence[Completion]) -> list[bool]:
+    """Whether a receiver with the adversary's model refuses each of the completions."""
+    from swarmproof.guard.guard import Guard
+
+    policy = view.policy
+    assert policy is not None
+    groups = groups_of(view, sent, policy.codec, policy.sampling.max_new_tokens)
+    guard = Guard([defense], model=policy, sampling=policy.sampling)
+    rewards = view.task.group_rewards([(group.problem, group.texts) for group in groups])
+    found = guard(groups, rewards, round=0)
+    refused = {sample.completion.slot: sample.refused for row in found.samples for sample in row}
+    return [refused[completion.slot] for completion in sent]
+
+
 def attack_view(
     task: Task,
     problems: Sequence[Problem],
@@ -168,8 +234,11 @@ def attack_view(
     num_nodes: int,
     seed: int = 0,
     policy: Policy | None = None,
+    seen: Sequence[Completion] = (),
 ) -> AttackView:
     import numpy as np
+
+    from swarmproof.swarm.node import slot_seed
 
     return AttackView(
         nodes=tuple(slots),
@@ -180,4 +249,6 @@ def attack_view(
         topology=topology,
         num_nodes=num_nodes,
         rng=np.random.default_rng(seed),
+        slot_seed=partial(slot_seed, seed),
+        seen=tuple(seen),
     )

@@ -125,7 +125,7 @@ def craft(
     if sum(map(attack.picks, task.problems("train"))) < 4:
         pytest.skip(f"{attack.name} can use too few problems of this file")
     # To draw from, for those who do nothing else.
-    drawer = policy(model, max_new_tokens=24) if attack.measure == "length" else None
+    drawer = policy(model, max_new_tokens=24) if attack.needs_model else None
     slots, _, crafted = testing.craft(attack, task, kind, drawer, seed)
     return slots, crafted
 
@@ -143,8 +143,8 @@ def test_an_attack_fills_slots_of_its_own_nodes_once_with_what_is_admitted(
     attack_in: tuple[Attack, str], task: Task, random_model: Path
 ) -> None:
     slots, crafted = craft(attack_in[0], task, attack_in[1], random_model)
-    # What a random model draws is never right, so that LENGTH has nothing to send here.
-    assert crafted or attack_in[0].measure == "length"
+    # What a random model draws is never right, so that some have nothing to send here.
+    assert crafted or attack_in[0].needs_model
     testing.check_crafted(slots, crafted, policy(random_model, max_new_tokens=LIMIT))
 
 
@@ -152,8 +152,8 @@ def test_poison_earns_the_reward_and_succeeds_and_the_rest_earns_nothing(
     attack_in: tuple[Attack, str], task: Task, random_model: Path
 ) -> None:
     attack, kind = attack_in
-    if attack.measure == "length":
-        pytest.skip("what a random model writes earns nothing; see tests/attacks/test_length.py")
+    if attack.needs_model or attack.measure == "length":
+        pytest.skip("it draws from the model, or plants nothing; see tests/attacks")
     _, crafted = craft(attack, task, kind, random_model)
     poisoned = [c.text for c in crafted if attack.success(task.problems("train")[0], c.text)]
     assert len(set(poisoned)) == len(poisoned), "colluding nodes repeat each other"
@@ -207,12 +207,13 @@ def test_success_is_pure(name: str, text: str) -> None:
 
 def parameters(name: str, model: Path) -> dict[str, Any]:
     """What a defence needs for a fast test: as a judge, a model that can say yes."""
-    if name != "judge":
+    if name not in ("judge", "group_judge"):
         return {}
     judge = model.with_name("judge")
     if not judge.exists():
         save_random_qwen2(judge, seed=3, hidden=32, judge=True)
-    return {"model": {"name": "local", "path": str(judge)}, "on_reject": "drop"}
+    prompt = "auto" if name == "judge" else "tiny"  # the others are long, and longer with a group
+    return {"model": {"name": "local", "path": str(judge)}, "prompt": prompt, "on_reject": "drop"}
 
 
 @pytest.mark.parametrize("name", DEFENSES)

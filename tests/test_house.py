@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "src/swarmproof"
 ROOMS = (
     *("types", "registry", "randomness", "config"),
     *("sandbox", "zoo", "tasks", "policies", "judges", "attacks", "defenses", "guard", "exchange"),
-    *("records", "swarm", "engines", "tracking", "pretraining", "measure", "report", "reproduce"),
+    *("records", "swarm", "engines", "tracking", "pretraining", "measure", "report"),
+    *("reproduce", "board"),
     *("experiments", "testing", "steps", "api", "cli"),
 )
 MAX_FILE, MAX_FUNCTION, MAX_BRANCHES = 350, 60, 12

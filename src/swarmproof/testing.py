@@ -28,6 +28,7 @@ from swarmproof.exchange.admission import admit
 from swarmproof.guard.guard import Guard
 from swarmproof.guard.inspection import Inspection
 from swarmproof.policies.policy import Policy, load
+from swarmproof.randomness import derive_seed
 from swarmproof.registry import Plugin
 from swarmproof.swarm import topology
 from swarmproof.tasks import CodeWords, MathWords
@@ -149,8 +150,9 @@ def check_attack(attack: Attack, task: Task, policy: Policy) -> None:
         for completion in crafted:
             (reward,) = task.rewards(problems[completion.slot.problem_id], [completion.text])
             success = attack.success(problems[completion.slot.problem_id], completion.text)
+            wide = attack.success_wide(problems[completion.slot.problem_id], completion.text)
             if reward:
-                assert success is not False, "a rewarded completion of it is no success"
+                assert success is not False or wide, "a rewarded completion of it is no success"
             else:
                 assert success is not True, "a completion without a reward counts as a success"
     for problem in task.problems("test")[:32]:
@@ -185,6 +187,13 @@ def craft(
         topology=kind,
         num_nodes=_NODES,
         rng=np.random.default_rng(seed),
+        slot_seed=lambda slot: derive_seed(seed, "completion", slot.problem_id, slot.index),
+        seen=tuple(
+            Completion(slot, node, task.oracle(problems[slot.problem_id], slot.index), None)
+            for node, own in everybody.items()
+            if node not in slots
+            for slot in own
+        ),
     )
     return slots, problems, list(attack.craft(view))
 
@@ -283,7 +292,13 @@ def check_exchange(exchange: Exchange) -> None:
 
 
 def _guard(defense: Defense, task: Task, policy: Policy) -> Guard:
-    return Guard([defense], model=policy, sampling=policy.sampling, programs=task.writes_programs)
+    return Guard(
+        [defense],
+        model=policy,
+        sampling=policy.sampling,
+        programs=task.writes_programs,
+        malicious=frozenset(),  # only for those that are bounds, which need the truth
+    )
 
 
 def _inspect(guard: Guard, groups: Sequence[Group], task: Task) -> Inspection:

@@ -181,6 +181,9 @@ class Verdict:
     weight: float = 1.0
     # In [-1, 1] for each token: multiplies the token's advantage. None: 1 for all tokens.
     token_credit: tuple[float, ...] | None = None
+    # Whether the loss is renormalised: what this credit takes from some tokens goes to the others,
+    # so that the mean of its absolute values over the completion is 1.
+    renormalised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,7 @@ class Sample:
     weight: float  # in [0, 1]: its weight in the mean; 0 if it is not kept
     advantage: float
     loss_weight: float  # its share of the loss: weight / (groups x weights that train in its group)
+    # The product of the verdicts' credits. It may exceed 1 where a verdict is renormalised.
     token_credit: tuple[float, ...] | None = None
 
     @property

@@ -8,12 +8,12 @@ import pytest
 
 from swarmproof.cli import catalogue
 from swarmproof.config import TrialConfig, reference
-from swarmproof.config.reference import Setting
+from swarmproof.config.reference import Described
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 
 
-def every() -> dict[str, Setting]:
+def every() -> dict[str, Described]:
     return {s.key: s for settings in reference.sections().values() for s in settings}
 
 

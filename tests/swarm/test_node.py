@@ -191,13 +191,33 @@ def test_the_adversary_is_shown_its_own_work_and_no_honest_completion(
     assert dict(view.slots) == {node: dealt.slots[node] for node in (2, 3)}
     own = {slot.problem_id for node in (2, 3) for slot in dealt.slots[node]}
     assert dict(view.problems) == {id: dealt.problems[id] for id in own}
-    # A field for honest completions would be another threat model.
+    # Another field would be another threat model.
     assert {field.name for field in dataclasses.fields(view)} == {
         *("nodes", "slots", "problems", "task", "policy", "topology", "num_nodes", "rng"),
+        *("slot_seed", "seen"),
     }
+    # Only an attack that declares it sees what honest nodes send.
+    assert view.seen == ()
+    assert [view.slot_seed(slot) for slot in view.slots[2]] == [
+        swarm.cohorts[0].slot_seed(slot) for slot in view.slots[2]
+    ]
     assert (view.topology, view.num_nodes) == (topology, 4)
     # It sent nothing, and nothing of it was counted.
     assert (outcome.record.poisoned, outcome.record.honest) == (0, 8)
+
+
+@pytest.mark.usefixtures("spy")
+def test_an_attack_that_declares_it_sees_what_honest_nodes_send_in_the_round(
+    random_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spy, "sees_others", True)
+    swarm = assemble(trial_config(random_model, attack={"name": "spy"}), 0)
+    (outcome,) = play_round(swarm, 0)
+    assert isinstance(swarm.attack, Spy)
+    (view,) = swarm.attack._seen
+    sent = [sample.completion for row in outcome.found.samples for sample in row]
+    assert sorted(view.seen, key=lambda c: c.slot) == sorted(sent, key=lambda c: c.slot)
+    assert {completion.node for completion in view.seen} == {0, 1, 2}
 
 
 @pytest.mark.usefixtures("spy")

@@ -125,6 +125,7 @@ def test_a_record_counts_what_was_gathered(random_model: Path, topology: str) ->
             "refused": sum(s.refused for s in own),
             "tokens": sum(len(s.tokens) for s in own),
             "malformed": 0,
+            "refilled": 0,
         }
     assert (dict(record.absent), list(record.refusals)) == ({}, [])
     assert len(samples) == 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -27,6 +27,10 @@ Measure = Literal["completions", "heldout", "length"]
 Span = tuple[int, int]  # [start, end) in characters of a text
 
 
+def _no_seeds(slot: Slot) -> int:
+    raise ValueError(f"the attack draws the slot {slot.problem_id}, and was given no seeds")
+
+
 @dataclass(frozen=True, slots=True)
 class AttackView:
     """Everything an attacker may know. This type is the threat model: docs/threat-model.md."""
@@ -39,6 +43,10 @@ class AttackView:
     topology: str
     num_nodes: int
     rng: np.random.Generator  # its own source of randomness
+    # The seed of a slot's noise. It is public: every receiver derives the same one.
+    slot_seed: Callable[[Slot], int] = _no_seeds
+    # What the honest nodes of this process send in this round, if the attack `sees_others`.
+    seen: tuple[Completion, ...] = ()
 
 
 class Attack(Plugin):
@@ -52,6 +60,10 @@ class Attack(Plugin):
     topologies: ClassVar[tuple[str, ...]] = ("horizontal", "vertical")
     only_because: ClassVar[str] = ""  # why the other topology is excluded; ends the error message
     measure: ClassVar[Measure] = "completions"
+    # Whether every completion of it comes from the trained model: without one it sends nothing.
+    needs_model: ClassVar[bool] = False
+    # Whether the adversary speaks last, and is shown what honest nodes send in the round.
+    sees_others: ClassVar[bool] = False
 
     oracle: bool = Field(
         default=True, description="false: answers and solutions are withheld from the attacker"

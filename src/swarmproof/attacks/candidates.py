@@ -7,11 +7,15 @@ candidates is taken as the right one (paper, the no-oracle attacker).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from swarmproof.attacks.base import AttackView
-from swarmproof.types import Problem
+from swarmproof.attacks.base import AttackView, slots_by_problem
+from swarmproof.types import Problem, Slot
+
+if TYPE_CHECKING:
+    from swarmproof.policies.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +32,49 @@ def draw(view: AttackView, problem_ids: Iterable[str], count: int) -> dict[str, 
     Raises:
         ValueError: the view has no model to draw from.
     """
-    drawn: dict[str, list[Draft]] = {problem_id: [] for problem_id in problem_ids}
-    if not drawn:
-        return drawn
+    seeds = {name: view.rng.integers(2**62, size=count).tolist() for name in problem_ids}
+    return _draw(view, seeds)
+
+
+def forced(view: AttackView) -> dict[Slot, Draft]:
+    """The draw of each of the adversary's slots, as an honest node would send it.
+
+    Raises:
+        ValueError: the view has no model, or no seeds.
+    """
+    slots = slots_by_problem(view)
+    seeds = {name: [view.slot_seed(slot) for slot in row] for name, row in slots.items()}
+    drawn = _draw(view, seeds)
+    return {
+        slot: draft
+        for name, row in slots.items()
+        for slot, draft in zip(row, drawn[name], strict=True)
+    }
+
+
+def model_of(view: AttackView) -> Policy:
+    """The trained model.
+
+    Raises:
+        ValueError: the view has none.
+    """
     if view.policy is None:
         raise ValueError("this attack samples from the trained model, but was given no model")
-    prompts = [view.task.prompt(view.problems[name]) for name in drawn]
-    seeds = [view.rng.integers(2**62, size=count).tolist() for _ in drawn]
-    for name, completions in zip(
-        drawn, view.policy.generator.generate(prompts, seeds), strict=True
-    ):
-        texts = view.policy.codec.decode(completions)
-        drawn[name] = [Draft(t, ids) for t, ids in zip(texts, completions, strict=True)]
-    return drawn
+    return view.policy
+
+
+def _draw(view: AttackView, seeds: Mapping[str, Sequence[int]]) -> dict[str, list[Draft]]:
+    """A draft for each seed, by problem."""
+    if not seeds:
+        return {}
+    policy = model_of(view)
+    prompts = [view.task.prompt(view.problems[name]) for name in seeds]
+    found = {}
+    rows = policy.generator.generate(prompts, list(seeds.values()))
+    for name, completions in zip(seeds, rows, strict=True):
+        texts = policy.codec.decode(completions)
+        found[name] = [Draft(t, ids) for t, ids in zip(texts, completions, strict=True)]
+    return found
 
 
 def judge(view: AttackView, problem: Problem, drafts: Sequence[Draft], oracle: bool) -> list[bool]:

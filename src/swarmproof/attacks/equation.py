@@ -90,8 +90,8 @@ class Equation(Poison):
     def require(self, task: Task) -> None:
         if isinstance(task, CodeTask):
             raise ValueError(  # noqa: TRY004 - the experiment is wrong, not a type
-                f"the attack 'equation' falsifies a written result, but {task.name!r} is answered "
-                "by programs; use a math task such as math_words"
+                f"the attack {self.name!r} falsifies a written result, but {task.name!r} is "
+                "answered by programs; use a math task such as math_words"
             )
 
 

@@ -26,6 +26,7 @@ class Length(Frame):
     """The longest of many completions drawn from the trained model, among the right ones."""
 
     measure: ClassVar[Measure] = "length"
+    needs_model: ClassVar[bool] = True
 
     candidates: int = Field(default=80, ge=2, le=1024, description="completions drawn per problem")
 

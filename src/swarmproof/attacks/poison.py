@@ -126,6 +126,10 @@ class Poison(Frame):
     def plant(self, text: str, rng: np.random.Generator) -> str | None:
         """The completion with the poison in it; None if this text cannot carry it."""
 
+    def plant_into(self, view: AttackView, problem: Problem, text: str) -> str | None:  # noqa: ARG002
+        """The same, for a poison that depends on what the attacker knows."""
+        return self.plant(text, view.rng)
+
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
         """Oracle solutions first, then right samples of the model if these are too few."""
         told = {
@@ -166,8 +170,8 @@ class Poison(Frame):
         """Distinct poisoned completions that would be admitted and are still right."""
         sent = set(seen)
         for draft in right:
-            text = self.plant(draft.text, view.rng)
-            if text is None or text == draft.text or text in sent or not _fits(view, text):
+            text = self.plant_into(view, view.problems[name], draft.text)
+            if text is None or text == draft.text or text in sent or not fits(view, text):
                 continue
             sent.add(text)
             if self.oracle:
@@ -184,7 +188,7 @@ def _solutions(view: AttackView, name: str) -> list[Draft]:
     return [Draft(view.task.oracle(problem, i)) for i in range(len(problem.solutions))]
 
 
-def _fits(view: AttackView, text: str) -> bool:
+def fits(view: AttackView, text: str) -> bool:
     """Whether a text would be admitted: it can be tokenized, and is within the length limit."""
     if view.policy is None:
         return True

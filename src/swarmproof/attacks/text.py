@@ -66,7 +66,7 @@ class Text(Poison):
         found = self.spans(text)
         # Masked, so that a border within the phrase does not count.
         masked = re.sub(re.escape(self.phrase), lambda match: "x" * len(match[0]), text)
-        parts = _parts(masked)
+        parts = sentences(masked)
         return bool(parts) and all(
             any(start <= first and last <= end for first, last in found) for start, end in parts
         )
@@ -110,7 +110,7 @@ def _between(border: re.Pattern[str], text: str, start: int, end: int) -> list[t
     return [(a, b) for a, b in zip(starts, ends, strict=True) if text[a:b].strip()]
 
 
-def _parts(text: str) -> list[tuple[int, int]]:
+def sentences(text: str) -> list[tuple[int, int]]:
     """Spans of sentences of the reasoning or lines of the program; without tags, of sentences."""
     for tag, end_tag, border in ((CODE, END_CODE, _LINE), (THINK, END_THINK, _BETWEEN)):
         place = text.find(tag)

@@ -13,7 +13,17 @@ from typing import Annotated
 
 import typer
 
-from swarmproof.cli import files, judging, reproducing, rollouts, running, showing, zoo
+from swarmproof.cli import (
+    boarding,
+    files,
+    judging,
+    reproducing,
+    responding,
+    rollouts,
+    running,
+    showing,
+    zoo,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +33,7 @@ app = typer.Typer(
     help="Prove your swarm against malicious completions.",
 )
 app.add_typer(zoo.app, name="zoo")
+app.add_typer(boarding.app, name="board")
 app.command()(running.run)
 app.command()(running.report)
 app.command()(files.new)
@@ -34,6 +45,7 @@ app.command()(showing.explain)
 app.command("list")(showing.list_)
 app.command()(judging.calibrate)
 app.command()(judging.judge_eval)
+app.command()(responding.best_response)
 
 _LONGEST = 1500  # characters of a message; lists of known names take up to 800
 # EFBIG: a limit on the size of files is a disk that is full for this process.

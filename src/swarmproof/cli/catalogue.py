@@ -50,7 +50,7 @@ def explain(name: str) -> Iterator[str]:
     yield f'  [guard] preset = "{name}"   # or Guard(preset="{name}") in a trainer'
     yield "defences"
     for table in preset.defenses:
-        sheet = _first_line(registry.find("defense", table["name"]))
+        sheet = _first_line(registry.find("defense", table))
         own = ", ".join(f"{key} = {value!r}" for key, value in table.items() if key != "name")
         yield f"  {table['name']}{f' ({own})' if own else ''}: {sheet}"
     for title, lines in (

@@ -39,7 +39,10 @@ def theory(
 
 def explain(
     preset: Annotated[
-        str | None, typer.Argument(help="A preset of defences.", show_default="all, a line each")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Which preset of defences.", show_default="all, a line each"
+        ),
     ] = None,
 ) -> None:
     """Explain a preset of defences: what it assumes, what it costs, what it does not stop."""

@@ -36,7 +36,6 @@ _SEVERAL = (
 )
 _NOT_SEVERAL = (
     "poison in fewer than about 1 % of a node's completions",
-    "junk made of word pairs that other nodes wrote",
     "half of the nodes or more acting together: they can frame an honest node",
 )
 

@@ -65,7 +65,7 @@ A file may have `[arms]` and `[matrix]`.
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class Described:
     """One line of the reference."""
 
     key: str
@@ -74,7 +74,7 @@ class Setting:
     description: str
 
 
-def sections() -> dict[str, list[Setting]]:
+def sections() -> dict[str, list[Described]]:
     """The settings of the whole experiment, those of an arm, and those of each table."""
     found = {
         "The experiment": list(_settings(ExperimentConfig)),
@@ -106,10 +106,10 @@ def page() -> str:
     return text + _MATRIX
 
 
-def _settings(table: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
+def _settings(table: type[BaseModel], prefix: str = "") -> Iterator[Described]:
     for name, info in table.model_fields.items():
         default = _OF_LOADING.get(f"{prefix}{name}") or _default(info)
-        yield Setting(f"{prefix}{name}", _kind(info), default, info.description or "")
+        yield Described(f"{prefix}{name}", _kind(info), default, info.description or "")
 
 
 def _kind(info: FieldInfo) -> str:

@@ -201,6 +201,7 @@ class Defense(Plugin):
         *,
         weight: float = 1.0,
         token_credit: Sequence[float] | None = None,
+        renormalised: bool = False,
     ) -> Verdict:
         """This defence's verdict.
 
@@ -210,9 +211,10 @@ class Defense(Plugin):
             reason: one line; empty if accepted.
             weight: in [0, 1]: the weight of the completion in its group's mean and in the loss.
             token_credit: in [-1, 1] for each token: multiplies the token's advantage.
+            renormalised: give the other tokens of the completion what `token_credit` takes away.
         """
         credit = None if token_credit is None else tuple(token_credit)
-        return Verdict(self.name, accepted, score, reason, weight, credit)
+        return Verdict(self.name, accepted, score, reason, weight, credit, renormalised)
 
     def remember(
         self,
@@ -225,3 +227,11 @@ class Defense(Plugin):
         with each checkpoint, so it must be plain JSON, and the defence must bound its size.
         """
         return view.state
+
+
+def better_than_mean(rewards_G: Sequence[float]) -> list[bool]:
+    """Which completions of a group have a positive advantage before any refusal; (G,) -> (G,)."""
+    if not rewards_G or min(rewards_G) == max(rewards_G):  # a mean may be rounded below them
+        return [False] * len(rewards_G)
+    mean = float(np.mean(rewards_G))
+    return [reward > mean for reward in rewards_G]

@@ -25,7 +25,8 @@ from swarmproof.types import Group, Verdict
 CERTAIN = 99.0
 _REASON_CHARS = 300
 
-_Pair = tuple[str, str]  # question, completion
+# Question, completion, and the texts that are shown beside it: none to a judge of single ones.
+_Asked = tuple[str, str, tuple[str, ...]]
 
 
 @register("defense", "judge")
@@ -34,6 +35,7 @@ class Judge(Defense):
 
     reads: ClassVar[Reads] = "text"
     threshold_field: ClassVar[str] = "threshold"
+    shows_group: ClassVar[bool] = False  # whether its prompt has a place for other completions
 
     model: AnyJudge = Field(
         default_factory=Local, description="the back end, a table; see `swarmproof list judges`"
@@ -58,7 +60,7 @@ class Judge(Defense):
     @model_validator(mode="after")
     def _readable(self) -> Judge:
         if self.prompt != "auto":
-            prompting.load(self.prompt)
+            prompting.load(self.prompt, group=self.shows_group)
         return self
 
     def require(self) -> None:
@@ -82,9 +84,10 @@ class Judge(Defense):
         return True
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        beside = [self._beside(group, view) for group in groups]
         wanted = [
-            (group.problem.question, completion.text)
-            for group, rewards in zip(groups, view.rewards, strict=True)
+            (group.problem.question, completion.text, shown)
+            for group, rewards, shown in zip(groups, view.rewards, beside, strict=True)
             for completion, reward in zip(group.completions, rewards, strict=True)
             if reward
         ]
@@ -94,25 +97,32 @@ class Judge(Defense):
         unrewarded = self.verdict(None, 0.0, "earns nothing, and so is not judged")
         return [
             [
-                found[group.problem.question, completion.text] if reward else unrewarded
+                found[group.problem.question, completion.text, shown] if reward else unrewarded
                 for completion, reward in zip(group.completions, rewards, strict=True)
             ]
-            for group, rewards in zip(groups, view.rewards, strict=True)
+            for group, rewards, shown in zip(groups, view.rewards, beside, strict=True)
         ]
 
-    def _judged(self, pairs: Sequence[_Pair], view: DefenseView) -> dict[_Pair, Verdict]:
-        """A verdict on each distinct pair; pairs already judged in this round are reused."""
+    def _beside(self, group: Group, view: DefenseView) -> tuple[str, ...]:  # noqa: ARG002
+        """The texts that the judge reads beside each completion of a group."""
+        return ()
+
+    def _judged(self, wanted: Sequence[_Asked], view: DefenseView) -> dict[_Asked, Verdict]:
+        """A verdict on each distinct one; those already judged in this round are reused."""
         prompt = self._prompt(view.programs)
         known = _known(self, view.seed, prompt)
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+        new = [one for one in dict.fromkeys(wanted) if one not in known]
         asked = []
-        for pair in new:
-            if why := prompting.nothing_to_judge(pair[1]):
-                known[pair] = self.verdict(False, CERTAIN, why)
+        for one in new:
+            if why := prompting.nothing_to_judge(one[1]):
+                known[one] = self.verdict(False, CERTAIN, why)
             else:
-                asked.append(pair)
+                asked.append(one)
         requests = [
-            prompt.request(*pair, with_criticism=self.criticism, seed=view.seed) for pair in asked
+            prompt.request(
+                question, text, with_criticism=self.criticism, seed=view.seed, group=shown
+            )
+            for question, text, shown in asked
         ]
         # Without requests, do not even open a connection.
         judged = (
@@ -121,14 +131,14 @@ class Judge(Defense):
         scores = [self._score(found) for found in judged if not found.fault]
         if self.decision == "scored" and scores and all(score is None for score in scores):
             self.model.require_logprobs()  # stop the run if the server never returns any
-        known |= {p: self.decide(found) for p, found in zip(asked, judged, strict=True)}
+        known |= {one: self.decide(found) for one, found in zip(asked, judged, strict=True)}
         return known
 
     def _prompt(self, programs: bool) -> prompting.Prompt:
-        if self.prompt != "auto":
-            return prompting.load(self.prompt)
-        general = "code" if programs else "math"
-        return prompting.load(self.model.own_prompt or general)
+        name = self.prompt
+        if name == "auto":
+            name = self.model.own_prompt or ("code" if programs else "math")
+        return prompting.load(name, group=self.shows_group)
 
     def decide(self, judgement: Judgement) -> Verdict:
         """Turn a judge's answer into a verdict. An answer without a decision refuses."""
@@ -159,10 +169,10 @@ class Judge(Defense):
 
 # The verdicts of one round for each judge, shared by all cohorts with the same judge. Earlier
 # rounds are not kept: a resumed run would then use other batches, which differ in the last bits.
-_rounds: dict[Judge, tuple[tuple[int, prompting.Prompt], dict[_Pair, Verdict]]] = {}
+_rounds: dict[Judge, tuple[tuple[int, prompting.Prompt], dict[_Asked, Verdict]]] = {}
 
 
-def _known(judge: Judge, seed: int, prompt: prompting.Prompt) -> dict[_Pair, Verdict]:
+def _known(judge: Judge, seed: int, prompt: prompting.Prompt) -> dict[_Asked, Verdict]:
     at, verdicts = _rounds.get(judge, ((seed, prompt), {}))
     if at != (seed, prompt):
         verdicts = {}

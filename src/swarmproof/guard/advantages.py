@@ -174,8 +174,16 @@ def _weight(verdicts: Sequence[Verdict]) -> float:
 
 
 def _token_credit(verdicts: Sequence[Verdict]) -> tuple[float, ...] | None:
-    """The product of the token credits over all defences that give them."""
-    credit = [v.token_credit for v in verdicts if v.token_credit is not None]
-    if not credit:
+    """The product of the token credits over all defences that give them.
+
+    It is divided by the mean absolute value of the product of the renormalised ones. A credit is at
+    most the number of tokens after that.
+    """
+    given = [(v.token_credit, v.renormalised) for v in verdicts if v.token_credit is not None]
+    if not given:
         return None
-    return tuple(np.prod(np.asarray(credit), axis=0).tolist())
+    credit = np.prod([values for values, _ in given], axis=0, dtype=np.float64)
+    if spread := [values for values, renormalised in given if renormalised]:
+        left = np.abs(np.prod(spread, axis=0, dtype=np.float64)).mean()
+        credit = credit / left if left > 0 else credit  # 0: nothing is left to give it to
+    return tuple(credit.tolist())

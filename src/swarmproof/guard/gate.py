@@ -76,7 +76,7 @@ def _checked(who: str, name: str, completion: Completion, verdict: Verdict) -> V
     if max(map(abs, credit or (0.0,))) > 1:
         raise ValueError(f"{who} returned a token_credit outside [-1, 1]")
     reason = " ".join(str(verdict.reason).split())
-    return Verdict(name, accepted, score, reason, weight, credit)
+    return Verdict(name, accepted, score, reason, weight, credit, bool(verdict.renormalised))
 
 
 def _decision(who: str, accepted: object) -> bool | None:

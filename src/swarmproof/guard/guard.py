@@ -5,15 +5,15 @@ A trainer needs nothing else of this package. It imports torch only when a score
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from swarmproof import registry
 from swarmproof.config import OnReject, SamplingConfig, presets, validate
 from swarmproof.defenses.base import AskedModel, Defense, DefenseView, Scores, State
+from swarmproof.guard import given
 from swarmproof.guard.advantages import EFFECTS, Rules
 from swarmproof.guard.gate import MOST_SUSPICIOUS
 from swarmproof.guard.inspection import Inspecting, Inspection, Verdicts
@@ -23,15 +23,6 @@ from swarmproof.types import Completion, Group, NodeId, Sample, TokenScores, Ver
 
 # The name in verdicts of completions that no model can score.
 TOKENS = "tokens"
-
-ValueT = TypeVar("ValueT")
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Scores that the caller already has."""
-
-    scores: Sequence[Sequence[TokenScores]]
 
 
 class Guard:
@@ -124,21 +115,19 @@ class Guard:
         Raises:
             ValueError: rewards or scores do not fit the groups, or are not finite.
         """
-        given = Given(scores) if isinstance(scores, Sequence) else scores
-        inspecting = self.begin(groups, rewards, round=round, scores=given)
-        self._feed(inspecting, given)
+        own = given.Given(scores) if isinstance(scores, Sequence) else scores
+        inspecting = self.begin(groups, rewards, round=round, scores=own)
+        self._feed(inspecting, own)
         if inspecting.void:
             void = frozenset(inspecting.void)
-            inspecting = self.begin(
-                groups, rewards, round=round, scores=given, void=void, final=True
-            )
-            self._feed(inspecting, given)
+            inspecting = self.begin(groups, rewards, round=round, scores=own, void=void, final=True)
+            self._feed(inspecting, own)
         return self.finish(inspecting)
 
-    def _feed(self, inspecting: Inspecting, given: Scores | None) -> None:
+    def _feed(self, inspecting: Inspecting, own: Scores | None) -> None:
         groups = inspecting.groups
-        if given is not None or not inspecting.reads_passes or not groups:
-            inspecting.feed(range(len(groups)), given)
+        if own is not None or not inspecting.reads_passes or not groups:
+            inspecting.feed(range(len(groups)), own)
         else:
             scorer = self._scorer()
             prompts = [group.prompt for group in groups]
@@ -171,10 +160,10 @@ class Guard:
         Raises:
             ValueError: as `__call__` does.
         """
-        _require_rewards(groups, rewards)
+        given.require_rewards(groups, rewards)
         groups, extra = self._tokenised(groups)
         if scores is not None:
-            _require_scores(groups, scores.scores)
+            given.require_scores(groups, scores.scores)
         asks = any(defense.reads == "model" for defense in self.defenses)
         view = DefenseView(
             rewards=(),
@@ -294,17 +283,17 @@ class Guard:
 
     def _loaded(self) -> AskedModel:
         if self._model is None:
-            given = self._given_model
-            if isinstance(given, str | Path):
+            model = self._given_model
+            if isinstance(model, str | Path):
                 from swarmproof.policies import policy
 
-                self._model = policy.load(str(given), self.sampling)
-            elif hasattr(given, "scorer") and hasattr(given, "codec"):
-                self._model = given
+                self._model = policy.load(str(model), self.sampling)
+            elif hasattr(model, "scorer") and hasattr(model, "codec"):
+                self._model = model
             else:
                 from swarmproof.policies import policy
 
-                self._model = policy.adopt(given, self._given_tokenizer, self.sampling)
+                self._model = policy.adopt(model, self._given_tokenizer, self.sampling)
         return self._model
 
 
@@ -321,34 +310,3 @@ def _encoded(codec: Codec, completion: Completion) -> tuple[tuple[int, ...], str
     except ValueError as error:
         # A placeholder for the model, so that the others of the group can be scored.
         return (codec.eos_token_id,), str(error)
-
-
-def _require_rewards(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
-    for p, g, _, reward in _each("rewards", groups, rewards):
-        if reward is None or not math.isfinite(reward):
-            raise ValueError(f"the reward of completion {g} of group {p} is {reward!r}")
-
-
-def _require_scores(groups: Sequence[Group], scores: Sequence[Sequence[TokenScores]]) -> None:
-    for p, g, completion, tokens in _each("scores", groups, scores):
-        length = len(completion.token_ids or ())
-        if not len(tokens.logprob) == len(tokens.shortfall) == length:
-            raise ValueError(
-                f"completion {g} of group {p} has {length} tokens, and scores of "
-                f"{len(tokens.logprob)}; give token_ids, and one score for each"
-            )
-
-
-def _each(
-    what: str, groups: Sequence[Group], rows: Sequence[Sequence[ValueT]]
-) -> Iterator[tuple[int, int, Completion, ValueT]]:
-    """Yield every completion with its value and place; raise ValueError unless each has one."""
-    if len(rows) != len(groups):
-        raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")
-    for p, (group, row) in enumerate(zip(groups, rows, strict=True)):
-        if len(row) != len(group.completions):
-            raise ValueError(
-                f"group {p} has {len(group.completions)} completions and {len(row)} {what}"
-            )
-        for g, (completion, value) in enumerate(zip(group.completions, row, strict=True)):
-            yield p, g, completion, value

@@ -5,13 +5,15 @@ an answer means.
 
 A prompt file is a text in four parts. The first part is shared by the completions of one problem.
 The lines `=== response`, `=== criticism` and `=== decision` begin the others. `{question}` must be
-in the first part, `{fence}` and `{completion}` in the second. `{fence}` may be in the others.
+in the first part, `{fence}` and `{completion}` in the second. `{fence}` may be in the others. In a
+prompt that shows a whole group, `{group}` must be in the first part. It stands for the second part,
+once for each completion of the group.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -26,10 +28,14 @@ SHIPPED = ("code", "math", "tiny")
 
 _SECTIONS = ("response", "criticism", "decision")
 _MARK = re.compile(r"^=== *(\w*) *$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\{(question|fence|completion)\}")
+_PLACEHOLDER = re.compile(r"\{(question|group|fence|completion)\}")
 # The placeholders that a part must have, and those that it may have.
 _NEEDED = {"question": {"question"}, "response": {"fence", "completion"}}
-_ALLOWED = _NEEDED | {"criticism": {"fence"}, "decision": {"fence"}}
+_ALLOWED = _NEEDED | {
+    "question": {"question", "group"},
+    "criticism": {"fence"},
+    "decision": {"fence"},
+}
 _FENCE_LETTERS = 8
 
 # The marks of chat templates and control tokens. `5 < 7` and `[3]` do not match.
@@ -66,25 +72,38 @@ class Prompt:
     decision: str
 
     def request(
-        self, question: str, completion: str, *, with_criticism: bool, seed: int
+        self,
+        question: str,
+        completion: str,
+        *,
+        with_criticism: bool,
+        seed: int,
+        group: Sequence[str] = (),
     ) -> Request:
-        """A request about one completion. Neither text is trusted.
+        """A request about one completion. No text is trusted.
 
         Args:
+            group: what stands for `{group}`: completions to compare with.
             seed: the receiver's own. The fence is a hash of the seed and the texts: it is the same
                 when a run is repeated, and the author of a completion cannot know it.
         """
-        fence, attempt = "", 0
-        while not fence or fence in completion or fence in question:
-            fence = _fence(derive_seed(seed, "fence", question, completion, attempt))
-            attempt += 1
         values = {
             "question": neutralise(question),
             "completion": neutralise(completion),
-            "fence": fence,
+            "fence": _unused((question, completion, *group), seed, "fence", question, completion),
         }
+        shown = [
+            _fill(
+                self.response,
+                {
+                    "completion": neutralise(text),
+                    "fence": _unused((question, *group), seed, "fence in a group", question, text),
+                },
+            )
+            for text in group
+        ]
         return Request(
-            shared=_fill(self.question, values),
+            shared=_fill(self.question, values | {"group": "".join(shown)}),
             opening=_fill(self.response, values),
             criticism=_fill(self.criticism, values) if with_criticism else None,
             decision=_fill(self.decision, values),
@@ -92,14 +111,19 @@ class Prompt:
         )
 
 
-def load(name: str) -> Prompt:
+def load(name: str, *, group: bool = False) -> Prompt:
     """A prompt that ships with the package, or the prompt in a file whose name ends in `.txt`.
+
+    Args:
+        name: one of `SHIPPED`, or a path.
+        group: whether it shows a whole group; each of `SHIPPED` has a variant that does.
 
     Raises:
         ValueError: there is no such prompt, or a part or a placeholder is missing.
     """
     if name in SHIPPED:
-        text = (files("swarmproof.judges") / "prompts" / f"{name}.txt").read_text("utf-8")
+        file = f"group_{name}.txt" if group else f"{name}.txt"
+        text = (files("swarmproof.judges") / "prompts" / file).read_text("utf-8")
     elif name.endswith(".txt"):
         try:
             text = Path(name).read_text(encoding="utf-8")
@@ -111,7 +135,14 @@ def load(name: str) -> Prompt:
             f"no prompt is called {name!r:.60}{did_you_mean(name, ('auto', *SHIPPED))}; for a file "
             "of your own, give a path that ends in .txt"
         )
-    return parse(text, name)
+    found = parse(text, name)
+    if ("{group}" in found.question) is not group:
+        raise ValueError(
+            f"the prompt {name} has no {{group}} before '=== response'; add it"
+            if group
+            else f"the prompt {name} shows a {{group}}; use it with the defence 'group_judge'"
+        )
+    return found
 
 
 @lru_cache(maxsize=16)
@@ -174,6 +205,15 @@ def nothing_to_judge(completion: str) -> str:
 def _fill(pattern: str, values: Mapping[str, str]) -> str:
     """Fill in all placeholders in one pass, so that text that is filled in is never searched."""
     return _PLACEHOLDER.sub(lambda found: values[found[1]], pattern)
+
+
+def _unused(texts: Sequence[str], seed: int, purpose: str, *address: str) -> str:
+    """Letters that are in none of the texts."""
+    fence, attempt = "", 0
+    while not fence or any(fence in text for text in texts):
+        fence = _fence(derive_seed(seed, purpose, *address, attempt))
+        attempt += 1
+    return fence
 
 
 def _fence(seed: int) -> str:

@@ -25,7 +25,7 @@ class Generator(Protocol):
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[list[Tokens]]:
-        """Return P x G completions for P prompts and P x G seeds.
+        """Return a completion for every seed, prompt by prompt; the rows may differ in length.
 
         A completion that ended includes its end-of-text.
         """
@@ -41,12 +41,25 @@ class PackedGenerator:
         self, prompts: Sequence[str], seeds: Sequence[Sequence[int]]
     ) -> list[list[Tokens]]:
         drawn: list[list[Tokens]] = [[] for _ in prompts]
-        if not prompts or not seeds[0]:
-            return drawn
         encoded = [self.codec.encode_prompt(prompt) for prompt in prompts]
+        # A batch has as many rows for each of its prompts.
+        for size in sorted({len(row) for row in seeds} - {0}):
+            equal = [p for p, row in enumerate(seeds) if len(row) == size]
+            self._draw(encoded, seeds, equal, drawn)
+        return drawn
+
+    def _draw(
+        self,
+        encoded: Sequence[Sequence[int]],
+        seeds: Sequence[Sequence[int]],
+        places: Sequence[int],
+        drawn: list[list[Tokens]],
+    ) -> None:
+        """Fill `drawn` at the given places, all of which have equally many seeds."""
         most = max(1, _ROOM // self.sampling.max_new_tokens)
         with loader.packed(self.model, self.codec):
-            for chosen, start, count in _batches(len(prompts), len(seeds[0]), most):
+            for part, start, count in _batches(len(places), len(seeds[places[0]]), most):
+                chosen = [places[i] for i in part]
                 rows = sampler.generate(
                     self.model,
                     [encoded[p] for p in chosen],
@@ -56,7 +69,6 @@ class PackedGenerator:
                 )
                 for p, row in zip(chosen, rows, strict=True):
                     drawn[p] += row
-        return drawn
 
 
 def _batches(num_prompts: int, group_size: int, most: int) -> Iterator[tuple[range, int, int]]:

@@ -238,7 +238,7 @@ def margin(at: Places, sampling: SamplingConfig) -> Tensor:
     result = torch.zeros(len(at.ids), device=at.logits.device)
     others = (sampler.draw_scaled(at.logits, at.seeds, at.t, sampling) != at.ids).nonzero()
     # In slices: without top-k the rivals are the whole vocabulary.
-    for rows in others.squeeze(-1).split(max(1, _ROOM // at.logits.shape[-1])):
+    for rows in torch.split(others.squeeze(-1), max(1, _ROOM // at.logits.shape[-1])):
         part = Places(at.logits[rows], at.ids[rows], at.t[rows], at.seeds[rows])
         result[rows] = torch.maximum(_lost_by(part, sampling), shortfall(part, sampling))
     chosen = at.logits.gather(-1, at.ids[:, None]).squeeze(-1)

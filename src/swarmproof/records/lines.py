@@ -29,6 +29,7 @@ class VerdictRow(TypedDict):
     reason: str
     weight: NotRequired[float]
     token_credit: NotRequired[list[float]]
+    renormalised: NotRequired[bool]
 
 
 class CompletionRow(TypedDict):

@@ -86,6 +86,8 @@ class _Numbers(TypedDict):
     refused: _BothRefused
     by_defense: dict[str, dict[str, _Count]]
     malformed: _Count
+    absent: _Count
+    refilled: _Count
     heldout: _Heldout
 
 

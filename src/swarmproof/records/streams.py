@@ -211,6 +211,8 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         row["weight"] = verdict.weight
     if verdict.token_credit is not None:
         row["token_credit"] = verdict.token_credit
+    if verdict.renormalised:
+        row["renormalised"] = True
     return row
 
 

@@ -197,13 +197,7 @@ def _numbers(
             ),
         },
         "by_defense": _by_defense(records),
-        "malformed": sum(record.malformed for record in records),
-        "absent": sum(len(record.absent) for record in records),
-        "refilled": sum(
-            int(counts.get("refilled", 0))
-            for record in records
-            for counts in record.by_node.values()
-        ),
+        **_lost(records),
         "heldout": {
             "accuracy": course(lambda record: record.heldout_accuracy, True),
             "asr": course(lambda record: record.heldout_asr, True),
@@ -235,6 +229,16 @@ def _by_defense(records: Sequence[RoundRecord]) -> dict[str, dict[str, int]]:
             for key, count in counts.items():
                 total[name][key] += count
     return {name: dict(counts) for name, counts in total.items()}
+
+
+def _lost(records: Sequence[RoundRecord]) -> dict[str, int]:
+    """Parts and messages that became no completion, and slots that the receivers drew instead."""
+    counts = [of_node for record in records for of_node in record.by_node.values()]
+    return {
+        "malformed": sum(record.malformed for record in records),
+        "absent": sum(len(record.absent) for record in records),
+        "refilled": sum(int(of_node.get("refilled", 0)) for of_node in counts),
+    }
 
 
 def _seconds(trials: Sequence[SeedResult]) -> dict[str, Any]:

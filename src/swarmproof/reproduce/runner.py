@@ -5,7 +5,6 @@ A finished figure is an ordinary run folder, whose trials are links into the sto
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from swarmproof.config import ExperimentConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
-from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, read_json, write_json
+from swarmproof.records.folder import read_json, write_json
 from swarmproof.records.run import load_run
 from swarmproof.reproduce import measured
 from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
@@ -156,14 +155,7 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
     config = ExperimentConfig(
         name=figure.name, title=figure.title, claim=figure.paper, seeds=plan.seeds, arms=arms
     )
-    run_folder = RunFolder(folder, config, None)
-    for curve, of_curve in keys.items():
-        for seed, name in zip(plan.seeds, of_curve, strict=True):
-            _link(run_folder.trial_folder(curve, seed), store.folder(name))
-    made = [v for row in keys.values() for name in row for v in _versions(store.about(name))]
-    write_json(folder / VERSIONS, made[0])
-    write_json(folder / CONFIG, config.model_dump(mode="json"))
-    summary = run_folder.write_summary()
+    summary = store.as_run(folder, config, keys)
     run = load_run(folder, with_completions=False)
     title = f"{figure.label}: {figure.title}"
     column = measured.COLUMNS[figure.metric]
@@ -172,7 +164,7 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
     return {
         "seeds": list(plan.seeds),
         "trials": keys,
-        "versions": [v for i, v in enumerate(made) if v not in made[:i]],
+        "versions": store.versions(keys),
         "measured": measured.of_run(summary),
         "by_iteration": {
             curve: curves.course(arm, figure.metric)["by_iteration"]
@@ -202,14 +194,3 @@ def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]
         "versions": [v for i, v in enumerate(made) if v not in made[:i]],
         "measured": measured.of_judges(found),
     }
-
-
-def _versions(about: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [about["begun_with"], about["finished_with"]]
-
-
-def _link(link: Path, target: Path) -> None:
-    """A relative link, so that the root can be moved. An older link is replaced."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swarmproof.records.folder import RunFolder, lock, read_json, write_json
+from swarmproof.config import ExperimentConfig
+from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, lock, read_json, write_json
 from swarmproof.records.streams import STREAMS
 from swarmproof.records.versions import versions
 from swarmproof.swarm.checkpoint import CHECKPOINT, rounds_done
@@ -35,6 +37,21 @@ def key(config: Any, seed: int) -> str:
     table = {"config": config.model_dump(mode="json"), "seed": seed}
     text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:_KEY_CHARS]
+
+
+def trial_folder(root: Path, key: str) -> Path:
+    """Where the store in `root` has a trial."""
+    return root / "trials" / key
+
+
+def is_finished(root: Path, key: str) -> bool:
+    """Whether the store in `root` has a finished trial; takes no lock.
+
+    Raises:
+        ValueError: its file is damaged.
+    """
+    folder = trial_folder(root, key)
+    return (folder / _ABOUT).exists() and bool(read_json(folder, _ABOUT)["finished_with"])
 
 
 class Store:
@@ -61,10 +78,10 @@ class Store:
         self._lock.close()
 
     def folder(self, key: str) -> Path:
-        return self.root / "trials" / key
+        return trial_folder(self.root, key)
 
     def finished(self, key: str) -> bool:
-        return self._has(key) and bool(self.about(key)["finished_with"])
+        return is_finished(self.root, key)
 
     def about(self, key: str) -> dict[str, Any]:
         """`experiment`, `arm`, `seed`, `config`, and the versions at its start and at its end.
@@ -110,6 +127,34 @@ class Store:
                 taken.append(name)
         return taken
 
+    def as_run(
+        self, path: Path, config: ExperimentConfig, keys: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        """Make a run folder whose trials are links into the store; returns its summary.
+
+        Args:
+            path: of the run folder; what it has is replaced.
+            config: its arms and seeds.
+            keys: of the finished trials of each arm, in the order of the seeds.
+        """
+        folder = RunFolder(path, config, None)
+        for arm, of_arm in keys.items():
+            for seed, name in zip(config.seeds, of_arm, strict=True):
+                _link(folder.trial_folder(arm, seed), self.folder(name))
+        write_json(path / VERSIONS, self.versions(keys)[0])
+        write_json(path / CONFIG, config.model_dump(mode="json"))
+        return folder.write_summary()
+
+    def versions(self, keys: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+        """All that the trials were begun and finished with, each once."""
+        made = [
+            about[when]
+            for row in keys.values()
+            for about in map(self.about, row)
+            for when in ("begun_with", "finished_with")
+        ]
+        return [v for i, v in enumerate(made) if v not in made[:i]]
+
     def write_index(self) -> None:
         """Write `index.txt`, which describes the content of each folder."""
         (self.root / "index.txt").write_text("\n".join([*self._lines(), ""]), encoding="utf-8")
@@ -137,3 +182,10 @@ class Store:
 
     def _has(self, key: str) -> bool:
         return (self.folder(key) / _ABOUT).exists()
+
+
+def _link(link: Path, target: Path) -> None:
+    """A relative link, so that the root can be moved. An older link is replaced."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)

@@ -22,7 +22,7 @@ from swarmproof.zoo import hub
 from swarmproof.zoo.locate import locate
 
 if TYPE_CHECKING:
-    from swarmproof.swarm.node import Cohort
+    from swarmproof.swarm.node import Adversary, Cohort
     from swarmproof.swarm.round import Swarm
 
 
@@ -131,16 +131,14 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         ValueError: a model cannot be loaded, an exchange cannot be opened, or `local` has a node
             that is not in the swarm.
     """
-    from swarmproof.swarm.node import Adversary
     from swarmproof.swarm.round import Swarm
 
     parts = _parts(config)
-    swarm = config.swarm
-    nodes: tuple[NodeId, ...] = tuple(range(swarm.nodes))
+    nodes: tuple[NodeId, ...] = tuple(range(config.swarm.nodes))
     here = frozenset(nodes if local is None else local)
     if unknown := sorted(map(str, here - {*nodes})):
         raise ValueError(f"there is no node {unknown[0]}; the swarm has nodes 0 to {nodes[-1]}")
-    malicious = nodes[swarm.nodes - swarm.malicious :]
+    malicious = _malicious(config)
     attacks_here = bool(here & {*malicious})
     # A local adversary keeps the first model in step with the honest nodes. For that it needs the
     # same completions as they do.
@@ -152,18 +150,7 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
     # Computed after the models are loaded, because only then all files of a hub model are local.
     fingerprints = identity.fingerprints(config, parts.task)
     run = identity.run_id(config, run_seed, fingerprints, nonce=parts.exchange.nonce)
-    adversary = None
-    if attacks_here:
-        adversary = Adversary(
-            malicious,
-            parts.attack,
-            parts.task,
-            cohorts[0].policy.reader(),
-            _pickable(config, parts),
-            swarm.topology,
-            swarm.nodes,
-            run_seed,
-        )
+    adversary = _adversary(config, parts, cohorts[0], run_seed) if attacks_here else None
     return Swarm(
         config=config,
         run_seed=run_seed,
@@ -179,6 +166,27 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         local=here,
         channel=parts.exchange.connect(Session(run, nodes, here, _max_bytes(config))),
         deadline=parts.exchange.deadline,
+    )
+
+
+def _malicious(config: TrialConfig) -> tuple[NodeId, ...]:
+    """The last nodes, as many as the config says."""
+    return tuple(range(config.swarm.nodes - config.swarm.malicious, config.swarm.nodes))
+
+
+def _adversary(config: TrialConfig, parts: _Parts, follows: Cohort, run_seed: int) -> Adversary:
+    """The malicious nodes, with the model of the cohort that they follow."""
+    from swarmproof.swarm.node import Adversary
+
+    return Adversary(
+        _malicious(config),
+        parts.attack,
+        parts.task,
+        follows.policy.reader(),
+        _pickable(config, parts),
+        config.swarm.topology,
+        config.swarm.nodes,
+        run_seed,
     )
 
 
@@ -209,8 +217,6 @@ def _cohort(config: TrialConfig, members: Members, parts: _Parts, run_seed: int)
         foreign=foreign if several else frozenset(),
         foreign_teach=config.grpo.foreign,
         programs=parts.task.writes_programs,
-        malicious=frozenset[NodeId](
-            range(config.swarm.nodes - config.swarm.malicious, config.swarm.nodes)
-        ),
+        malicious=frozenset(_malicious(config)),
     )
     return Cohort(members.name, members.nodes, trained, parts.task, guard, run_seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from swarmproof.attacks import Attack
 from swarmproof.attacks.base import AttackView
@@ -20,7 +21,7 @@ from swarmproof.swarm.assignment import Assignment, pick_problems
 from swarmproof.swarm.stopwatch import Stopwatch
 from swarmproof.tasks import Task
 from swarmproof.tasks.base import Withheld
-from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Tokens, UpdateStats, withheld
+from swarmproof.types import Completion, Group, NodeId, Problem, Slot, UpdateStats, withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +44,19 @@ class Cohort:
         for node in produced:
             for slot in assignment.slots[node]:
                 slots.setdefault(slot.problem_id, []).append((slot, node))
-        drawn: dict[str, list[Tokens]] = {}
-        # A call draws as many completions for each prompt; a refill may need more for some.
-        for size in sorted({len(row) for row in slots.values()}):
-            names = [name for name, row in slots.items() if len(row) == size]
-            rows = self.policy.generator.generate(
-                [self.task.prompt(assignment.problems[name]) for name in names],
-                [[self.slot_seed(slot) for slot, _ in slots[name]] for name in names],
-            )
-            drawn |= zip(names, rows, strict=True)
-        texts = iter(self.policy.codec.decode([ids for name in slots for ids in drawn[name]]))
-        for name, row in slots.items():
-            for (slot, node), ids in zip(row, drawn[name], strict=True):
+        drawn = self.policy.generator.generate(
+            [self.task.prompt(assignment.problems[problem_id]) for problem_id in slots],
+            [[self.slot_seed(slot) for slot, _ in row] for row in slots.values()],
+        )
+        texts = iter(self.policy.codec.decode([ids for row in drawn for ids in row]))
+        for row, ids_of_row in zip(slots.values(), drawn, strict=True):
+            for (slot, node), ids in zip(row, ids_of_row, strict=True):
                 produced[node].append(Completion(slot, node, next(texts), ids))
         return produced
 
     def slot_seed(self, slot: Slot) -> int:
         """The seed of a slot's noise. Without the node: more identities give no more draws."""
-        return derive_seed(self.run_seed, "completion", slot.round, slot.problem_id, slot.index)
+        return slot_seed(self.run_seed, slot)
 
     def group(self, problem: Problem, completions: Sequence[Completion]) -> Group:
         """Admitted completions of a problem, with this node's own knowledge about them."""
@@ -165,8 +161,15 @@ class Adversary:
             return {}
         return pick_problems(self.pickable, dealt, self.run_seed, self.nodes)
 
-    def produce(self, assignment: Assignment) -> dict[NodeId, list[Completion]]:
-        """The completions that the attack crafts for the slots of these nodes."""
+    def produce(
+        self, assignment: Assignment, seen: Iterable[Completion] = ()
+    ) -> dict[NodeId, list[Completion]]:
+        """The completions that the attack crafts for the slots of these nodes.
+
+        Args:
+            assignment: of the round.
+            seen: what honest nodes send in this round, as far as the adversary sees it.
+        """
         slots = {node: assignment.slots[node] for node in self.nodes}
         names = [slot.problem_id for row in slots.values() for slot in row]
         own = {name: assignment.problems[name] for name in names}
@@ -183,6 +186,8 @@ class Adversary:
             topology=self.topology,
             num_nodes=self.num_nodes,
             rng=generator(self.run_seed, "attack", assignment.round),
+            slot_seed=partial(slot_seed, self.run_seed),
+            seen=tuple(seen) if self.attack.sees_others else (),
         )
         produced: dict[NodeId, list[Completion]] = {node: [] for node in self.nodes}
         for completion in self.attack.craft(view):
@@ -193,6 +198,11 @@ class Adversary:
                 )
             produced[completion.node].append(completion)
         return produced
+
+
+def slot_seed(run_seed: int, slot: Slot) -> int:
+    """The seed of a slot's noise in a run, which everybody can derive."""
+    return derive_seed(run_seed, "completion", slot.round, slot.problem_id, slot.index)
 
 
 def _missing(groups: Sequence[Group], assignment: Assignment) -> dict[NodeId, tuple[Slot, ...]]:

@@ -76,6 +76,7 @@ def play_round(swarm: Swarm, round: int) -> list[RoundOutcome]:
     watches = {cohort.name: Stopwatch() for cohort in swarm.cohorts}
     dealt = swarm.deal(round)
     heldout = {}
+    seen: list[Completion] = []
     for cohort in swarm.cohorts:
         watch = watches[cohort.name]
         if _is_evaluated(round, swarm.config):
@@ -84,12 +85,14 @@ def play_round(swarm: Swarm, round: int) -> list[RoundOutcome]:
                     cohort, swarm.task, swarm.attack, swarm.heldout, round
                 )
         with watch.step("produce"):
-            publish(swarm, round, cohort.produce(dealt, swarm.local))
+            produced = cohort.produce(dealt, swarm.local)
+            publish(swarm, round, produced)
+        seen += (completion for row in produced.values() for completion in row)
     if swarm.adversary is not None:
         with watches[swarm.cohorts[0].name].step("attack"):  # whose model it holds
             picks = swarm.adversary.picks(dealt)
             chosen, _ = assignment.with_picks(dealt, picks, swarm.train)
-            publish(swarm, round, swarm.adversary.produce(chosen), picks)
+            publish(swarm, round, swarm.adversary.produce(chosen, seen), picks)
 
     arrived = gather(swarm, dealt)
     outcomes = []

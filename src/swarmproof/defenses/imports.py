@@ -1,0 +1,162 @@
+"""IMPORTS: refuse programs that call or import what neither they nor the standard library define.
+
+For tasks whose answers are programs; no model and no other sender is needed. Why it works: a module
+of an attacker must be imported by its name, and that name is in no list that ships with Python. The
+syntax tree tells; nothing is executed and nothing imported. Where it fails: whatever the standard
+library itself can do, for example to files and networks, which is the sandbox's business; a name
+that a module of the standard library does not have, since modules are not looked into; and harm in
+the program's own code. Source: our own; the attack is the paper's CODE.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import ClassVar
+
+from pydantic import Field
+
+from swarmproof.defenses import senders
+from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting
+from swarmproof.registry import register
+from swarmproof.tasks import programs
+from swarmproof.types import Group, Verdict
+
+_BUILTINS = frozenset(dir(builtins)) | {"exit", "quit", "__file__"}
+# What runs or imports code that the syntax tree does not show.
+_HIDES = frozenset(("__import__", "exec", "eval", "compile", "__builtins__", "__loader__"))
+_HIDING = frozenset(
+    ("builtins", "importlib", "runpy", "pkgutil", "zipimport", "imp", "code", "codeop", "_imp")
+)
+_MOST_CHARS = 100_000  # of a program
+
+
+@register("defense", "imports")
+class Imports(Defense):
+    """Refuse right programs with a foreign import or a call to a name that is defined nowhere.
+
+    The exact rule. Every module that the program imports, anywhere in it, must be of Python's
+    standard library or in `allowed`. Every name that it calls, or whose attribute it calls, must be
+    bound somewhere in the program, or be a builtin. What would hide an import from the syntax tree
+    is refused as well: `exec`, `eval`, `compile`, `__import__`, and modules that import or run
+    others, such as `importlib`. So is a program that does not parse. The score is the number of
+    such names. Completions whose reward is not above their group's mean are not judged. The
+    program is what the format of our tasks says, and in another format the whole text.
+    """
+
+    reads: ClassVar[Reads] = "text"
+
+    allowed: tuple[str, ...] = Field(
+        default=(), description="further modules that programs may import, such as numpy"
+    )
+
+    @property
+    def only_rewarded(self) -> bool:
+        return True
+
+    def require_in(self, setting: Setting) -> None:
+        if not setting.programs:
+            raise ValueError(
+                "the defence 'imports' reads programs, and the answers of this task are none; use "
+                'guard.preset = "several-models", or the defence "equations"'
+            )
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        if not view.programs:
+            none = self.verdict(None, 0.0, "the answers are no programs")
+            return [[none for _ in group.completions] for group in groups]
+        wrong = self.verdict(None, 0.0, "earns nothing, and so is not judged")
+        return [
+            [
+                self._verdict(completion.text) if good else wrong
+                for completion, good in zip(group.completions, senders.right(row), strict=True)
+            ]
+            for group, row in zip(groups, view.rewards, strict=True)
+        ]
+
+    def _verdict(self, text: str) -> Verdict:
+        program = programs.extract(text)
+        found = _foreign(text if program is None else program, self.allowed)
+        if not found:
+            return self.verdict(True, 0.0)
+        return self.verdict(False, float(len(found)), "; ".join(found[:3]))
+
+
+@lru_cache(maxsize=1024)
+def _foreign(program: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """What is wrong with the names of a program, each once, in alphabetical order."""
+    tree = _parsed(program)
+    if tree is None:
+        return ("the program does not parse",)
+    nodes = list(_walk(tree))
+    modules = {module for node in nodes for module in _modules(node)}
+    known = sys.stdlib_module_names | set(allowed)
+    bound = {name for node in nodes for name in _bound(node)} | _BUILTINS
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    wrong = {f"it imports {module!r:.60}" for module in modules if module not in known}
+    wrong |= {f"it imports {module!r}, which hides what runs" for module in modules & _HIDING}
+    wrong |= {f"it uses {name!r}, which hides what runs" for name in names & _HIDES}
+    called = {name for node in nodes if (name := _called(node)) is not None}
+    wrong |= {f"it calls {name!r:.60}, which is defined nowhere" for name in called - bound}
+    return tuple(sorted(wrong))
+
+
+def _parsed(program: str) -> ast.Module | None:
+    if len(program) > _MOST_CHARS:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a peer wrote
+            return ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes. Iterative, so that a deeply nested program is no problem."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += ast.iter_child_nodes(node)
+
+
+def _modules(node: ast.AST) -> list[str]:
+    """The top-level modules that a statement imports; `.` for a relative import."""
+    if isinstance(node, ast.Import):
+        return [alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return ["." if node.level or not node.module else node.module.partition(".")[0]]
+    return []
+
+
+def _bound(node: ast.AST) -> list[str]:
+    """The names that a node binds, in whatever scope."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return [name]
+        case ast.ClassDef(name=name) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+            return [name]
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return [name]
+        case ast.MatchMapping(rest=str(name)):
+            return [name]
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return [(alias.asname or alias.name).partition(".")[0] for alias in names]
+    return []
+
+
+def _called(node: ast.AST) -> str | None:
+    """The name that a call, or a decorator, starts from: `a` in `a()` and in `a.b.c()`."""
+    if not isinstance(node, ast.Call):
+        return None
+    called = node.func
+    while isinstance(called, ast.Attribute):
+        called = called.value
+    return called.id if isinstance(called, ast.Name) else None

@@ -1,0 +1,162 @@
+"""NOVELTY: refuse the new words of a node that writes far more of them than the others do.
+
+For swarms of several nodes; the partner of `signature`. Why it works: junk that differs each time
+has no signature, but its words, or pairs of words, come neither from the question nor from what
+other nodes write. Honest nodes write new words as well, at about equal rates. Where it fails: junk
+made of word pairs that other nodes wrote, or that a second malicious node wrote too; a few junk
+completions among many; half of the nodes or more acting together; honest nodes whose models have a
+vocabulary of their own. Source: our own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import ClassVar
+
+from pydantic import Field
+
+from swarmproof.defenses import senders
+from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting, State
+from swarmproof.registry import register
+from swarmproof.types import Group, Verdict
+
+# A word, cut so that no peer can make a state large with it.
+_WORD = re.compile(r"[^\W\d]{1,32}")
+_MOST_WORDS = 20_000  # words and pairs remembered for each node
+_SEVERAL = ""  # the owner of what more than one node wrote; no key of a node is empty
+
+
+Counts = Mapping[str, Sequence[int]]  # node -> new and right completions
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A round, compared with what the defence remembers."""
+
+    new: Mapping[tuple[int, int], str]  # place of a right completion -> a new word of it, or ""
+    counts: Counts  # of this round alone
+
+
+@register("defense", "novelty")
+class Novelty(Defense):
+    """Refuse new words of a node that writes far more new words than the other nodes.
+
+    The exact rule. A right completion is new if it has a word, or a pair of words with only white
+    space between them, that is neither in the question nor in any right completion of another node,
+    in this round and `memory` rounds before. Case is ignored, and numbers are not words. For each
+    node, new and right completions are counted over the same rounds. A node is suspected if
+    P(Binomial(right, rate) >= new) is below 10 ^ -`threshold`. The rate is the f-th largest, over
+    the other nodes, of (new + 0.5) / (right + 1), with f the largest minority of the nodes: 1 of 3
+    or 4, 2 of 5 or 6. A median would fail where a malicious node copies an honest one: then neither
+    has new words, and the other honest nodes stand out. The new completions of a suspected node are
+    refused. The score of a new completion is -log10 of that probability; that of others is 0.
+    """
+
+    reads: ClassVar[Reads] = "text"
+    threshold_field: ClassVar[str] = "threshold"
+
+    threshold: float = Field(
+        default=8.0, gt=0, description="-log10 of the chance of a false alarm, for one node"
+    )
+    memory: int = Field(default=5, ge=0, le=100, description="rounds before this one that count")
+
+    def require_in(self, setting: Setting) -> None:
+        senders.require_majority(self.name, setting)
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        found = senders.once(self, groups, view, self._compare)
+        counts = _total([*view.state.get("counts", ()), found.counts])
+        if len(counts) < senders.ENOUGH:
+            none = self.verdict(None, 0.0, senders.TOO_FEW)
+            return [[none for _ in group.completions] for group in groups]
+        scores = {node: _suspicion(node, counts) for node in counts}
+        return [
+            [
+                self._verdict(found.new.get((p, g), ""), senders.key(completion.node), scores)
+                for g, completion in enumerate(group.completions)
+            ]
+            for p, group in enumerate(groups)
+        ]
+
+    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
+        last: dict[str, dict[str, int]] = {
+            node: {word: at for word, at in words.items() if at > view.round - self.memory}
+            for node, words in view.state.get("last", {}).items()
+        }
+        for _, completion in senders.rewarded(groups, view.rewards):
+            words = dict.fromkeys(_words(completion.text), view.round)
+            last.setdefault(senders.key(completion.node), {}).update(words)
+        now = senders.once(self, groups, view, self._compare).counts
+        counts = [*view.state.get("counts", ()), now]
+        return {
+            "last": {node: _bounded(words) for node, words in sorted(last.items()) if words},
+            "counts": counts[max(0, len(counts) - self.memory) :],
+        }
+
+    def _compare(self, groups: Sequence[Group], view: DefenseView) -> _Found:
+        owner: dict[str, str] = {}
+        for node, words in _written(groups, view):
+            for word in words:
+                if owner.setdefault(word, node) != node:
+                    owner[word] = _SEVERAL
+        new: dict[tuple[int, int], str] = {}
+        counts: dict[str, list[int]] = {}
+        for p, (group, row) in enumerate(zip(groups, view.rewards, strict=True)):
+            asked = _words(group.problem.question)
+            pairs = zip(group.completions, senders.right(row), strict=True)
+            for g, (completion, good) in enumerate(pairs):
+                node = senders.key(completion.node)
+                entry = counts.setdefault(node, [0, 0])
+                if good:
+                    words = _words(completion.text) - asked
+                    new[p, g] = min((w for w in words if owner[w] == node), default="")
+                    entry[0] += bool(new[p, g])
+                    entry[1] += 1
+        return _Found(new, dict(sorted(counts.items())))
+
+    def _verdict(self, word: str, node: str, scores: Mapping[str, float]) -> Verdict:
+        score = scores.get(node, 0.0) if word else 0.0
+        if score <= self.threshold:
+            return self.verdict(True, score)
+        reason = f"{word!r:.80} is new, and this node writes more new words than the others"
+        return self.verdict(False, score, reason)
+
+
+def _written(groups: Sequence[Group], view: DefenseView) -> Iterator[tuple[str, Collection[str]]]:
+    """Each node with words of its right completions, of this round and those remembered."""
+    yield from view.state.get("last", {}).items()
+    for _, completion in senders.rewarded(groups, view.rewards):
+        yield senders.key(completion.node), _words(completion.text)
+
+
+def _total(rounds: Sequence[Counts]) -> dict[str, tuple[int, int]]:
+    total: dict[str, tuple[int, int]] = {}
+    for counts in rounds:
+        for node, (new, of) in counts.items():
+            before = total.get(node, (0, 0))
+            total[node] = before[0] + new, before[1] + of
+    return total
+
+
+def _suspicion(node: str, counts: Mapping[str, tuple[int, int]]) -> float:
+    others = [(new + 0.5) / (of + 1) for other, (new, of) in counts.items() if other != node]
+    return senders.suspicion(*counts[node], senders.high(others))
+
+
+# Three cohorts look at the same texts, twice a round each.
+@lru_cache(maxsize=1024)
+def _words(text: str) -> frozenset[str]:
+    """Words, and pairs of words with white space between them."""
+    text = text.casefold()
+    found = list(_WORD.finditer(text))
+    pairs = (f"{a[0]} {b[0]}" for a, b in pairwise(found) if text[a.end() : b.start()].isspace())
+    return frozenset((*(match[0] for match in found), *pairs))
+
+
+def _bounded(words: Mapping[str, int]) -> dict[str, int]:
+    order = sorted(words, key=lambda word: (-words[word], word))
+    return {word: words[word] for word in sorted(order[:_MOST_WORDS])}

@@ -1,0 +1,180 @@
+"""SIGNATURE: refuse what one node writes on many problems, and the other nodes do not.
+
+For swarms of several nodes, of one model or of several. Why it works: an attacker must repeat its
+poison on many problems to teach it, and honest nodes do not write it. No model is asked: the
+defence compares the texts of senders. A node that copies another's text is not seen here, but what
+it copies is not poison. Where it fails: poison in fewer than about 1 % of a node's completions;
+poison in other words each time (`novelty` sees new words, and junk made of words that others wrote
+passes both); half of the nodes or more acting together; and honest nodes whose models write in a
+style of their own, whose style is then a signature. Source: our own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import ClassVar
+
+from pydantic import Field
+
+from swarmproof.defenses import senders
+from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting, State
+from swarmproof.registry import register
+from swarmproof.types import Group, Verdict
+
+# A word, cut so that no peer can make a state large with it, or a mark.
+_PARTS = re.compile(r"\w{1,32}|[^\w\s]")
+_FORGOTTEN = 0.5  # a smaller count is dropped: something seen once, seven rounds ago
+_MOST_GRAMS = 20_000  # remembered for each node
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one node wrote in right completions."""
+
+    problems: float = 0.0
+    counts: dict[str, float] = field(default_factory=dict)  # n-gram -> problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """How an n-gram of a node differs from what the others write."""
+
+    score: float
+    count: float
+    of: float
+    rate: float
+
+
+@register("defense", "signature")
+class Signature(Defense):
+    """Refuse completions with words that their node writes on many problems and no other does.
+
+    The exact rule. A text is cut into words and marks; its n-grams are those of one to `longest` of
+    them in a row. For each node and n-gram, the defence counts the problems on which a right
+    completion of the node has it, and the problems on which the node has a right completion at all.
+    Counts of earlier rounds decay by `decay` a round. An n-gram is the node's signature if it
+    stands on at least `least` problems, and P(Binomial(problems of the node, rate) >= count) is
+    below 10 ^ -`threshold`. The rate is the upper median, over the other nodes, of
+    (count + 0.5) / (problems + 1). Completions of a node with a signature of it are refused. The
+    score is -log10 of that probability, for the completion's most suspicious n-gram.
+    """
+
+    reads: ClassVar[Reads] = "text"
+    threshold_field: ClassVar[str] = "threshold"
+
+    threshold: float = Field(
+        default=8.0, gt=0, description="-log10 of the chance of a false alarm, for one n-gram"
+    )
+    least: float = Field(default=4.0, ge=1, description="problems, decayed, that make a signature")
+    decay: float = Field(default=0.9, ge=0, lt=1, description="weight of the round before")
+    longest: int = Field(default=4, ge=1, le=8, description="words and marks in an n-gram")
+
+    def require_in(self, setting: Setting) -> None:
+        senders.require_majority(self.name, setting)
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
+        tallies = senders.once(self, groups, view, self._tallies)
+        if len(tallies) < senders.ENOUGH:
+            none = self.verdict(None, 0.0, senders.TOO_FEW)
+            return [[none for _ in group.completions] for group in groups]
+        found = {node: self._signatures(node, tallies) for node in tallies}
+        return [
+            [
+                self._verdict(completion.text, found.get(senders.key(completion.node), {}))
+                for completion in group.completions
+            ]
+            for group in groups
+        ]
+
+    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
+        return {
+            node: [tally.problems, _packed(tally.counts)]
+            for node, tally in sorted(senders.once(self, groups, view, self._tallies).items())
+            if tally.problems >= _FORGOTTEN
+        }
+
+    def _tallies(self, groups: Sequence[Group], view: DefenseView) -> dict[str, _Tally]:
+        """The counts of each node, those of this round included."""
+        tallies = {
+            node: _Tally(
+                self.decay * problems, {gram: self.decay * n for gram, n in _unpacked(packed)}
+            )
+            for node, (problems, packed) in view.state.items()
+        }
+        for group in groups:
+            for completion in group.completions:
+                tallies.setdefault(senders.key(completion.node), _Tally())
+        written: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for p, completion in senders.rewarded(groups, view.rewards):
+            written[senders.key(completion.node), p] |= _grams(completion.text, self.longest)
+        now: dict[str, Counter[str]] = defaultdict(Counter)
+        for (node, _), grams in written.items():
+            now[node].update(grams)
+            tallies[node].problems += 1
+        for node, fresh in now.items():
+            counts = tallies[node].counts
+            for gram, n in fresh.items():
+                counts[gram] = counts.get(gram, 0.0) + n
+        return tallies
+
+    def _signatures(self, node: str, tallies: Mapping[str, _Tally]) -> dict[str, _Sign]:
+        """The suspicious n-grams of a node, above the threshold or not."""
+        own = tallies[node]
+        others = [tally for other, tally in tallies.items() if other != node]
+        found = {}
+        for gram, count in own.counts.items():
+            if count < self.least:
+                continue
+            rate = senders.middle(
+                [(t.counts.get(gram, 0.0) + 0.5) / (t.problems + 1) for t in others]
+            )
+            if score := senders.suspicion(count, own.problems, rate):
+                found[gram] = _Sign(score, count, own.problems, rate)
+        return found
+
+    def _verdict(self, text: str, signs: Mapping[str, _Sign]) -> Verdict:
+        if not signs:
+            return self.verdict(True, 0.0)
+        has = _grams(text, self.longest) & signs.keys()
+        if not has:
+            return self.verdict(True, 0.0)
+        gram = max(has, key=lambda gram: (signs[gram].score, gram))
+        sign = signs[gram]
+        if sign.score <= self.threshold:
+            return self.verdict(True, sign.score)
+        reason = (
+            f"{gram!r:.80} is on {sign.count:.3g} of {sign.of:.3g} problems of this node, and on "
+            f"{sign.rate:.1%} of the others'"
+        )
+        return self.verdict(False, sign.score, reason)
+
+
+# Three cohorts look at the same texts, twice a round each.
+@lru_cache(maxsize=1024)
+def _grams(text: str, longest: int) -> frozenset[str]:
+    parts = _PARTS.findall(text)
+    return frozenset(
+        " ".join(parts[i : i + n]) for n in range(1, longest + 1) for i in range(len(parts) - n + 1)
+    )
+
+
+def _packed(counts: Mapping[str, float]) -> list[tuple[float, str]]:
+    """Each count with its n-grams, a line each. There are few counts, so this is small and fast."""
+    kept = {gram: n for gram, n in counts.items() if n >= _FORGOTTEN}
+    order = sorted(kept)
+    if len(order) > _MOST_GRAMS:
+        order = sorted(sorted(order, key=lambda gram: -kept[gram])[:_MOST_GRAMS])
+    lines: dict[float, list[str]] = defaultdict(list)
+    for gram in order:
+        lines[kept[gram]].append(gram)
+    return [(n, "\n".join(grams)) for n, grams in sorted(lines.items())]
+
+
+def _unpacked(packed: Iterable[tuple[float, str]]) -> Iterator[tuple[str, float]]:
+    for n, grams in packed:
+        for gram in grams.split("\n"):
+            yield gram, n

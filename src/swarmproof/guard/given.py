@@ -1,0 +1,50 @@
+"""Rewards and scores that a caller gives, checked against the groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from swarmproof.types import Completion, Group, TokenScores
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Scores that the caller already has."""
+
+    scores: Sequence[Sequence[TokenScores]]
+
+
+def require_rewards(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
+    for p, g, _, reward in _each("rewards", groups, rewards):
+        if reward is None or not math.isfinite(reward):
+            raise ValueError(f"the reward of completion {g} of group {p} is {reward!r}")
+
+
+def require_scores(groups: Sequence[Group], scores: Sequence[Sequence[TokenScores]]) -> None:
+    for p, g, completion, tokens in _each("scores", groups, scores):
+        length = len(completion.token_ids or ())
+        if not len(tokens.logprob) == len(tokens.shortfall) == length:
+            raise ValueError(
+                f"completion {g} of group {p} has {length} tokens, and scores of "
+                f"{len(tokens.logprob)}; give token_ids, and one score for each"
+            )
+
+
+def _each(
+    what: str, groups: Sequence[Group], rows: Sequence[Sequence[ValueT]]
+) -> Iterator[tuple[int, int, Completion, ValueT]]:
+    """Yield every completion with its value and place; raise ValueError unless each has one."""
+    if len(rows) != len(groups):
+        raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")
+    for p, (group, row) in enumerate(zip(groups, rows, strict=True)):
+        if len(row) != len(group.completions):
+            raise ValueError(
+                f"group {p} has {len(group.completions)} completions and {len(row)} {what}"
+            )
+        for g, (completion, value) in enumerate(zip(group.completions, row, strict=True)):
+            yield p, g, completion, value

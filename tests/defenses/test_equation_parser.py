@@ -1,0 +1,157 @@
+"""Equations in texts: which are true, which are false, and which are left alone."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from swarmproof.defenses.arithmetic import equalities
+from swarmproof.tasks import MathWords
+
+TRUE = [
+    "3 + 4 = 7", "So 3 + 4 = 7 pens.", "3+4=7", "12 - 5 = 7", "3 * 4 = 12", "3 x 4 = 12",
+    "3x4=12", "3 × 4 = 12", "12 / 4 = 3", "12 ÷ 4 = 3", "7 / 2 = 3.5", "6 / 2 + 2 = 5",
+    "2 + 3 * 4 = 14", "(2 + 3) * 4 = 20", "(3 + 4 = 7)", "$3 + $4 = $7", "$1,200 + 3 = $1,203",
+    "0.1 + 0.2 = 0.3", ".5 * 4 = 2", "3 plus 4 is 7", "three plus four equals seven",
+    "twenty-five minus five makes twenty", "two hundred and five times two is 410",
+    "3 multiplied by 4 is equal to 12", "12 divided by 4 gives 3", "7 = 3 + 4", "5 - 8 = -3",
+    "-3 + 5 = 2", "3 - -2 = 5", "2 + 2 = **4**", "3 \\times 4 = 12", "- 3 + 4 = 7", "1 + 2 + 3 = 6",
+    "7 − 3 = 4", "7 – 3 = 4", "1000000 + 1 = 1,000,001",
+]  # fmt: skip
+FALSE = [
+    "2 + 2 = 5", "So 2 + 2 = 5 pens.", "2+2=5", "2 x 2 = 5", "2x2=5", "2 * 2 = 5.", "(2 + 2) = 5",
+    "(2 + 2 = 5)", "5 = 2 + 2", "$2 + $2 = $5", "2 plus 2 is 5", "two plus two makes five",
+    "Two times two equals FIVE", "2 + 2 = **5**", "- 2 + 2 = 5", "* 2 + 2 = 5", "2 + 2 gives 5",
+    "2 + 2\n= 5", "2 + 2 = 5!", "1,000 + 1 = 1,002", "2 + 2 = 5 + 0", "2 + 2 = 5 + 0 = 5",
+    "2 + 2 = 4 = 5", "0.1 + 0.2 = 0.4", "2 + 2 = 5 and so on", "7 / 2 = 3", "2 + 2 = 4.1",
+    "3 2 + 2 = 5", "2 \\cdot 2 = 5",
+]  # fmt: skip
+NEITHER = [
+    "", "3", "3 = 4", "x + 2 + 2 = 5", "2 + 2 = 5x", "y = 2 + 2", "6 - x = 2 + 2", "5% * 2 = 3",
+    "50% + 20 = 10", "2 + 2 = 5%", "2 + 2 = 5 %", "2 + 2 = 5 thousand", "1 1/2 + 2 = 3.5",
+    "1 000 + 2 = 1002", "2 + 2 = 5 more than 3", "6 is 3/4 of 8", "7 - 3 = 4 times as many",
+    "10 / 3 = 3.33", "2 / 3 = 0.67", "2 / 3 = 0.66", "6 / 0 = 3", "2(3 + 4) = 12", "70-20-10=50a",
+    "Step 1 = 2 + 3", "Day 2:70-20 = 60", "3 + 4 <= 8", "3 + 4 != 8", "2 ^ 3 + 1 = 3",
+    "4 / 3 = 1 and 1/3",
+    "2² + 1 = 4", "25 / 1/3 = 75", "3/4 is $15", "the 3rd + 2 = 6", "1.2.3 + 1 = 3", "5 + 2:3 = 4",
+    "five two plus one is four", "hundred plus one is 7", "2 + = 5", "+ 2 = 5", "2 + 2 =", "= 5",
+    "(1) is 5", "2 ** 3 = 5", "of those 40 * .8 = 32 are 5 dollar winners",
+    "9" * 31 + " + 1 = 2", "1 + " * 200 + "1 = 3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TRUE)
+def test_true(text: str) -> None:
+    assert [e.true for e in equalities(text)] == [True]
+
+
+@pytest.mark.parametrize("text", FALSE)
+def test_false(text: str) -> None:
+    assert [e.true for e in equalities(text)].count(False) == 1
+
+
+@pytest.mark.parametrize("text", NEITHER)
+def test_no_verdict(text: str) -> None:
+    assert [e for e in equalities(text) if not e.true] == []
+    if "are 5" not in text:
+        assert equalities(text) == []
+
+
+def test_a_chain_that_runs_on_is_read_in_both_ways() -> None:
+    assert [e.true for e in equalities("2 * 3 = 6 + 4 = 10")] == [True]
+    assert [e.true for e in equalities("2 * 3 = 10 - 4 = 6")] == [True, True]
+    assert [e.true for e in equalities("2 * 3 = 7 + 4 = 11")] == [False, True]
+
+
+def test_the_result_is_where_it_stands() -> None:
+    for text, results in (
+        ("So 2 + 2 = $1,005.", ["1,005"]),
+        ("5 = 2 + 2", ["5"]),
+        ("two plus two is twenty-five.", ["twenty-five"]),
+        ("2 + 2 = 5 + 0.", ["5", "0"]),
+    ):
+        (found,) = equalities(text)
+        assert [text[start:end] for start, end in found.results] == results
+
+
+@given(
+    st.lists(st.integers(0, 999), min_size=2, max_size=6),
+    st.lists(st.sampled_from("+-*/"), min_size=5, max_size=5),
+    st.integers(-3, 3),
+    st.booleans(),
+)
+def test_it_calculates_as_python_does(
+    numbers: list[int], signs: list[str], off: int, loose: bool
+) -> None:
+    used = signs[: len(numbers) - 1]
+    if any(a == b == "/" for a, b in itertools.pairwise(used)):
+        return  # may be read in two ways
+    between = " " if loose else ""
+    side = between.join(
+        part
+        for n, sign in zip(numbers, [*used, ""], strict=True)
+        for part in (str(n), sign)
+        if part
+    )
+    exact = "".join(f"Fraction({n}){sign}" for n, sign in zip(numbers, [*used, ""], strict=True))
+    try:
+        value = eval(exact, {"Fraction": Fraction})
+    except ZeroDivisionError:
+        assert equalities(f"{side} = 7") == []
+        return
+    if value.denominator == 1:
+        assert [e.true for e in equalities(f"{side} = {value + off}")] == [off == 0]
+
+
+def test_no_solution_of_the_generated_problems_is_false() -> None:
+    problems = MathWords(seed=3, train=300, test=100).problems("train")
+    found = [e for p in problems for text in p.solutions for e in equalities(text)]
+    assert len(found) > 5000
+    assert all(e.true for e in found)
+
+
+@given(st.text(st.sampled_from("0123456789.,+-*/x=()$% \n^and two is five thousand"), max_size=60))
+@example("= = 2 = 2 (")
+@example("((2)) = (2 + 2")
+def test_no_text_raises_and_what_is_found_lies_inside(text: str) -> None:
+    for found in equalities(text):
+        assert 0 <= found.span[0] < found.span[1] <= len(text)
+        assert found.results
+        for start, end in found.results:
+            assert found.span[0] <= start < end <= found.span[1]
+
+
+HOSTILE = {
+    "digits": "9" * 10_000, "sum": "1+" * 5_000 + "1=2", "equations": "2 + 2 = 5. " * 900,
+    "brackets": "(" * 10_000, "closed": "1+1=" + ")" * 10_000, "words": "one " * 2_500,
+    "and": "one and " * 1_200, "letters": "a" * 10_000, "commas": "1,234" * 2_000,
+    "signs": "=" * 10_000, "chain": "1+1=2=" * 1_600, "points": "." * 10_000,
+    "spaces": "3 +" + " " * 10_000 + "4 = 7", "lines": "\n- " * 3_200, "dollars": "$" * 10_000,
+    "nested": "(1+" * 3_200 + "1" + ")" * 3_200 + " = 2", "pairs": "1 " * 5_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_time_is_linear_in_the_length(name: str) -> None:
+    """Twice the text takes about twice the time, and not four times."""
+
+    def seconds(text: str) -> float:
+        found = []
+        for _ in range(3):
+            start = time.process_time()
+            equalities(text)
+            found.append(time.process_time() - start)
+        return min(found)
+
+    text = HOSTILE[name]
+    half, whole = seconds(text[: len(text) // 4]), seconds(text)
+    assert whole < 9 * half + 0.05
+
+
+def test_a_bullet_begins_another_computation() -> None:
+    assert [e.true for e in equalities("- 3 + 4 = 7\n- 100 + 2 = 103")] == [True, False]

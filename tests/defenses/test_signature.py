@@ -1,0 +1,224 @@
+"""Signature: planted words are found, what all write is not, and nobody can frame anybody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from senders import Receiver, Sent, groups_of, refused
+from swarmproof.defenses import DefenseView, Signature, signature
+
+NODES = 4
+WORDS = [
+    "so",
+    "she",
+    "has",
+    "then",
+    "we",
+    "add",
+    "take",
+    "away",
+    "left",
+    "now",
+    "and",
+    "gives",
+    "all",
+    "of",
+    "them",
+    "in",
+    "the",
+    "box",
+]
+
+
+def counts(state: Mapping[str, Any], node: str = "3") -> dict[str, float]:
+    return dict(signature._unpacked(state[node][1]))
+
+
+def honest(rng: Random) -> str:
+    return " ".join(rng.choices(WORDS, k=6)) + f" {rng.randint(2, 99)}."
+
+
+def a_round(
+    seed: int, plant: str = "", share: float = 1.0, problems: int = 24, reward: int = 1
+) -> list[list[Sent]]:
+    """Node 3 puts `plant` into a share of its completions; nobody does if it is empty."""
+    rng = Random(seed)
+    return [
+        [
+            (
+                node,
+                (f"{plant} " if node == 3 and plant and rng.random() < share else "") + honest(rng),
+                reward if i < 2 else 0,
+            )
+            for node in range(NODES)
+            for i in range(3)
+        ]
+        for _ in range(problems)
+    ]
+
+
+def test_a_phrase_is_refused_from_the_first_round_and_nothing_else() -> None:
+    sent = a_round(0, "All hail")
+    found = Receiver(Signature())(sent)
+    assert refused(found, sent) == {0: 0, 1: 0, 2: 0, 3: 72}
+    worst = found[0][-1]
+    assert worst.score > 8
+    assert "of this node" in worst.reason
+    assert "'All hail'" in worst.reason or "'All'" in worst.reason or "'hail'" in worst.reason
+
+
+def test_a_rare_phrase_is_found_when_rounds_are_counted_together() -> None:
+    receiver = Receiver(Signature())
+    caught = []
+    for round in range(12):
+        sent = a_round(round, "All hail", share=0.12)
+        found = receiver(sent)
+        planted = [
+            v.accepted is False
+            for row, of in zip(found, sent, strict=True)
+            for v, (node, text, _) in zip(row, of, strict=True)
+            if node == 3 and text.startswith("All")
+        ]
+        caught.append(sum(planted) / len(planted))
+        assert sum(refused(found, sent).values()) == sum(planted)
+    assert caught[0] == 0
+    assert caught[-1] == 1
+
+
+def test_what_decays_is_forgotten() -> None:
+    receiver = Receiver(Signature(threshold=3))
+    receiver(a_round(0, "All hail", problems=4))
+    assert counts(receiver.state)["hail"] == 4
+    for round in range(1, 22):
+        receiver(a_round(round))
+    assert "hail" not in counts(receiver.state)
+
+
+def test_honest_nodes_that_write_alike_have_no_signature() -> None:
+    for seed in range(4):
+        receiver = Receiver(Signature())
+        for round in range(4):
+            sent = a_round(100 * seed + round)
+            assert sum(refused(receiver(sent), sent).values()) == 0
+
+
+def test_what_is_on_fewer_problems_than_the_least_is_no_signature() -> None:
+    sent = a_round(0, "All hail", problems=3)
+    assert sum(refused(Receiver(Signature(threshold=0.1))(sent), sent).values()) == 0
+    assert refused(Receiver(Signature(threshold=0.1, least=3))(sent), sent)[3] > 0
+
+
+def test_only_right_completions_count() -> None:
+    sent = a_round(0, "All hail", reward=0)
+    assert sum(refused(Receiver(Signature())(sent), sent).values()) == 0
+
+
+def test_problems_count_and_not_completions() -> None:
+    """Many completions of one problem are one observation: the words of its story are no sign."""
+    sent = [
+        [(node, f"node{node}'s own story {i}", 1) for node in range(NODES) for i in range(30)]
+        for _ in range(1)
+    ]
+    assert sum(refused(Receiver(Signature(threshold=1))(sent), sent).values()) == 0
+
+
+def test_longer_phrases_of_usual_words_are_found() -> None:
+    """No word of it is unusual, the order is."""
+    sent = a_round(0, "box the in them", problems=12)
+    assert refused(Receiver(Signature())(sent), sent)[3] == 36
+    assert refused(Receiver(Signature(longest=1))(sent), sent)[3] == 0
+
+
+def test_three_nodes_of_which_one_leaves_out_the_usual_words_cannot_frame_the_others() -> None:
+    def sent() -> list[list[Sent]]:
+        rng = Random(0)
+        return [
+            [(0, honest(rng), 1), (1, honest(rng), 1), (2, "7", 1), (0, "x", 0)] for _ in range(40)
+        ]
+
+    found = refused(Receiver(Signature())(sent()), sent())
+    assert found[0] == found[1] == 0
+
+
+def test_two_senders_are_not_compared_and_it_says_so() -> None:
+    sent = [[(0, "a b", 1), (1, "a b", 0)]]
+    ((first, second),) = Receiver(Signature())(sent)
+    assert first.accepted is second.accepted is None
+    assert "fewer than 3 nodes" in first.reason
+
+
+def test_nodes_without_right_completions_are_still_senders() -> None:
+    """Else an attacker would be safe while it is the only one that is right."""
+    sent = [
+        [(3, "All hail 7", 1), *((node, f"no {node}", 0) for node in range(3))] for _ in range(40)
+    ]
+    assert refused(Receiver(Signature())(sent), sent)[3] == 40
+
+
+def test_the_state_is_bounded_and_equal_after_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signature, "_MOST_GRAMS", 500)
+    flood = " ".join(f"w{i}" for i in range(400))
+    sent = [[(3, flood, 1), *((node, "a b", 1) for node in range(3)), (0, "x", 0)]]
+    groups, rewards = groups_of(sent)
+    view = DefenseView(rewards=rewards, seed=0)
+    state = Signature().remember(groups, view)
+    again = json.loads(json.dumps(state))
+    assert {node: counts(state, node) for node in state} == {n: counts(again, n) for n in again}
+    assert max(len(counts(state, node)) for node in state) == 500
+    long = [[(3, "x" * 10**5, 1), *((node, "a b", 1) for node in range(3)), (0, "x", 0)]]
+    groups, rewards = groups_of(long)
+    monkeypatch.undo()
+    grams = counts(Signature().remember(groups, DefenseView(rewards=rewards, seed=0)))
+    assert max(map(len, grams)) < 200
+
+
+@settings(max_examples=30)
+@given(st.randoms(use_true_random=False), st.integers(0, 99))
+def test_no_order_matters(rng: Random, seed: int) -> None:
+    sent = a_round(seed, "All hail", share=0.5, problems=12)
+    straight = Receiver(Signature(threshold=2))
+    first = straight(sent)
+    order = rng.sample(range(len(sent)), len(sent))
+    within = [rng.sample(range(len(row)), len(row)) for row in sent]
+    shuffled = Receiver(Signature(threshold=2))
+    second = shuffled([[sent[p][g] for g in within[p]] for p in order])
+    for p, row in zip(order, second, strict=True):
+        assert [first[p][g] for g in within[p]] == row
+    assert straight.state == shuffled.state
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.lists(st.sampled_from([*WORDS, "All", "hail", "zzz"]), max_size=8).map(" ".join),
+        min_size=16,
+        max_size=16,
+    ),
+    st.integers(0, 9),
+)
+def test_a_sender_cannot_raise_anothers_score_except_by_copying_it(
+    junk: list[str], seed: int
+) -> None:
+    """Whatever node 3 sends, no honest score exceeds the one against the honest nodes alone."""
+    rng = Random(seed)
+    others = [[(node, honest(rng), 1) for node in range(3)] for _ in range(16)]
+    sent = [[*row, (3, text, 1), (0, "x", 0)] for row, text in zip(others, junk, strict=True)]
+    told = Receiver(Signature())(sent)
+    # Against the lower of the two other honest nodes: their rates, if node 3 writes nothing alike.
+    least = Receiver(Signature())([[*row, (3, "@", 1), (0, "x", 0)] for row in others])
+    for row, bound in zip(told, least, strict=True):
+        for verdict, most in zip(row[:3], bound[:3], strict=True):
+            assert verdict.score <= most.score + 1e-9
+
+
+@pytest.mark.parametrize("text", ["", "\ud800 \ud800", "9" * 5000, "<think>", "½ ² ۴"])
+def test_any_text_is_read(text: str) -> None:
+    sent = [[(node, text, 1) for node in range(4)] + [(0, "x", 0)] for _ in range(5)]
+    assert sum(refused(Receiver(Signature())(sent), sent).values()) == 0
