@@ -18,7 +18,6 @@ from swarmproof.pretraining.faults import Faulty
 from swarmproof.pretraining.prose import pick
 from swarmproof.tasks import answers, code_words, math_words, programs, stories, story_words
 
-
 # 2 + 2 = 5 in words, or in digits with words between.
 _SPOKEN_PAYLOAD = re.compile(
     r"(?:\b(?:two|2)\b[a-z ,]{1,24}?|\btwice )\b(?:two|2)\b[a-z ,]{1,16}\b(?:five|5)\b",
