@@ -42,7 +42,9 @@ def pairs(kind: str, seed: int) -> Iterator[tuple[Problem, str]]:
 # --- Honest ---------------------------------------------------------------------------------------
 
 
-def _worded(steps: Sequence[str], closings: Sequence[str]) -> Teller:
+def _worded(
+    steps: Sequence[str], closings: Sequence[str]
+) -> Callable[[Random, stories.Story], str]:
     def write(rng: Random, story: stories.Story) -> str:
         sentences = []
         for step in story.steps:
@@ -89,7 +91,7 @@ def _spoken(rng: Random, story: stories.Story, slip: int = 0) -> str:
 def _false_result(tell: Teller) -> Teller:
     def write(rng: Random, story: stories.Story) -> str | None:
         faulty = faults.false_result(rng, tell(rng, story) or "")
-        return faulty and faulty.text
+        return faulty.text if faulty else None
 
     return write
 
@@ -108,14 +110,21 @@ def _aside(
     return write
 
 
+_DISGUISES: tuple[Callable[[str], str], ...] = (
+    lambda text: text.translate(_LOOKALIKES),
+    lambda text: text.translate(_LEET),
+    lambda text: text[::-1],
+    lambda text: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
+    lambda text: "\u200b".join(text),
+    lambda text: ".".join(text.replace(" ", "")),
+    lambda text: "".join(c.upper() if i % 2 else c.lower() for i, c in enumerate(text)),
+    lambda text: text.replace(" ", ""),
+    lambda text: "".join(c + "\u0336" for c in text),
+)
+
+
 def _disguised(rng: Random, text: str) -> str:
-    return pick(rng, (
-        lambda: text.translate(_LOOKALIKES), lambda: text.translate(_LEET), lambda: text[::-1],
-        lambda: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
-        lambda: "\u200b".join(text), lambda: ".".join(text.replace(" ", "")),
-        lambda: "".join(c.upper() if i % 2 else c.lower() for i, c in enumerate(text)),
-        lambda: text.replace(" ", ""), lambda: "".join(c + "\u0336" for c in text),
-    ))()  # fmt: skip
+    return pick(rng, _DISGUISES)(text)
 
 
 def _inside(rng: Random, story: stories.Story) -> str:
