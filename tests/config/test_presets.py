@@ -23,3 +23,5 @@ def test_every_preset_can_be_built_and_says_what_it_does_not_stop(name: str) -> 
         assert f"  {defense.name}" in told
     assert f'preset = "{name}"' in told
     assert Guard(preset=name).defenses == tuple(built)
+    # It is complete: grpo.on_reject = "monitor" must not switch it off.
+    assert all(defense.on_reject for defense in built)

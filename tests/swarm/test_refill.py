@@ -190,6 +190,8 @@ def test_a_node_that_sends_all_is_not_void(random_model: Path) -> None:
 def test_refill_without_replay_is_refused(random_model: Path) -> None:
     with pytest.raises(ValueError, match=r"'logit' is 'refill', which needs the defence 'replay'"):
         config_of(random_model, "horizontal", None, ({"name": "logit", "on_reject": "refill"},))
+    with pytest.raises(ValueError, match=r'set swarm\.problems = "dealt"'):
+        trial_config(random_model, defenses=[REPLAY], swarm={"topology": "vertical"})
     with pytest.raises(ValueError, match="'logit' is 'refill'"):
         trial_config(random_model, defenses=[{"name": "logit"}], grpo={"on_reject": "refill"})
 

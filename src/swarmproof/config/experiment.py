@@ -128,21 +128,12 @@ class TrialConfig(Table):
         names = [table["name"] for table in self.defenses]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"defenses: {', '.join(sorted(repeated))} is listed twice")
-        name = self.guard.preset
-        if (
-            name
-            and presets.preset(name).dealt
-            and (swarm.topology, swarm.problems)
-            == (
-                "vertical",
-                "picked",
-            )
-        ):
+        refills = presets.require_refillable(self.defenses, self.grpo.on_reject)
+        if refills and swarm.topology == "vertical" and swarm.problems == "picked":
             raise ValueError(
-                f"the preset {name!r} needs problems that no node can choose; set "
-                'swarm.problems = "dealt"'
+                "on_reject = 'refill' needs problems that no node can choose, or the choice is "
+                'left to an attacker; set swarm.problems = "dealt"'
             )
-        presets.require_refillable(self.defenses, self.grpo.on_reject)
         return self
 
     @property

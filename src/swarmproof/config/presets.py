@@ -16,14 +16,13 @@ PROVES_DRAWS = "replay"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A guard as data."""
+    """A guard as data. Each table says what a refusal does, so that no other setting weakens it."""
 
     defenses: tuple[Mapping[str, Any], ...]
     why: str  # one line: what it is for
     assumes: tuple[str, ...]
     costs: str
     not_stopped: tuple[str, ...]
-    dealt: bool = False  # needs swarm.problems = "dealt" in a vertical swarm
 
 
 _MAJORITY = (
@@ -34,9 +33,11 @@ _SEVERAL = (
     {"name": "signature", "on_reject": "drop"},
     {"name": "novelty", "on_reject": "drop"},
 )
+_EQUATIONS = {"name": "equations", "mode": "credit", "on_reject": "drop"}
 _NOT_SEVERAL = (
     "poison in fewer than about 1 % of a node's completions",
     "half of the nodes or more acting together: they can frame an honest node",
+    "of three nodes, one that copies another: it frames the third",
 )
 
 PRESETS: Mapping[str, Preset] = {
@@ -51,12 +52,11 @@ PRESETS: Mapping[str, Preset] = {
         "a noise per candidate token in a pass that is made anyway; each refused slot is drawn "
         "once more by every receiver",
         ("choices among near ties inside the tolerance, where precisions differ",),
-        dealt=True,
     ),
     "several-models": Preset(
         (
             *_SEVERAL,
-            {"name": "equations", "mode": "credit"},
+            _EQUATIONS,
             {"name": "length_match", "on_reject": "drop"},
         ),
         "Nodes with different models: senders are compared with each other, by text and length.",
@@ -65,14 +65,18 @@ PRESETS: Mapping[str, Preset] = {
         (*_NOT_SEVERAL, "false statements in words, and true ones that teach a wrong habit"),
     ),
     "several-models-code": Preset(
-        (*_SEVERAL, {"name": "imports"}, {"name": "length_match", "on_reject": "drop"}),
+        (
+            *_SEVERAL,
+            {"name": "imports", "on_reject": "drop"},
+            {"name": "length_match", "on_reject": "drop"},
+        ),
         "The same for tasks whose answers are programs.",
         _MAJORITY,
         "counts of words over the texts of a round, and a parse of each program",
         (*_NOT_SEVERAL, "calls that are harmful although the standard library defines them"),
     ),
     "several-models-judge": Preset(
-        ({"name": "judge", "on_reject": "drop"}, {"name": "equations", "mode": "credit"}),
+        ({"name": "judge", "on_reject": "drop"}, _EQUATIONS),
         "A judge reads every rewarded completion; for swarms without an honest majority.",
         ("the judge was calibrated on honest completions of this task",),
         "a forward pass of the judge for each rewarded completion",
@@ -80,8 +84,8 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "trainer": Preset(
         (
-            {"name": "logit", "tolerance": 0.25},
-            {"name": "equations", "mode": "credit"},
+            {"name": "logit", "tolerance": 0.25, "on_reject": "drop"},
+            _EQUATIONS,
         ),
         "One trainer with rollouts of unknown senders; its own model scores them.",
         ("the rollouts come from about the current weights of the trainer's model",),
@@ -121,19 +125,21 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def require_refillable(defenses: Sequence[Mapping[str, Any]], default: OnReject) -> None:
-    """Raise ValueError if a refusal asks for a refill, and nothing proves draws.
+def require_refillable(defenses: Sequence[Mapping[str, Any]], default: OnReject) -> bool:
+    """Whether a refusal may ask for a refill.
 
     Args:
         defenses: tables of defences.
         default: the rule of those that set none.
+
+    Raises:
+        ValueError: it may, and nothing proves draws.
     """
-    if any(table["name"] == PROVES_DRAWS for table in defenses):
-        return
-    for table in defenses:
-        if (table.get("on_reject") or default) == "refill":
-            raise ValueError(
-                f"on_reject of the defence {table['name']!r} is 'refill', which needs the defence "
-                f"{PROVES_DRAWS!r}: without it receivers do not agree on what to draw; add it, or "
-                "use 'drop'"
-            )
+    asking = [t["name"] for t in defenses if (t.get("on_reject") or default) == "refill"]
+    if asking and all(table["name"] != PROVES_DRAWS for table in defenses):
+        raise ValueError(
+            f"on_reject of the defence {asking[0]!r} is 'refill', which needs the defence "
+            f"{PROVES_DRAWS!r}: without it receivers do not agree on what to draw; add it, or use "
+            "'drop'"
+        )
+    return bool(asking)

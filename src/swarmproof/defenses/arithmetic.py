@@ -307,10 +307,10 @@ def _flat(parts: Sequence[Exact | str]) -> Exact | None:
     signs = [part for part in parts[1::2] if isinstance(part, str) and part in _APPLY]
     if len(values) != len(signs) + 1 or len(values) + len(signs) != len(parts):
         return None
-    for now in ("*/", "+-"):
+    for rank in ("*/", "+-"):
         done, left = [values[0]], []
         for sign, value in zip(signs, values[1:], strict=True):
-            if sign not in now:
+            if sign not in rank:
                 done.append(value)
                 left.append(sign)
             elif sign == "/" and not value:

@@ -4,9 +4,10 @@ For swarms of several nodes, of one model or of several. Why it works: an attack
 poison on many problems to teach it, and honest nodes do not write it. No model is asked: the
 defence compares the texts of senders. A node that copies another's text is not seen here, but what
 it copies is not poison. Where it fails: poison in fewer than about 1 % of a node's completions;
-poison in other words each time (`novelty` sees new words, and junk made of words that others wrote
-passes both); half of the nodes or more acting together; and honest nodes whose models write in a
-style of their own, whose style is then a signature. Source: our own.
+poison in other words each time (`novelty` sees new words; in junk made of other nodes' words this
+defence saw the pairs that it repeats, docs/lab-log.md); half of the nodes or more acting together;
+and honest nodes whose models write in a style of their own, whose style is then a signature.
+Source: our own.
 """
 
 from __future__ import annotations
