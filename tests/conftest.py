@@ -1,11 +1,14 @@
-"""One tiny random model for all tests that need any."""
+"""What tests of several rooms need: tiny random models, a browser, a profile for Hypothesis."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from browser import Page, chromium, opened
 
 # A claim does not depend on how busy the machine is.
 settings.register_profile(
@@ -36,3 +39,12 @@ def foreign_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "foreign"
     merges = [("i", "n"), ("a", "l"), ("a", "p")]
     return save_random_llama(folder, seed=3, hidden=32, heads=(4, 1), merges=merges)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    path = chromium()
+    if path is None:
+        pytest.skip("no chromium is installed; on Debian: apt-get install chromium")
+    with opened(path, tmp_path_factory.mktemp("profile")) as page:
+        yield page

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 from swarmproof.defenses import Defense, DefenseView
 from swarmproof.guard.gate import checked
 from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Verdict
 
+# fmt: off
+WORDS = [
+    "so", "she", "has", "then", "we", "add", "take", "away", "left", "now", "and", "gives", "all",
+    "of", "them", "in", "the", "box",
+]
+# fmt: on
+
 # A completion: node, text, reward, and perhaps how many tokens (else as many as words).
 Sent = tuple[Any, ...]
+
+
+def honest(rng: Random) -> str:
+    """A text in usual words."""
+    return " ".join(rng.choices(WORDS, k=6)) + f" {rng.randint(2, 99)}."
 
 
 def groups_of(

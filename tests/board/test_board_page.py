@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browser import Page, chromium, opened
+from browser import Page
 from report.test_browser import ATTACKS, CONTRAST
 from swarmproof.board import page as board_page
 from swarmproof.board.command import BoardPlan
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    path = chromium()
-    if path is None:
-        pytest.skip("no chromium is installed; on Debian: apt-get install chromium")
-    with opened(path, tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 def numbers(plan: BoardPlan) -> dict[str, Any]:

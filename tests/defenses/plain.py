@@ -10,13 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from torch import Tensor
+from transformers import AutoModelForCausalLM, TopKLogitsWarper, TopPLogitsWarper
 
+from swarmproof.config import SamplingConfig
 from swarmproof.defenses import Defense, DefenseView
 from swarmproof.guard.gate import checked
 from swarmproof.policies.policy import Policy
 from swarmproof.tasks import Task
 from swarmproof.types import Completion, Group, NodeId, Slot, TokenScores, Verdict
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "top-k": {"top_k": 50},
+    "cold": {"top_k": 50, "temperature": 0.6},
+    "hot": {"top_k": 20, "temperature": 1.7},
+    "top-p": {"top_k": 0, "top_p": 0.9},
+    "all": {"top_k": 50, "top_p": 0.8, "temperature": 1.3},
+    "no limit": {"top_k": 0},
+}
 
 
 @cache
@@ -24,12 +35,30 @@ def plain_model(path: str) -> Any:
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
-def plain_scores(receiver: Policy, prompt: str, ids: Sequence[int]) -> tuple[np.ndarray, ...]:
-    """log p of each token and the entropy before it, over the full vocabulary; (T,) each."""
+def plain_logits(receiver: Policy, prompt: str, ids: Sequence[int]) -> Tensor:
+    """Logits before each token of a completion, float32 (T, V)."""
     before = receiver.codec.encode_prompt(prompt)
     with torch.inference_mode():
         model = plain_model(receiver.model.config.name_or_path)
-        logits = model(torch.tensor([[*before, *ids]])).logits[0, len(before) - 1 : -1].double()
+        logits: Tensor = model(torch.tensor([[*before, *ids]])).logits[0]
+    return logits[len(before) - 1 : -1].float()
+
+
+def supports(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
+    """Logits / temperature, and which of them transformers' processors leave, both (T, V)."""
+    scaled = logits / sampling.temperature
+    left = scaled
+    none = torch.empty(0, dtype=torch.long)
+    if sampling.top_k:
+        left = TopKLogitsWarper(sampling.top_k)(none, left)
+    if sampling.top_p < 1:
+        left = TopPLogitsWarper(sampling.top_p)(none, left)
+    return scaled, left > float("-inf")
+
+
+def plain_scores(receiver: Policy, prompt: str, ids: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """log p of each token and the entropy before it, over the full vocabulary; (T,) each."""
+    logits = plain_logits(receiver, prompt, ids).double()
     p = (logits / receiver.sampling.temperature).softmax(-1)
     entropy = -(p * p.log()).sum(-1)
     chosen = p[torch.arange(len(ids)), torch.tensor(ids)].log()

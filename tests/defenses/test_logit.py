@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
-from transformers import AutoModelForCausalLM, TopKLogitsWarper, TopPLogitsWarper
 
-from swarmproof.config import SamplingConfig
+from defenses.plain import STRATEGIES, plain_logits, supports
 from swarmproof.defenses import Logit
 from swarmproof.policies.policy import Policy
 from swarmproof.policies.scorer import RoundScores
@@ -25,14 +21,6 @@ from swarms import Letters, completion, draw_group, policy, problem, verdicts_of
 TASK = Letters()
 END = 256
 LIMIT = 24
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "top-k": {"top_k": 50},
-    "cold": {"top_k": 50, "temperature": 0.6},
-    "hot": {"top_k": 20, "temperature": 1.7},
-    "top-p": {"top_k": 0, "top_p": 0.9},
-    "all": {"top_k": 50, "top_p": 0.8, "temperature": 1.3},
-    "no limit": {"top_k": 0},
-}
 
 
 @pytest.fixture(params=STRATEGIES)
@@ -44,35 +32,9 @@ def like(model: Path, **sampling: Any) -> Policy:
     return policy(model, max_new_tokens=LIMIT, **sampling)
 
 
-@cache
-def plain_model(path: str) -> Any:
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-
-
-def plain_logits(receiver: Policy, of: Group, ids: Sequence[int]) -> Tensor:
-    """Logits before each token of a completion, (T, V), by transformers' own forward pass."""
-    prompt = receiver.codec.encode_prompt(TASK.prompt(of.problem))
-    with torch.inference_mode():
-        model = plain_model(receiver.model.config.name_or_path)
-        logits: Tensor = model(torch.tensor([[*prompt, *ids]])).logits[0]
-    return logits[len(prompt) - 1 : -1].float()
-
-
-def supports(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
-    """Logits / temperature, and which of them transformers' processors leave, both (T, V)."""
-    scaled = logits / sampling.temperature
-    left = scaled
-    none = torch.empty(0, dtype=torch.long)
-    if sampling.top_k:
-        left = TopKLogitsWarper(sampling.top_k)(none, left)
-    if sampling.top_p < 1:
-        left = TopPLogitsWarper(sampling.top_p)(none, left)
-    return scaled, left > float("-inf")
-
-
 def expected(receiver: Policy, of: Group, ids: tuple[int, ...]) -> tuple[list[float], bool]:
     """The shortfall of each token, and whether the rule refuses the completion."""
-    scaled, kept = supports(plain_logits(receiver, of, ids), receiver.sampling)
+    scaled, kept = supports(plain_logits(receiver, TASK.prompt(of.problem), ids), receiver.sampling)
     shortfalls = []
     for t, token in enumerate(ids):
         lowest = float(scaled[t][kept[t]].min())
@@ -167,7 +129,7 @@ def test_the_most_likely_token_outside_the_support_is_refused_where_it_stands(
     forged, places = [], []
     for i, row in enumerate(rows):
         position = i % 8
-        scaled = plain_logits(receiver, group(row), row)[position]
+        scaled = plain_logits(receiver, group(row).prompt, row)[position]
         values, ranked = scaled.sort(descending=True)
         if values[49] - values[50] > 2 * Logit().tolerance:
             inside, outside = (*row[:position], int(ranked[49])), (*row[:position], int(ranked[50]))

@@ -9,34 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from senders import Receiver, Sent, groups_of, refused
+from senders import Receiver, Sent, groups_of, honest, refused
 from swarmproof.defenses import DefenseView, Novelty, novelty
 
 NODES = 4
-WORDS = [
-    "so",
-    "she",
-    "has",
-    "then",
-    "we",
-    "add",
-    "take",
-    "away",
-    "left",
-    "now",
-    "and",
-    "gives",
-    "all",
-    "of",
-    "them",
-    "in",
-    "the",
-    "box",
-]
-
-
-def honest(rng: Random) -> str:
-    return " ".join(rng.choices(WORDS, k=6)) + f" {rng.randint(2, 99)}."
 
 
 def word(rng: Random) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, TopKLogitsWarper, TopPLogitsWarper
 
+from defenses.plain import STRATEGIES, plain_logits, supports
 from swarmproof.defenses import DefenseView, Replay
 from swarmproof.defenses.base import Setting
 from swarmproof.policies.policy import Policy
+from swarmproof.policies.sampler import draw
 from swarmproof.policies.scorer import RoundScores
 from swarmproof.randomness import gumbel
 from swarmproof.types import Completion, Group, Tokens, TokenScores, Verdict
@@ -24,13 +25,6 @@ from swarms import Letters, draw_group, policy, problem, verdicts_of
 TASK = Letters()
 END = 256
 LIMIT = 24
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "top-k": {"top_k": 50},
-    "cold": {"top_k": 50, "temperature": 0.6},
-    "top-p": {"top_k": 0, "top_p": 0.9},
-    "all": {"top_k": 50, "top_p": 0.8, "temperature": 1.3},
-    "no limit": {"top_k": 0},
-}
 
 
 @pytest.fixture(params=STRATEGIES)
@@ -68,22 +62,12 @@ def judge(receiver: Policy, group: Group, **parameters: float) -> list[Verdict]:
 
 def margins(receiver: Policy, group: Group, row: Tokens, seed: int) -> list[float]:
     """The margin of each token by the rule, in plain steps over the whole vocabulary."""
-    sampling, none = receiver.sampling, torch.empty(0, dtype=torch.long)
-    prompt = receiver.codec.encode_prompt(group.prompt)
-    plain = AutoModelForCausalLM.from_pretrained(receiver.model.config.name_or_path).eval()
-    with torch.inference_mode():
-        logits = plain(torch.tensor([[*prompt, *row]])).logits[0, len(prompt) - 1 : -1]
-    scaled = logits / sampling.temperature
-    left = scaled
-    if sampling.top_k:
-        left = TopKLogitsWarper(sampling.top_k)(none, left)
-    if sampling.top_p < 1:
-        left = TopPLogitsWarper(sampling.top_p)(none, left)
+    scaled, kept = supports(plain_logits(receiver, group.prompt, row), receiver.sampling)
     every = torch.arange(scaled.shape[-1])[None]
     found = []
     for t, token in enumerate(row):
         sums = scaled[t] + gumbel(torch.tensor([seed]), t, every)[0]
-        inside = left[t] > float("-inf")
+        inside = kept[t]
         below = max(0.0, float(scaled[t][inside].min() - scaled[t, token]))
         outside = scaled[t][~inside]
         edge = float(outside.max()) if len(outside) else float("-inf")
@@ -188,12 +172,7 @@ def test_an_end_that_is_early_late_or_passed_over_is_refused(random_model: Path)
 def drawn_on(receiver: Policy, group: Group, i: int) -> Tokens:
     """The forced draw behind the end of a completion: nothing but its place is wrong with it."""
     row, seed = group.token_ids[i], (group.slot_seeds or ())[i]
-    prompt = receiver.codec.encode_prompt(group.prompt)
-    with torch.inference_mode():
-        plain = AutoModelForCausalLM.from_pretrained(receiver.model.config.name_or_path).eval()
-        logits = plain(torch.tensor([[*prompt, *row]])).logits[0, -1:]
-    from swarmproof.policies.sampler import draw
-
+    logits = plain_logits(receiver, group.prompt, (*row, 0))[-1:]
     return (int(draw(logits, torch.tensor([seed]), len(row), receiver.sampling)),)
 
 

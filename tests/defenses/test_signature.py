@@ -11,38 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from senders import Receiver, Sent, groups_of, refused
+from senders import WORDS, Receiver, Sent, groups_of, honest, refused
 from swarmproof.defenses import DefenseView, Signature, signature
 
 NODES = 4
-WORDS = [
-    "so",
-    "she",
-    "has",
-    "then",
-    "we",
-    "add",
-    "take",
-    "away",
-    "left",
-    "now",
-    "and",
-    "gives",
-    "all",
-    "of",
-    "them",
-    "in",
-    "the",
-    "box",
-]
 
 
 def counts(state: Mapping[str, Any], node: str = "3") -> dict[str, float]:
     return dict(signature._unpacked(state[node][1]))
-
-
-def honest(rng: Random) -> str:
-    return " ".join(rng.choices(WORDS, k=6)) + f" {rng.randint(2, 99)}."
 
 
 def a_round(

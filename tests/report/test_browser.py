@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from browser import Page, chromium, opened
+from browser import Page
 from report.synthetic import ANSWER, PHRASE, QUESTION
 from swarmproof.records.run import Run
 from swarmproof.report import contents, defended, html
@@ -59,15 +58,6 @@ CONTRAST = """(() => {
   }
   return worst;
 })()"""
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    path = chromium()
-    if path is None:
-        pytest.skip("no chromium is installed; on Debian: apt-get install chromium")
-    with opened(path, tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 @pytest.fixture(scope="module")
