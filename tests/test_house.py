@@ -16,7 +16,7 @@ ROOMS = (
     *("types", "registry", "randomness", "config"),
     *("sandbox", "zoo", "tasks", "policies", "judges", "attacks", "defenses", "guard", "exchange"),
     *("records", "swarm", "engines", "tracking", "pretraining", "measure", "report"),
-    *("reproduce", "board"),
+    *("reproduce", "board", "integrations", "scan"),
     *("experiments", "testing", "steps", "api", "cli"),
 )
 MAX_FILE, MAX_FUNCTION, MAX_BRANCHES = 350, 60, 12

@@ -1,0 +1,1 @@
+"""The guard inside other people's trainers: one small file for each, imported by name."""
