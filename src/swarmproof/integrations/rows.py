@@ -15,7 +15,7 @@ from swarmproof.types import Group, NodeId, Sample, Tokens, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainerRow:
     """One completion of a step, as a trainer knows it."""
 
     group: Hashable  # rows with the same key answer the same prompt
@@ -27,7 +27,7 @@ class Row:
     question: str | None = None  # for a judge; the prompt if None
 
 
-def inspect(guard: Guard, rows: Sequence[Row], round: int) -> list[Sample | None]:
+def inspect(guard: Guard, rows: Sequence[TrainerRow], round: int) -> list[Sample | None]:
     """Inspect a step.
 
     Args:
@@ -56,7 +56,7 @@ def inspect(guard: Guard, rows: Sequence[Row], round: int) -> list[Sample | None
     return result
 
 
-def _group(key: Hashable, rows: Sequence[Row], round: int) -> Group:
+def _group(key: Hashable, rows: Sequence[TrainerRow], round: int) -> Group:
     first = rows[0]
     if any(row.prompt != first.prompt for row in rows):
         raise ValueError(f"the rows of group {key!r:.60} have different prompts")
