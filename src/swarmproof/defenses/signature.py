@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -40,14 +40,20 @@ class _Tally:
     counts: dict[str, float] = field(default_factory=dict)  # n-gram -> problems
 
 
-@dataclass(frozen=True, slots=True)
-class _Sign:
-    """How an n-gram of a node differs from what the others write."""
+class _Sign(NamedTuple):
+    """How an n-gram of a node differs from what the others write. The largest is the worst."""
 
     score: float
+    gram: str
     count: float
     of: float
     rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    verdicts: list[list[Verdict]]
+    state: State
 
 
 @register("defense", "signature")
@@ -78,25 +84,30 @@ class Signature(Defense):
         senders.require_majority(self.name, setting)
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
-        tallies = senders.once(self, groups, view, self._tallies)
+        return senders.once(self, groups, view, self._compare).verdicts
+
+    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
+        return senders.once(self, groups, view, self._compare).state
+
+    def _compare(self, groups: Sequence[Group], view: DefenseView) -> _Compared:
+        tallies = self._tallies(groups, view)
+        state = {
+            node: [tally.problems, _packed(tally.counts)]
+            for node, tally in sorted(tallies.items())
+            if tally.problems >= _FORGOTTEN
+        }
         if len(tallies) < senders.ENOUGH:
             none = self.verdict(None, 0.0, senders.TOO_FEW)
-            return [[none for _ in group.completions] for group in groups]
+            return _Compared([[none for _ in group.completions] for group in groups], state)
         found = {node: self._signatures(node, tallies) for node in tallies}
-        return [
+        verdicts = [
             [
-                self._verdict(completion.text, found.get(senders.key(completion.node), {}))
+                self._verdict(completion.text, found[senders.key(completion.node)])
                 for completion in group.completions
             ]
             for group in groups
         ]
-
-    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
-        return {
-            node: [tally.problems, _packed(tally.counts)]
-            for node, tally in sorted(senders.once(self, groups, view, self._tallies).items())
-            if tally.problems >= _FORGOTTEN
-        }
+        return _Compared(verdicts, state)
 
     def _tallies(self, groups: Sequence[Group], view: DefenseView) -> dict[str, _Tally]:
         """The counts of each node, those of this round included."""
@@ -125,31 +136,26 @@ class Signature(Defense):
     def _signatures(self, node: str, tallies: Mapping[str, _Tally]) -> dict[str, _Sign]:
         """The suspicious n-grams of a node, above the threshold or not."""
         own = tallies[node]
-        others = [tally for other, tally in tallies.items() if other != node]
+        others = [(t.counts, t.problems + 1) for other, t in tallies.items() if other != node]
         found = {}
         for gram, count in own.counts.items():
             if count < self.least:
                 continue
-            rate = senders.middle(
-                [(t.counts.get(gram, 0.0) + 0.5) / (t.problems + 1) for t in others]
-            )
+            rate = senders.middle([(counts.get(gram, 0.0) + 0.5) / of for counts, of in others])
             if score := senders.suspicion(count, own.problems, rate):
-                found[gram] = _Sign(score, count, own.problems, rate)
+                found[gram] = _Sign(score, gram, count, own.problems, rate)
         return found
 
     def _verdict(self, text: str, signs: Mapping[str, _Sign]) -> Verdict:
-        if not signs:
-            return self.verdict(True, 0.0)
         has = _grams(text, self.longest) & signs.keys()
         if not has:
             return self.verdict(True, 0.0)
-        gram = max(has, key=lambda gram: (signs[gram].score, gram))
-        sign = signs[gram]
+        sign = max(map(signs.__getitem__, has))
         if sign.score <= self.threshold:
             return self.verdict(True, sign.score)
         reason = (
-            f"{gram!r:.80} is on {sign.count:.3g} of {sign.of:.3g} problems of this node, and on "
-            f"{sign.rate:.1%} of the others'"
+            f"{sign.gram!r:.80} is on {sign.count:.3g} of {sign.of:.3g} problems of this node, and "
+            f"on {sign.rate:.1%} of the others'"
         )
         return self.verdict(False, sign.score, reason)
 
