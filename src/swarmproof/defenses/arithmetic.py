@@ -109,7 +109,9 @@ def _moved(found: Sequence[Equality], by: int) -> list[Equality]:
     def moved(span: Span) -> Span:
         return span[0] + by, span[1] + by
 
-    return [Equality(each.true, moved(each.span), tuple(map(moved, each.results))) for each in found]
+    return [
+        Equality(each.true, moved(each.span), tuple(map(moved, each.results))) for each in found
+    ]
 
 
 @lru_cache(maxsize=4096)

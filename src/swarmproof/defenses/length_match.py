@@ -93,9 +93,7 @@ class LengthMatch(Defense):
         if why := _unable(groups, view):
             return [[self.verdict(None, 0.0, why) for _ in group.completions] for group in groups]
         weighed = senders.once(self, groups, view, self._weigh, lengths=True)
-        return [
-            [self._verdict(*place, weighed) for place in places] for places in weighed.places_P
-        ]
+        return [[self._verdict(*place, weighed) for place in places] for places in weighed.places_P]
 
     def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
         if _unable(groups, view):
@@ -233,7 +231,7 @@ def _joined(
     past: Sequence[Mapping[str, Any]],
     now: Mapping[tuple[str, Side], Histogram],
 ) -> list[_Shares]:
-    """Of each node with mass on this side, of all rounds: x ascending, and its mass there or above."""
+    """Each node with mass on this side, over all rounds."""
     points: dict[str, list[Sequence[float]]] = defaultdict(list)
     for entry in past:
         for node, of in entry.items():
