@@ -44,9 +44,9 @@ class Replay(Defense):
 
     With a tolerance above 0.01, as where precisions differ, a sender's completions are compared
     with chance too. Its tokens with a margin above 0 are counted over the completions that pass the
-    rules above, of the groups that are scored together and of `memory` rounds before. If P(Binomial(tokens, `flips`) >=
-    count) is below 10 ^ -8, its completions with such a token are refused; those without one are
-    proved draws, and pass.
+    rules above, of the groups that are scored together and of `memory` rounds before. If
+    P(Binomial(tokens, `flips`) >= count) is below 10 ^ -8, its completions with such a token are
+    refused; those without one are proved draws, and pass.
 
     Measured on the tiny models (docs/lab-log.md): where all nodes compute in float32, no honest
     draw had a margin above 0. Where bfloat16 meets float32 the largest was 0.13; use a tolerance of
