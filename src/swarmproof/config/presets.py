@@ -87,8 +87,7 @@ PRESETS: Mapping[str, Preset] = {
             {"name": "logit", "tolerance": 0.25, "on_reject": "drop"},
             {**_EQUATIONS, "programs": "abstain"},
         ),
-        "One trainer with rollouts of unknown senders, statements or programs; its own model scores "
-        "them.",
+        "One trainer with rollouts of unknown senders; its own model scores them. Programs too.",
         ("the rollouts come from about the current weights of the trainer's model",),
         "no pass of its own where the trainer gives scores",
         (
