@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from swarmproof.defenses.arithmetic import equalities
+from swarmproof.defenses.arithmetic import _in_whole, equalities
 from swarmproof.tasks import MathWords
 
 TRUE = [
@@ -157,50 +157,18 @@ def test_a_bullet_begins_another_computation() -> None:
     assert [e.true for e in equalities("- 3 + 4 = 7\n- 100 + 2 = 103")] == [True, False]
 
 
-PIECES = [
-    "2",
-    "3",
-    "4",
-    "5",
-    "1,000",
-    "1.5",
-    ".5",
-    "3.",
-    "two",
-    "five!",
-    "7?",
-    "2x",
-    "50%",
-    "Step",
-    "she",
-    "+",
-    "-",
-    "*",
-    "/",
-    "×",
-    "plus",
-    "=",
-    "=",
-    "=",
-    "is",
-    "equals",
-    "makes",
-    ".",
-    "!",
-    "?",
-    ",",
-    "(",
-    ")",
-    "-",
-    "more",
-    "and",
-]
+_PIECES = (
+    "2 3 4 1,000 1.5 .5 3. two five! 7? 2x 50% Step she + - * / × plus = = is makes . ! , ( ) more"
+)
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([" ", " ", "", "\n"])), max_size=16)
+    st.lists(
+        st.tuples(st.sampled_from(_PIECES.split()), st.sampled_from([" ", " ", "", "\n"])),
+        max_size=16,
+    )
 )
 @example([("2 + 2 = 4. Then 3 + 4 = 8!", " "), ("- 5 + 5 = 10.", "")])
 def test_sentences_are_read_as_the_whole_text_is(parts: list[tuple[str, str]]) -> None:
     text = "".join(piece + gap for piece, gap in parts)
-    assert arithmetic.equalities(text) == arithmetic._in_whole(text)
+    assert equalities(text) == _in_whole(text)
