@@ -95,8 +95,7 @@ class _Token(NamedTuple):
 def equalities(text: str) -> list[Equality]:
     """Every equation of a text that is certainly true or certainly false, in order.
 
-    Sentence by sentence, because solutions of one problem share most of them. No equation, and
-    nothing that a rule looks at, reaches over a full stop with white space behind it.
+    Read by sentences, which solutions share. No rule looks over a stop with white space behind it.
     """
     found, start = [], 0
     for match in _STOP.finditer(text):
@@ -120,7 +119,6 @@ def _of_sentence(text: str) -> tuple[Equality, ...]:
 
 
 def _in_whole(text: str) -> list[Equality]:
-    """The equations of a text that is not cut into sentences."""
     found = []
     for run, before in _runs(text):
         sides, worded = _sides(run)
