@@ -8,6 +8,7 @@ from swarmproof import registry
 from swarmproof.cli import catalogue
 from swarmproof.config import presets
 from swarmproof.defenses import Defense
+from swarmproof.defenses.base import Setting
 from swarmproof.guard.guard import Guard
 
 
@@ -25,3 +26,10 @@ def test_every_preset_can_be_built_and_says_what_it_does_not_stop(name: str) -> 
     assert Guard(preset=name).defenses == tuple(built)
     # It is complete: grpo.on_reject = "monitor" must not switch it off.
     assert all(defense.on_reject for defense in built)
+
+
+def test_the_preset_of_a_trainer_fits_statements_and_programs() -> None:
+    for programs in (False, True):
+        for defense in Guard(preset="trainer").defenses:
+            defense.require_in(Setting(nodes=1, programs=programs))
+    assert "equations reads statements" in "\n".join(catalogue.explain("trainer"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from swarmproof.defenses.arithmetic import equalities
+from swarmproof.defenses.arithmetic import _in_whole, equalities
 from swarmproof.tasks import MathWords
 
 TRUE = [
@@ -155,3 +155,20 @@ def test_the_time_is_linear_in_the_length(name: str) -> None:
 
 def test_a_bullet_begins_another_computation() -> None:
     assert [e.true for e in equalities("- 3 + 4 = 7\n- 100 + 2 = 103")] == [True, False]
+
+
+_PIECES = (
+    "2 3 4 1,000 1.5 .5 3. two five! 7? 2x 50% Step she + - * / × plus = = is makes . ! , ( ) more"
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(_PIECES.split()), st.sampled_from([" ", " ", "", "\n"])),
+        max_size=16,
+    )
+)
+@example([("2 + 2 = 4. Then 3 + 4 = 8!", " "), ("- 5 + 5 = 10.", "")])
+def test_sentences_are_read_as_the_whole_text_is(parts: list[tuple[str, str]]) -> None:
+    text = "".join(piece + gap for piece, gap in parts)
+    assert equalities(text) == _in_whole(text)

@@ -135,6 +135,7 @@ def test_programs_are_refused_before_the_run_with_what_fits() -> None:
     Equations().require_in(Setting(nodes=1))
     with pytest.raises(ValueError, match='"several-models-code"'):
         Equations().require_in(Setting(nodes=4, programs=True))
+    Equations(programs="abstain").require_in(Setting(nodes=4, programs=True))
     (verdict,) = verdicts(Equations(), [FALSE], [1], None, programs=True)
     assert verdict.accepted is None
     assert "programs" in verdict.reason

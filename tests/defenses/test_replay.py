@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,12 +15,13 @@ import torch
 
 from defenses.plain import STRATEGIES, plain_logits, supports
 from swarmproof.defenses import DefenseView, Replay
-from swarmproof.defenses.base import Setting
+from swarmproof.defenses.base import Setting, State
+from swarmproof.guard.guard import Guard
 from swarmproof.policies.policy import Policy
 from swarmproof.policies.sampler import draw
 from swarmproof.policies.scorer import RoundScores
 from swarmproof.randomness import gumbel
-from swarmproof.types import Completion, Group, Tokens, TokenScores, Verdict
+from swarmproof.types import Completion, Group, Slot, Tokens, TokenScores, Verdict
 from swarms import Letters, draw_group, policy, problem, verdicts_of
 
 TASK = Letters()
@@ -275,3 +277,83 @@ def test_it_is_a_defence_of_scores_without_seeds_of_a_peer(random_model: Path) -
     receiver = like(random_model)
     with pytest.raises(ValueError, match="slot_seeds"):
         verdicts_of(Replay(), receiver, TASK, honest(receiver, 2))
+
+
+def told(
+    model: Path,
+    rows: Mapping[int, Sequence[int]],
+    defense: Replay,
+    state: State,
+    drawn: frozenset[int] = frozenset(),
+) -> tuple[list[Verdict], DefenseView, list[Group]]:
+    """Verdicts on completions of 40 tokens. `rows`: node -> tokens of each that are near ties."""
+    sent = [(node, lost) for node, each in rows.items() for lost in each]
+    completions = tuple(
+        Completion(Slot(0, "p", i), node, "x", (7,) * 39 + (END,), refilled=node in drawn)
+        for i, (node, _) in enumerate(sent)
+    )
+    margins = [np.array([0.1] * lost + [0.0] * (40 - lost), np.float32) for _, lost in sent]
+    source = RoundScores([[TokenScores(m, m) for m in margins]], {"margin": [margins]})
+    view = DefenseView(
+        rewards=[[0.0] * len(sent)], seed=0, source=source, state=state, codec=like(model).codec
+    )
+    groups = [Group(problem(), completions, "")]
+    (verdicts,) = defense.inspect(groups, view)
+    return verdicts, view, groups
+
+
+def after(
+    model: Path, rows: Mapping[int, Sequence[int]], rounds: int, **kept: Any
+) -> list[Verdict]:
+    """The verdicts of the last of several equal rounds."""
+    defense, state = Replay(tolerance=0.25), dict[str, Any]()
+    for _ in range(rounds):
+        verdicts, view, groups = told(model, rows, defense, state, **kept)
+        state = json.loads(json.dumps(defense.remember(groups, view)))
+    assert len(state["rounds"]) <= 5
+    return verdicts
+
+
+HONEST = [1, 1, *[0] * 22]  # 2 of 960 tokens: 0.2 %
+
+
+def test_a_sender_with_too_many_near_ties_is_refused_where_it_has_them(
+    random_model: Path,
+) -> None:
+    rows = {0: HONEST, 3: [1] * 20 + [0] * 4}
+    verdicts = after(random_model, rows, 1)
+    assert [v.accepted for v in verdicts] == [True] * 24 + [False] * 20 + [True] * 4
+    assert verdicts[24].reason.startswith("20 of its sender's 960 tokens lose their draw by a")
+    # With an exact tolerance nothing is counted: there a near tie is no longer one.
+    exact = told(random_model, rows, Replay(tolerance=0.01), {})[0]
+    assert "tokens are not the draw" in exact[24].reason
+    assert Replay(tolerance=0.01).remember([], DefenseView(rewards=[], seed=0)) == {}
+
+
+def test_near_ties_are_counted_over_rounds_and_honest_ones_never_suffice(
+    random_model: Path,
+) -> None:
+    rows = {0: HONEST, 3: [1] * 8 + [0] * 16}
+    assert all(v.accepted for v in after(random_model, rows, 1))
+    assert [v.accepted for v in after(random_model, rows, 4)[24:]] == [False] * 8 + [True] * 16
+    assert all(v.accepted for v in after(random_model, rows, 40)[:24])
+
+
+def test_what_a_receiver_drew_itself_does_not_count_against_a_sender(
+    random_model: Path,
+) -> None:
+    rows = {3: [1] * 8 + [0] * 16}
+    assert all(v.accepted for v in after(random_model, rows, 12, drawn=frozenset({3})))
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 0.25])
+def test_a_guard_remembers_near_ties_from_its_own_passes(
+    random_model: Path, tolerance: float
+) -> None:
+    receiver = like(random_model)
+    group = honest(receiver, 8)
+    guard = Guard([Replay(tolerance=tolerance)], model=receiver, sampling=receiver.sampling)
+    guard([group], [[0.0] * 8])
+    tokens = sum(map(len, group.token_ids))
+    wanted = {"replay": {"rounds": [{"0": [0, tokens]}]}} if tolerance > 0.01 else {}
+    assert guard.state_dict() == {"defenses": wanted}

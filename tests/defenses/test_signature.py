@@ -198,3 +198,74 @@ def test_a_sender_cannot_raise_anothers_score_except_by_copying_it(
 def test_any_text_is_read(text: str) -> None:
     sent = [[(node, text, 1) for node in range(4)] + [(0, "x", 0)] for _ in range(5)]
     assert sum(refused(Receiver(Signature())(sent), sent).values()) == 0
+
+
+def planted(seed: int, plants: Mapping[int, str], problems: int = 24) -> list[list[Sent]]:
+    """Each node of `plants` begins its completions with a phrase of its own."""
+    rng = Random(seed)
+    return [
+        [
+            (node, (f"{plants[node]} " if node in plants else "") + honest(rng), int(i < 2))
+            for node in range(NODES)
+            for i in range(3)
+        ]
+        for _ in range(problems)
+    ]
+
+
+def reasons(verdicts: list[list[Any]], sent: list[list[Sent]], node: int) -> set[str]:
+    pairs = zip(verdicts, sent, strict=True)
+    return {
+        v.reason
+        for row, of in pairs
+        for v, (sender, *_) in zip(row, of, strict=True)
+        if sender == node and v.accepted is False
+    }
+
+
+def test_a_copy_of_an_earlier_round_is_told_with_its_source() -> None:
+    receiver = Receiver(Signature())
+    for seed in range(2):
+        receiver(planted(seed, {}))
+    receiver(planted(2, {0: "zig zag"}, problems=3))  # too few to be a signature
+    sent = planted(3, {3: "zig zag"})
+    found = receiver(sent)
+    assert refused(found, sent) == {0: 0, 1: 0, 2: 0, 3: 72}
+    assert all(
+        why.endswith("copies node 0's completion of round 2") for why in reasons(found, sent, 3)
+    )
+    # Node 0 is never refused for it, also where it goes on.
+    for seed in range(4, 8):
+        sent = planted(seed, {0: "zig zag", 3: "zig zag"}, problems=6)
+        assert "copies" not in str(reasons(receiver(sent), sent, 0))
+
+
+def test_what_two_wrote_at_once_or_nobody_before_has_no_source() -> None:
+    receiver = Receiver(Signature())
+    sent = planted(0, {3: "zig zag"})
+    assert "copies" not in str(reasons(receiver(sent), sent, 3))
+    receiver = Receiver(Signature())
+    receiver(planted(0, {0: "zig zag", 3: "zig zag"}, problems=3))
+    sent = planted(1, {3: "zig zag"})
+    found = reasons(receiver(sent), sent, 3)
+    assert found
+    assert "copies" not in str(found)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.sampled_from(["", "zig zag", "zag", "own way"]), min_size=4, max_size=4))
+def test_over_rounds_nobody_raises_anothers_score_and_a_copier_is_named(plan: list[str]) -> None:
+    """Node 0 has a phrase of its own; node 3 writes what it likes, and copies that or not."""
+    attacked, alone = Receiver(Signature()), Receiver(Signature())
+    for round, phrase in enumerate(["", *plan]):
+        own = {0: "zig zag"} if round < 2 else {}
+        sent = planted(round, {**own, 3: phrase or "@"}, problems=8)
+        usual = planted(round, {**own, 3: "@"}, problems=8)
+        told, bound = attacked(sent), alone(usual)
+        for row, of, most in zip(told, sent, bound, strict=True):
+            for verdict, (node, *_), limit in zip(row, of, most, strict=True):
+                if node != 3:
+                    assert verdict.score <= limit.score + 1e-9
+        copied = {why for why in reasons(told, sent, 3) if "zig" in why or "zag" in why}
+        if round > 1 and "zag" not in plan[: round - 1] and "zig zag" not in plan[: round - 1]:
+            assert all("copies node 0's completion of round 0" in why for why in copied)

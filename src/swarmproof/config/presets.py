@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Preset] = {
         ),
         "a noise per candidate token in a pass that is made anyway; each refused slot is drawn "
         "once more by every receiver",
-        ("choices among near ties inside the tolerance, where precisions differ",),
+        ("where precisions differ: near ties inside the tolerance, about as often as by chance",),
     ),
     "several-models": Preset(
         (
@@ -85,12 +85,15 @@ PRESETS: Mapping[str, Preset] = {
     "trainer": Preset(
         (
             {"name": "logit", "tolerance": 0.25, "on_reject": "drop"},
-            _EQUATIONS,
+            {**_EQUATIONS, "programs": "abstain"},
         ),
-        "One trainer with rollouts of unknown senders; its own model scores them.",
+        "One trainer with rollouts of unknown senders; its own model scores them. Programs too.",
         ("the rollouts come from about the current weights of the trainer's model",),
         "no pass of its own where the trainer gives scores",
-        ("whatever the model itself finds plausible, such as needless length",),
+        (
+            "whatever the model itself finds plausible, such as needless length",
+            "in programs, everything else: equations reads statements, and gives no verdict there",
+        ),
     ),
     "paper-one-model": Preset(
         ({"name": "logit", "on_reject": "drop"},),

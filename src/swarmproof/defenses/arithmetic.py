@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -48,6 +49,9 @@ _APPLY: Mapping[str, Callable[[Exact, Exact], Exact]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": Fraction,
 }  # fmt: skip
 
+_VERB = r"equals?|is|are|makes?|gives?|comes\s+to"
+_EQUALS = re.compile(rf"=|\b(?:{_VERB})\b", re.IGNORECASE)
+_STOP = re.compile(r"[.!?](?=\s)")
 _MOST_DIGITS, _MOST_PARTS = 30, 128  # of a number, of a side
 _TOKEN = re.compile(
     rf"""
@@ -58,7 +62,7 @@ _TOKEN = re.compile(
         (?!(?![xX]\s*[$0-9(])\w|[.,:][0-9]|\s*[%^²³°]))
     | (?P<operator>\\times|\\cdot|\\div|\b(?:plus|minus|times|multiplied\s+by|divided\s+by)\b
         |(?<![^\W\d])[xX](?![^\W\d])|[-+*/−–×·⋅÷∕])
-    | (?P<equals>={{1,2}}|\b(?:(?:is|are)\s+equal\s+to|equals?|is|are|makes?|gives?|comes\s+to)\b)
+    | (?P<equals>={{1,2}}|\b(?:(?:is|are)\s+equal\s+to|{_VERB})\b)
     | (?P<bracket>[()])
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -89,7 +93,32 @@ class _Token(NamedTuple):
 
 
 def equalities(text: str) -> list[Equality]:
-    """Every equation of a text that is certainly true or certainly false, in order."""
+    """Every equation of a text that is certainly true or certainly false, in order.
+
+    Read by sentences, which solutions share. No rule looks over a stop with white space behind it.
+    """
+    found, start = [], 0
+    for match in _STOP.finditer(text):
+        found += _moved(_of_sentence(text[start : match.end()]), start)
+        start = match.end()
+    return found + _moved(_of_sentence(text[start:]), start)
+
+
+def _moved(found: Sequence[Equality], by: int) -> list[Equality]:
+    def moved(span: Span) -> Span:
+        return span[0] + by, span[1] + by
+
+    return [
+        Equality(each.true, moved(each.span), tuple(map(moved, each.results))) for each in found
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _of_sentence(text: str) -> tuple[Equality, ...]:
+    return tuple(_in_whole(text)) if _EQUALS.search(text) else ()
+
+
+def _in_whole(text: str) -> list[Equality]:
     found = []
     for run, before in _runs(text):
         sides, worded = _sides(run)

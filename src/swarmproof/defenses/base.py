@@ -135,7 +135,8 @@ class Defense(Plugin):
     # Name of the field with the threshold: a completion with a score above it is refused.
     # `swarmproof calibrate` sets this field. Empty if the defence has no threshold.
     threshold_field: ClassVar[str] = ""
-    # The columns that it reads, for `reads = "round"`; others may read any column.
+    # The columns that it reads, for `reads = "round"`; others may read any column in `inspect`.
+    # `remember` of a defence with `reads = "scores"` has these columns, and no scores.
     columns: ClassVar[tuple[str, ...]] = ()
     # Whether it is told who is malicious: a bound on what any filter can do, not a defence.
     knows_senders: ClassVar[bool] = False

@@ -49,8 +49,13 @@ class Equations(Defense):
         default="credit", description="what happens to a right completion with a false equation"
     )
 
+    programs: Literal["refuse", "abstain"] = Field(
+        default="refuse",
+        description="a task of programs: the run is refused before it starts, or no verdict",
+    )
+
     def require_in(self, setting: Setting) -> None:
-        if setting.programs:
+        if setting.programs and self.programs == "refuse":
             raise ValueError(
                 "the defence 'equations' reads statements, and the answers of this task are "
                 'programs; use guard.preset = "several-models-code", or the defence "imports"'

@@ -12,9 +12,11 @@ longer than the others lose weight. Source: our own.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -30,6 +32,8 @@ SIDES: tuple[Side, ...] = ("right", "wrong")
 # [x, mass] with x ascending. For right completions x is the length in tokens. For wrong ones it is
 # the length with a minus sign, so that the suspicious end is the upper one on both sides.
 Histogram = Sequence[Sequence[float]]
+_Shares = tuple[list[float], list[float]]  # x ascending, and the share of the mass at x or above
+_Place = tuple[str, Side, int, float]  # node, side, x and mass of a completion
 
 _HALVINGS = 60  # of the interval for the total that is granted
 
@@ -52,6 +56,7 @@ class _Masses:
 class _Weighed:
     """A round, compared with what the defence remembers."""
 
+    places_P: Sequence[Sequence[_Place]]
     weights: Mapping[tuple[str, Side], Mapping[int, float]]  # x -> weight; no entry: no comparison
     entry: Mapping[str, Any]  # of this round, as it is remembered
     passed: Mapping[str, float]  # node -> share of its right mass that was granted, of all rounds
@@ -87,21 +92,19 @@ class LengthMatch(Defense):
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         if why := _unable(groups, view):
             return [[self.verdict(None, 0.0, why) for _ in group.completions] for group in groups]
-        weighed = senders.once(self, groups, view, self._weigh)
-        return [
-            [self._verdict(*place, weighed) for place in _places(group, row)]
-            for group, row in zip(groups, view.rewards, strict=True)
-        ]
+        weighed = senders.once(self, groups, view, self._weigh, lengths=True)
+        return [[self._verdict(*place, weighed) for place in places] for places in weighed.places_P]
 
     def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
         if _unable(groups, view):
             return view.state
-        now = senders.once(self, groups, view, self._weigh).entry
+        now = senders.once(self, groups, view, self._weigh, lengths=True).entry
         rounds = [*view.state.get("rounds", ()), now]
         return {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
 
     def _weigh(self, groups: Sequence[Group], view: DefenseView) -> _Weighed:
-        now = _now(groups, view.rewards)
+        places_P = [_places(*pair) for pair in zip(groups, view.rewards, strict=True)]
+        now = _now(places_P)
         of_now = {place: masses.histogram() for place, masses in now.items()}
         past: Sequence[Mapping[str, Any]] = view.state.get("rounds", ())
         weights, granted = {}, {}
@@ -117,16 +120,22 @@ class LengthMatch(Defense):
                 pairs = zip(histogram, got, strict=True)
                 weights[node, side] = {int(x): g / mass for (x, mass), g in pairs}
         entry = _entry(of_now, granted)
-        return _Weighed(weights, entry, _passed([*past, entry]))
+        return _Weighed(places_P, weights, entry, _passed([*past, entry]))
 
     def _granted(self, histogram: Histogram, share: Sequence[float], squares: float) -> list[float]:
         """The largest masses that fit, for each x of a histogram, granted from the upper end."""
 
+        pairs = zip(reversed(histogram), reversed(share), strict=True)
+        steps = [(m, s, self.z * math.sqrt(s * (1 - s) * squares)) for (_, m), s in pairs]
+
         def grant(total: float) -> list[float]:
             got, above = [], 0.0
-            for (_, mass), s in zip(reversed(histogram), reversed(share), strict=True):
-                bound = s * total + self.z * math.sqrt(s * (1 - s) * squares)
-                got.append(min(mass, max(0.0, bound - above)))
+            for mass, s, chance in steps:
+                left = s * total + chance - above
+                if left <= 0:
+                    got.append(0.0)
+                    continue
+                got.append(mass if mass < left else left)
                 above += got[-1]
             return got[::-1]
 
@@ -160,13 +169,11 @@ class LengthMatch(Defense):
         return self.verdict(True, missing, weight=min(1.0, known[x]))
 
 
-def _now(
-    groups: Sequence[Group], rewards: Sequence[Sequence[float]]
-) -> dict[tuple[str, Side], _Masses]:
+def _now(places_P: Sequence[Sequence[_Place]]) -> dict[tuple[str, Side], _Masses]:
     """The masses of this round."""
     now: dict[tuple[str, Side], _Masses] = defaultdict(_Masses)
-    for p, (group, row) in enumerate(zip(groups, rewards, strict=True)):
-        for node, side, x, mass in _places(group, row):
+    for p, places in enumerate(places_P):
+        for node, side, x, mass in places:
             if mass:
                 now[node, side].at[x].append(mass)
                 now[node, side].of_group[p].append(mass)
@@ -199,27 +206,32 @@ def _unable(groups: Sequence[Group], view: DefenseView) -> str:
     return "" if len(known) >= senders.ENOUGH else senders.TOO_FEW
 
 
-def _places(group: Group, rewards_G: Sequence[float]) -> list[tuple[str, Side, int, float]]:
-    """Node, side, x and mass of each completion of a group."""
-    places = []
-    for completion, advantage in zip(
-        group.completions, senders.raw_advantages(rewards_G), strict=True
-    ):
-        side: Side = "right" if advantage > 0 else "wrong"
+def _places(group: Group, rewards_G: Sequence[float]) -> list[_Place]:
+    """The place of each completion of a group."""
+    places: list[_Place] = []
+    for completion, (side, mass) in zip(group.completions, _masses(tuple(rewards_G)), strict=True):
         length = len(completion.token_ids or ())
         x = length if side == "right" else -length
-        # Rounded, so that the order of a group does not matter.
-        places.append((senders.key(completion.node), side, x, round(abs(float(advantage)), 9)))
+        places.append((senders.key(completion.node), side, x, mass))
     return places
+
+
+# Most rewards are 0 or 1, so that groups repeat.
+@lru_cache(maxsize=1024)
+def _masses(rewards_G: tuple[float, ...]) -> list[tuple[Side, float]]:
+    """Side and mass of each completion of a group. Rounded, so that its order does not matter."""
+    return [
+        ("right" if advantage > 0 else "wrong", round(abs(advantage), 9))
+        for advantage in senders.raw_advantages(rewards_G).tolist()
+    ]
 
 
 def _joined(
     side: Side,
     past: Sequence[Mapping[str, Any]],
     now: Mapping[tuple[str, Side], Histogram],
-) -> list[np.ndarray]:
-    """Of each node with mass on this side, of all rounds: (2, points), x ascending and the share of
-    its mass at x or above."""
+) -> list[_Shares]:
+    """Each node with mass on this side, over all rounds."""
     points: dict[str, list[Sequence[float]]] = defaultdict(list)
     for entry in past:
         for node, of in entry.items():
@@ -231,16 +243,16 @@ def _joined(
     for found in points.values():
         if found:
             x, mass = np.array(sorted(map(tuple, found))).T
-            joined.append(np.array([x, np.cumsum(mass[::-1])[::-1] / mass.sum()]))
+            joined.append((x.tolist(), (np.cumsum(mass[::-1])[::-1] / mass.sum()).tolist()))
     return joined
 
 
-def _shared(every: Sequence[np.ndarray], x: float) -> float:
+def _shared(every: Sequence[_Shares], x: float) -> float:
     """The lower median over nodes of the share of a node's mass at x or above."""
     shares = []
     for points, share in every:
-        i = int(np.searchsorted(points, x))
-        shares.append(float(share[i]) if i < len(share) else 0.0)
+        i = bisect_left(points, x)
+        shares.append(share[i] if i < len(share) else 0.0)
     return min(1.0, sorted(shares)[(len(shares) - 1) // 2])
 
 

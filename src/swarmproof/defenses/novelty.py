@@ -37,8 +37,8 @@ Counts = Mapping[str, Sequence[int]]  # node -> new and right completions
 class _Found:
     """A round, compared with what the defence remembers."""
 
-    new: Mapping[tuple[int, int], str]  # place of a right completion -> a new word of it, or ""
-    counts: Counts  # of this round alone
+    verdicts: list[list[Verdict]]
+    state: State
 
 
 @register("defense", "novelty")
@@ -68,21 +68,31 @@ class Novelty(Defense):
         senders.require_majority(self.name, setting)
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
-        found = senders.once(self, groups, view, self._compare)
-        counts = _total([*view.state.get("counts", ()), found.counts])
+        return senders.once(self, groups, view, self._compare).verdicts
+
+    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
+        return senders.once(self, groups, view, self._compare).state
+
+    def _compare(self, groups: Sequence[Group], view: DefenseView) -> _Found:
+        new, now = self._new(groups, view)
+        rounds = [*view.state.get("counts", ()), now]
+        state = self._state(groups, view, rounds)
+        counts = _total(rounds)
         if len(counts) < senders.ENOUGH:
             none = self.verdict(None, 0.0, senders.TOO_FEW)
-            return [[none for _ in group.completions] for group in groups]
+            return _Found([[none for _ in group.completions] for group in groups], state)
         scores = {node: _suspicion(node, counts) for node in counts}
-        return [
+        verdicts = [
             [
-                self._verdict(found.new.get((p, g), ""), senders.key(completion.node), scores)
+                self._verdict(new.get((p, g), ""), senders.key(completion.node), scores)
                 for g, completion in enumerate(group.completions)
             ]
             for p, group in enumerate(groups)
         ]
+        return _Found(verdicts, state)
 
-    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
+    def _state(self, groups: Sequence[Group], view: DefenseView, counts: Sequence[Counts]) -> State:
+        """What to remember of the words and the counts of each node."""
         last: dict[str, dict[str, int]] = {
             node: {word: at for word, at in words.items() if at > view.round - self.memory}
             for node, words in view.state.get("last", {}).items()
@@ -90,14 +100,15 @@ class Novelty(Defense):
         for _, completion in senders.rewarded(groups, view.rewards):
             words = dict.fromkeys(_words(completion.text), view.round)
             last.setdefault(senders.key(completion.node), {}).update(words)
-        now = senders.once(self, groups, view, self._compare).counts
-        counts = [*view.state.get("counts", ()), now]
         return {
             "last": {node: _bounded(words) for node, words in sorted(last.items()) if words},
             "counts": counts[max(0, len(counts) - self.memory) :],
         }
 
-    def _compare(self, groups: Sequence[Group], view: DefenseView) -> _Found:
+    def _new(
+        self, groups: Sequence[Group], view: DefenseView
+    ) -> tuple[dict[tuple[int, int], str], Counts]:
+        """A new word, or "", of each right completion by its place; and this round's counts."""
         owner: dict[str, str] = {}
         for node, words in _written(groups, view):
             for word in words:
@@ -116,7 +127,7 @@ class Novelty(Defense):
                     new[p, g] = min((w for w in words if owner[w] == node), default="")
                     entry[0] += bool(new[p, g])
                     entry[1] += 1
-        return _Found(new, dict(sorted(counts.items())))
+        return new, dict(sorted(counts.items()))
 
     def _verdict(self, word: str, node: str, scores: Mapping[str, float]) -> Verdict:
         score = scores.get(node, 0.0) if word else 0.0

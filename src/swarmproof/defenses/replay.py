@@ -3,24 +3,28 @@
 For swarms in which all nodes hold the same weights. Why it works: the noise of a draw is a function
 of its address, so that every token of a slot is forced, and any other text is seen, also one that
 the model finds plausible. Where it fails: where precisions differ, a tolerance is needed, and an
-attacker can choose among the near ties that lie inside it. It decides only about what was sent. A
-node that withholds some draws is met by `on_reject = "refill"` or `"void_node"`, and one that
-chooses its problems by `swarm.problems = "dealt"`. Source: our own; the noise is Gumbel-max
-sampling with a counter-based hash.
+attacker can choose among the near ties that lie inside it, about as often as they occur by chance.
+It decides only about what was sent. A node that withholds some draws is met by `on_reject =
+"refill"` or `"void_node"`, and one that chooses its problems by `swarm.problems = "dealt"`. Source:
+our own; the noise is Gumbel-max sampling with a counter-based hash.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from swarmproof.defenses.base import Defense, DefenseView, Setting
+from swarmproof.defenses import senders
+from swarmproof.defenses.base import Defense, DefenseView, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Completion, Group, Verdict
+
+_EXACT = 0.01  # a tolerance up to which no honest token loses its draw
+_LEVEL = 8.0  # -log10 of the chance of a false alarm for one sender
 
 
 @register("defense", "replay")
@@ -38,12 +42,19 @@ class Replay(Defense):
     an attacker that uses every near tie inside the tolerance can steer. End-of-text is a token like
     the others. Nothing may follow it, and a completion without it must have the maximum length.
 
+    With a tolerance above 0.01, as where precisions differ, a sender's completions are compared
+    with chance too. Its tokens with a margin above 0 are counted over the completions that pass the
+    rules above, of the groups that are scored together and of `memory` rounds before. If
+    P(Binomial(tokens, `flips`) >= count) is below 10 ^ -8, its completions with such a token are
+    refused; those without one are proved draws, and pass.
+
     Measured on the tiny models (docs/lab-log.md): where all nodes compute in float32, no honest
     draw had a margin above 0. Where bfloat16 meets float32 the largest was 0.13; use a tolerance of
     0.25 there. `swarmproof calibrate` measures it for other models.
     """
 
     threshold_field: ClassVar[str] = "tolerance"
+    columns: ClassVar[tuple[str, ...]] = ("margin",)
 
     tolerance: float = Field(
         default=1e-3, ge=0, description="margin, in units of logit / temperature, that may be lost"
@@ -51,6 +62,14 @@ class Replay(Defense):
     ties: int = Field(
         default=2, ge=0, description="tokens of a completion that may lose by up to the tolerance"
     )
+
+    flips: float = Field(
+        default=0.002,
+        gt=0,
+        lt=1,
+        description="share of honest tokens that lose by up to a tolerance above 0.01",
+    )
+    memory: int = Field(default=5, ge=0, le=100, description="rounds before this one that count")
 
     def require_in(self, setting: Setting) -> None:
         if setting.models > 1:
@@ -61,13 +80,49 @@ class Replay(Defense):
             )
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
-        return [
+        margins_P = view.column("margin")
+        verdicts = [
             [
                 self._verdict(completion, margin, view)
                 for completion, margin in zip(group.completions, margins, strict=True)
             ]
-            for group, margins in zip(groups, view.column("margin"), strict=True)
+            for group, margins in zip(groups, margins_P, strict=True)
         ]
+        if self.tolerance <= _EXACT:
+            return verdicts
+        suspects = self._suspects(_counts(groups, margins_P, verdicts), view.state)
+        for group, row in zip(groups, verdicts, strict=True):
+            for g, completion in enumerate(group.completions):
+                reason = suspects.get(senders.key(completion.node))
+                if row[g].accepted and row[g].score > 0 and reason:
+                    row[g] = self.verdict(False, row[g].score, reason)
+        return verdicts
+
+    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
+        if self.tolerance <= _EXACT:
+            return view.state
+        margins_P = view.column("margin")
+        verdicts = [
+            [self._verdict(*pair, view) for pair in zip(group.completions, margins, strict=True)]
+            for group, margins in zip(groups, margins_P, strict=True)
+        ]
+        now = _counts(groups, margins_P, verdicts)
+        rounds = [*view.state.get("rounds", ()), {node: [*now[node]] for node in sorted(now)}]
+        return {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
+
+    def _suspects(self, now: Mapping[str, tuple[int, int]], state: State) -> dict[str, str]:
+        """Senders with too many tokens that are not the draw, and the reason."""
+        found = {}
+        for node, (lost, tokens) in now.items():
+            before = [entry[node] for entry in state.get("rounds", ()) if node in entry]
+            lost_all = lost + sum(each for each, _ in before)
+            tokens_all = tokens + sum(each for _, each in before)
+            if senders.suspicion(lost_all, tokens_all, self.flips) > _LEVEL:
+                found[node] = (
+                    f"{lost_all} of its sender's {tokens_all} tokens lose their draw by a little, "
+                    f"and about {self.flips:.1%} do by chance"
+                )
+        return found
 
     def _verdict(self, completion: Completion, margin: np.ndarray, view: DefenseView) -> Verdict:
         token_ids = completion.token_ids or ()
@@ -95,3 +150,21 @@ class Replay(Defense):
         if not ends and len(token_ids) < view.sampling.max_new_tokens:
             return self.verdict(False, score, "ends without end-of-text before the limit")
         return self.verdict(True, score)
+
+
+def _counts(
+    groups: Sequence[Group],
+    margins_P: Sequence[Sequence[np.ndarray]],
+    verdicts: Sequence[Sequence[Verdict]],
+) -> dict[str, tuple[int, int]]:
+    """Of each sender: tokens that are not the draw of their place, and tokens, in what is accepted.
+
+    What a receiver drew itself says nothing of a sender.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for group, margins, row in zip(groups, margins_P, verdicts, strict=True):
+        for completion, margin, verdict in zip(group.completions, margins, row, strict=True):
+            if verdict.accepted and not completion.refilled:
+                lost, tokens = counts.get(node := senders.key(completion.node), (0, 0))
+                counts[node] = lost + int((margin > 0).sum()), tokens + len(margin)
+    return counts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -96,8 +97,7 @@ def high(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Once:
-    groups: Sequence[Group]
-    view: DefenseView
+    read: Any  # all that the result depends on
     result: Any
 
 
@@ -109,20 +109,23 @@ def once(
     groups: Sequence[Group],
     view: DefenseView,
     compare: Callable[[Sequence[Group], DefenseView], T],
+    *,
+    lengths: bool = False,
 ) -> T:
-    """What `compare` says of a round, computed once for `inspect` and `remember`.
+    """What `compare` says of a round, computed once for `inspect` and `remember`, and once for all
+    receivers in this process that read and remember the same.
 
-    It must be a pure function of these groups, and of the rewards, round and state of the view.
+    It must be a pure function of the questions, senders and texts of these groups, with `lengths`
+    of their numbers of tokens too, and of the rewards, round and state of the view.
     """
+    sent = [
+        [(key(c.node), c.text, lengths and len(c.token_ids or ())) for c in group.completions]
+        for group in groups
+    ]
+    read = (view.round, [g.problem.question for g in groups], sent, view.rewards, view.state)
     last = _once.get(defense)
-    if (
-        last is None
-        or last.view.state is not view.state
-        or (last.view.round, last.view.rewards) != (view.round, view.rewards)
-        or len(last.groups) != len(groups)
-        or any(a is not b for a, b in zip(last.groups, groups, strict=True))
-    ):
-        last = _once[defense] = _Once(groups, view, compare(groups, view))
+    if last is None or last.read != read:
+        last = _once[defense] = _Once(read, compare(groups, view))
     result: T = last.result
     return result
 
@@ -135,6 +138,13 @@ def suspicion(count: float, of: float, rate: float) -> float:
     k, n = math.floor(count + 1e-9), math.ceil(of - 1e-9)
     if k <= 0 or rate >= 1 or k > n or k <= rate * n:
         return 0.0
+    return _tail(k, n, rate)
+
+
+# The rates and counts of a round repeat.
+@lru_cache(maxsize=4096)
+def _tail(k: int, n: int, rate: float) -> float:
+    """-log10 of P(Binomial(n, rate) >= k), for rate * n < k <= n."""
     first = (
         math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
         + k * math.log(rate) + (n - k) * math.log1p(-rate)

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -38,16 +38,26 @@ class _Tally:
 
     problems: float = 0.0
     counts: dict[str, float] = field(default_factory=dict)  # n-gram -> problems
+    # n-gram -> the round in which this node wrote it on several problems, when nobody else had.
+    first: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sign:
-    """How an n-gram of a node differs from what the others write."""
+class _Sign(NamedTuple):
+    """How an n-gram of a node differs from what the others write. The largest is the worst."""
 
     score: float
+    gram: str
     count: float
     of: float
     rate: float
+    of_node: str = ""  # who wrote it first, where that can be said
+    of_round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    verdicts: list[list[Verdict]]
+    state: State
 
 
 @register("defense", "signature")
@@ -62,6 +72,11 @@ class Signature(Defense):
     below 10 ^ -`threshold`. The rate is the upper median, over the other nodes, of
     (count + 0.5) / (problems + 1). Completions of a node with a signature of it are refused. The
     score is -log10 of that probability, for the completion's most suspicious n-gram.
+
+    The reason says that the completion copies another node's if that node alone wrote the n-gram,
+    on two problems or more, in an earlier round, and nobody had written it as far as is remembered.
+    It is no reason to refuse that node: what others copy of it is less its own. Within one round
+    the texts do not say who copied.
     """
 
     reads: ClassVar[Reads] = "text"
@@ -78,33 +93,40 @@ class Signature(Defense):
         senders.require_majority(self.name, setting)
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
-        tallies = senders.once(self, groups, view, self._tallies)
+        return senders.once(self, groups, view, self._compare).verdicts
+
+    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
+        return senders.once(self, groups, view, self._compare).state
+
+    def _compare(self, groups: Sequence[Group], view: DefenseView) -> _Compared:
+        tallies = self._tallies(groups, view)
+        state = {
+            node: [tally.problems, _packed(tally.counts), _by_round(tally)]
+            for node, tally in sorted(tallies.items())
+            if tally.problems >= _FORGOTTEN
+        }
         if len(tallies) < senders.ENOUGH:
             none = self.verdict(None, 0.0, senders.TOO_FEW)
-            return [[none for _ in group.completions] for group in groups]
+            return _Compared([[none for _ in group.completions] for group in groups], state)
         found = {node: self._signatures(node, tallies) for node in tallies}
-        return [
+        verdicts = [
             [
-                self._verdict(completion.text, found.get(senders.key(completion.node), {}))
+                self._verdict(completion.text, found[senders.key(completion.node)])
                 for completion in group.completions
             ]
             for group in groups
         ]
-
-    def remember(self, groups: Sequence[Group], view: DefenseView) -> State:
-        return {
-            node: [tally.problems, _packed(tally.counts)]
-            for node, tally in sorted(senders.once(self, groups, view, self._tallies).items())
-            if tally.problems >= _FORGOTTEN
-        }
+        return _Compared(verdicts, state)
 
     def _tallies(self, groups: Sequence[Group], view: DefenseView) -> dict[str, _Tally]:
         """The counts of each node, those of this round included."""
         tallies = {
             node: _Tally(
-                self.decay * problems, {gram: self.decay * n for gram, n in _unpacked(packed)}
+                self.decay * problems,
+                {gram: self.decay * n for gram, n in _unpacked(packed)},
+                {gram: int(round) for gram, round in _unpacked(first)},
             )
-            for node, (problems, packed) in view.state.items()
+            for node, (problems, packed, first) in view.state.items()
         }
         for group in groups:
             for completion in group.completions:
@@ -116,6 +138,9 @@ class Signature(Defense):
         for (node, _), grams in written.items():
             now[node].update(grams)
             tallies[node].problems += 1
+        for node, gram in _alone(now):
+            if all(gram not in tally.counts for tally in tallies.values()):
+                tallies[node].first[gram] = view.round
         for node, fresh in now.items():
             counts = tallies[node].counts
             for gram, n in fresh.items():
@@ -125,32 +150,30 @@ class Signature(Defense):
     def _signatures(self, node: str, tallies: Mapping[str, _Tally]) -> dict[str, _Sign]:
         """The suspicious n-grams of a node, above the threshold or not."""
         own = tallies[node]
-        others = [tally for other, tally in tallies.items() if other != node]
+        others = [(t.counts, t.problems + 1) for other, t in tallies.items() if other != node]
         found = {}
         for gram, count in own.counts.items():
             if count < self.least:
                 continue
-            rate = senders.middle(
-                [(t.counts.get(gram, 0.0) + 0.5) / (t.problems + 1) for t in others]
-            )
+            rate = senders.middle([(counts.get(gram, 0.0) + 0.5) / of for counts, of in others])
             if score := senders.suspicion(count, own.problems, rate):
-                found[gram] = _Sign(score, count, own.problems, rate)
+                source = _source(node, gram, tallies)
+                found[gram] = _Sign(score, gram, count, own.problems, rate, *source)
         return found
 
     def _verdict(self, text: str, signs: Mapping[str, _Sign]) -> Verdict:
-        if not signs:
-            return self.verdict(True, 0.0)
         has = _grams(text, self.longest) & signs.keys()
         if not has:
             return self.verdict(True, 0.0)
-        gram = max(has, key=lambda gram: (signs[gram].score, gram))
-        sign = signs[gram]
+        sign = max(map(signs.__getitem__, has))
         if sign.score <= self.threshold:
             return self.verdict(True, sign.score)
         reason = (
-            f"{gram!r:.80} is on {sign.count:.3g} of {sign.of:.3g} problems of this node, and on "
-            f"{sign.rate:.1%} of the others'"
+            f"{sign.gram!r:.80} is on {sign.count:.3g} of {sign.of:.3g} problems of this node, and "
+            f"on {sign.rate:.1%} of the others'"
         )
+        if sign.of_node:
+            reason += f"; copies node {sign.of_node:.40s}'s completion of round {sign.of_round}"
         return self.verdict(False, sign.score, reason)
 
 
@@ -179,3 +202,29 @@ def _unpacked(packed: Iterable[tuple[float, str]]) -> Iterator[tuple[str, float]
     for n, grams in packed:
         for gram in grams.split("\n"):
             yield gram, n
+
+
+def _by_round(tally: _Tally) -> list[tuple[int, str]]:
+    """Rounds, with the n-grams that the node wrote first in them and that are still counted."""
+    kept = sorted(g for g in tally.first if tally.counts.get(g, 0.0) >= _FORGOTTEN)[:_MOST_GRAMS]
+    lines: dict[int, list[str]] = defaultdict(list)
+    for gram in kept:
+        lines[tally.first[gram]].append(gram)
+    return [(round, "\n".join(grams)) for round, grams in sorted(lines.items())]
+
+
+def _alone(now: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, str]]:
+    """Each node with an n-gram that it alone wrote in this round, on two problems or more."""
+    for node, grams in now.items():
+        others = [of for other, of in now.items() if other != node]
+        for gram, n in grams.items():
+            if n > 1 and not any(gram in of for of in others):
+                yield node, gram
+
+
+def _source(node: str, gram: str, tallies: Mapping[str, _Tally]) -> tuple[str, int]:
+    """Which other node wrote an n-gram first, and in which round, where that can be said."""
+    for other, tally in tallies.items():
+        if other != node and gram in tally.first:
+            return other, tally.first[gram]
+    return "", 0

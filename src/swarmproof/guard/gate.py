@@ -80,8 +80,8 @@ def _checked(who: str, name: str, completion: Completion, verdict: Verdict) -> V
 
 
 def _decision(who: str, accepted: object) -> bool | None:
-    if accepted is None:
-        return None
+    if accepted is None or accepted is True or accepted is False:
+        return accepted
     if not isinstance(accepted, bool | np.bool_):
         raise ValueError(f"{who} returned accepted = {accepted!r:.60}; it is True, False or None")  # noqa: TRY004
     return bool(accepted)
@@ -92,7 +92,8 @@ def _credit(who: str, completion: Completion, told: object) -> tuple[float, ...]
         return None
     if not isinstance(told, tuple):
         raise ValueError(f"{who} returned token_credit = {told!r:.60}; build it by self.verdict")  # noqa: TRY004
-    credit = tuple(_number(who, "token_credit", value) for value in told)
+    plain = set(map(type, told)) == {float}
+    credit = told if plain else tuple(_number(who, "token_credit", value) for value in told)
     length = len(completion.token_ids or ())
     if len(credit) != length:
         raise ValueError(
@@ -102,6 +103,8 @@ def _credit(who: str, completion: Completion, told: object) -> tuple[float, ...]
 
 
 def _number(who: str, field: str, value: object) -> float:
+    if type(value) is float:  # nearly all are, and the test below is slow
+        return value
     # NumPy's scalars are registered as numbers; a tensor of one element is not.
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{who} returned {field} = {value!r:.60}; it must be a number")  # noqa: TRY004

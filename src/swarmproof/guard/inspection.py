@@ -15,7 +15,7 @@ import numpy as np
 from swarmproof.defenses.base import Defense, DefenseView, Scores, State
 from swarmproof.guard.advantages import Rules, can_teach, complete
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
-from swarmproof.types import Group, NodeId, Sample, Slot, Verdict
+from swarmproof.types import Group, NodeId, Sample, Slot, TokenScores, Verdict
 
 Verdicts = tuple[Verdict, ...]  # the verdicts on one completion, in the order of the config
 
@@ -74,6 +74,20 @@ class Inspection:
         return sum(any(s.advantage for s in row) for row in self.samples)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Columns of a whole round whose passes are freed."""
+
+    columns: Mapping[str, Sequence[Sequence[np.ndarray]]]
+
+    @property
+    def scores(self) -> Sequence[Sequence[TokenScores]]:
+        raise ValueError("`remember` has no scores, only the columns that its defence names")
+
+    def column(self, name: str) -> Sequence[Sequence[np.ndarray]]:
+        return self.columns[name]
+
+
 @dataclass(slots=True)
 class Inspecting:
     """A round that has begun. `feed` it every group once, then `finish`.
@@ -101,6 +115,8 @@ class Inspecting:
     _known: list[list[Verdicts]] = field(init=False)
     _samples: dict[int, list[Sample]] = field(init=False, default_factory=dict)
     _replaced: set[Slot] = field(init=False, default_factory=set)
+    # By column, of each group: what defences remember, kept after the passes are freed.
+    _columns: dict[str, dict[int, Sequence[np.ndarray]]] = field(init=False, default_factory=dict)
     void: set[NodeId] = field(init=False, default_factory=set)  # nodes to count for nothing
 
     def __post_init__(self) -> None:
@@ -169,6 +185,10 @@ class Inspecting:
             scores: scores of their tokens; required if `reads_passes`.
         """
         told = self._ask(self._late, indices, scores)
+        for name in {name for d in self._late if d.reads == "scores" for name in d.columns}:
+            view = replace(next(iter(self.views.values())), source=scores)
+            found = view.column(name)
+            self._columns.setdefault(name, {}).update(zip(indices, found, strict=True))
         order = {name: i for i, name in enumerate(self.rules.by_defense)}
         for p, late in zip(indices, told, strict=True):
             verdicts = [
@@ -196,12 +216,13 @@ class Inspecting:
         """
         if missing := [p for p in range(len(self.groups)) if p not in self._samples]:
             raise ValueError(f"group {missing[0]} was never fed to the inspection")
-        states = {
-            defense.name: _plain(
-                defense, defense.remember(self.groups, self._view(defense, self.rewards, None))
-            )
-            for defense in self.defenses
-        }
+        every = range(len(self.groups))
+        columns = {name: [of[p] for p in every] for name, of in self._columns.items()}
+        states = {}
+        for defense in self.defenses:
+            kept = _Kept(columns) if defense.reads == "scores" and defense.columns else None
+            view = self._view(defense, self.rewards, kept)
+            states[defense.name] = _plain(defense, defense.remember(self.groups, view))
         samples = [self._samples[p] for p in range(len(self.groups))]
         return Inspection(self.groups, samples, tuple(replaced), self.rules.void), states
 
