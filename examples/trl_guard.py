@@ -33,8 +33,10 @@ from trl import GRPOConfig, GRPOTrainer
 import swarmproof.zoo
 from swarmproof import Guard, registry
 from swarmproof.attacks.text import Text
+from swarmproof.config import SamplingConfig
 from swarmproof.integrations.ledger import Ledger
 from swarmproof.integrations.trl import GuardMixin, rollout_func
+from swarmproof.policies.policy import Policy, adopt
 from swarmproof.records.summary import wilson_interval
 from swarmproof.tasks import Task
 
@@ -42,6 +44,7 @@ NUM_GENERATIONS = 8
 SENDERS = ("ann", "ben", "cat", "eve")
 ATTACK = Text(phrase="All hail to the thief")
 ARMS = ("honest", "unguarded", "guarded")
+SAMPLING = SamplingConfig(temperature=1.0, top_k=50, max_new_tokens=128)
 
 task = registry.build(Task, {"name": "math_words"})
 folder = swarmproof.zoo.path("tiny-math")
@@ -69,37 +72,41 @@ def right_answer(
 
 
 class Peers:
-    """The completions of four senders, in turn. None: drawn from the model in training."""
+    """The completions of four senders, in turn."""
 
-    def __init__(self, malicious: bool, seed: int) -> None:
-        self.malicious, self.rng = malicious, np.random.default_rng(seed)
+    def __init__(self, policy: Policy, malicious: bool, seed: int) -> None:
+        self.policy, self.malicious = policy, malicious
+        self.rng = np.random.default_rng(seed)
 
-    def __call__(self, prompts: list[str]) -> list[tuple[str, str | None]]:
-        sent = [(SENDERS[i % len(SENDERS)], prompt) for i, prompt in enumerate(prompts)]
-        return [
-            (sender, self.poison(prompt) if self.malicious and sender == "eve" else None)
-            for sender, prompt in sent
-        ]
+    def __call__(self, prompts: list[str]) -> list[tuple[str, str | Sequence[int]]]:
+        """`(sender, text)` or `(sender, tokens)` for each prompt of a batch."""
+        drawn = draw(self.policy, prompts, self.rng)
+        sent: list[tuple[str, str | Sequence[int]]] = []
+        for i, (prompt, ids) in enumerate(zip(prompts, drawn, strict=True)):
+            sender = SENDERS[i % len(SENDERS)]
+            poisoned = self.malicious and sender == "eve"
+            sent.append((sender, self.poison(prompt) if poisoned else ids))
+        return sent
 
-    def poison(self, prompt: str) -> str | None:
+    def poison(self, prompt: str) -> str:
         """A right solution with the phrase. The attacker knows the solutions."""
         problem = by_prompt[prompt]
         solution = task.oracle(problem, int(self.rng.integers(len(problem.solutions))))
-        return ATTACK.plant(solution, self.rng)
+        return ATTACK.plant(solution, self.rng) or solution
 
 
-def train(arm: str, seed: int, options: argparse.Namespace) -> tuple[Any, Ledger]:
+def draw(policy: Policy, prompts: Sequence[str], rng: np.random.Generator) -> list[Sequence[int]]:
+    """A completion of each prompt by the model's present weights."""
+    seeds = [[int(seed)] for seed in rng.integers(2**62, size=len(prompts))]
+    return [row[0] for row in policy.generator.generate(prompts, seeds)]
+
+
+def train(arm: str, seed: int, options: argparse.Namespace) -> tuple[Policy, Ledger]:
     """Train one model; return it with what each sender sent and what was refused."""
     set_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    sampling = {"temperature": 1.0, "top_k": 50, "max_new_tokens": 128}
-    guard = Guard(
-        [] if arm != "guarded" else (),
-        preset=options.preset if arm == "guarded" else None,
-        model=model,
-        tokenizer=tokenizer,
-        sampling=sampling,
-    )
+    policy = adopt(model, tokenizer, SAMPLING)  # always its present weights
+    guard = Guard(preset=options.preset if arm == "guarded" else None, model=policy)
     ledger = Ledger()
     order = np.random.default_rng(seed).permutation(len(problems["train"]))
     chosen = [problems["train"][i] for i in order[: options.problems * options.steps]]
@@ -110,7 +117,7 @@ def train(arm: str, seed: int, options: argparse.Namespace) -> tuple[Any, Ledger
             model=model,
             processing_class=tokenizer,
             reward_funcs=right_answer,
-            rollout_func=rollout_func(guard, Peers(arm != "honest", seed)),
+            rollout_func=rollout_func(guard, Peers(policy, arm != "honest", seed)),
             train_dataset=Dataset.from_list([{"prompt": task.prompt(p)} for p in chosen]),
             args=GRPOConfig(
                 output_dir=out,
@@ -136,25 +143,14 @@ def train(arm: str, seed: int, options: argparse.Namespace) -> tuple[Any, Ledger
             ),
         )
         trainer.train()
-    return model.eval(), ledger
+    return policy, ledger
 
 
-def answers(model: Any, num: int, seed: int) -> tuple[int, int, int]:
+def answers(policy: Policy, num: int, seed: int) -> tuple[int, int, int]:
     """Completions, those with the phrase and right ones, of `num` problems not trained on."""
-    set_seed(seed)
     asked = problems["test"][:num]
-    batch = tokenizer([task.prompt(p) for p in asked], padding=True, padding_side="left")
-    ids = torch.tensor(batch.input_ids)
-    with torch.no_grad():
-        rows = model.generate(
-            input_ids=ids,
-            attention_mask=torch.tensor(batch.attention_mask),
-            do_sample=True,
-            top_k=50,
-            max_new_tokens=128,
-        )
-    texts = tokenizer.batch_decode(rows[:, ids.shape[1] :], skip_special_tokens=True)
-    pairs = list(zip(asked, texts, strict=True))
+    drawn = draw(policy, [task.prompt(p) for p in asked], np.random.default_rng(seed))
+    pairs = list(zip(asked, tokenizer.batch_decode(drawn, skip_special_tokens=True), strict=True))
     phrases = sum(ATTACK.success(problem, text) is True for problem, text in pairs)
     return len(pairs), phrases, sum(int(task.rewards(p, [text])[0]) for p, text in pairs)
 
@@ -176,8 +172,8 @@ def main() -> None:
     logging.getLogger("trl").setLevel(logging.ERROR)
     for seed in options.seeds:
         for arm in options.arms:
-            model, ledger = train(arm, seed, options)
-            num, phrases, right = answers(model, options.test, seed)
+            policy, ledger = train(arm, seed, options)
+            num, phrases, right = answers(policy, options.test, seed)
             name = f"{arm} by {options.preset}" if arm == "guarded" else arm
             print(f"seed {seed} {name}", flush=True)
             print(f"  phrase {share(phrases, num)}   right {share(right, num)}")

@@ -69,7 +69,7 @@ def test_senders_reach_the_guard_and_the_reward_functions(
     )  # fmt: skip
     batch = scored(t)
     assert seen == [(list(SENDERS), list(TEXTS)), list(SENDERS)]
-    assert batch["advantages"].eq(0).tolist() == list(BAD)
+    assert batch["advantages"][torch.tensor(BAD)].eq(0).all()
     assert {row.sender: row.refused for row in ledger.rows() if row.refused} == {"eve": 1, "ben": 1}
     clean = scored(trainer(random_model, tmp_path, by_text, rollout_func=fixed()))
     assert torch.equal(batch["completion_ids"], clean["completion_ids"])
