@@ -38,7 +38,7 @@ from trl_trainers import (
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and its dependencies
 GOOD = [text for text in TEXTS if not text.startswith("BAD")]
 # Shorter and longer than the refused ones of TEXTS, so that every normaliser would notice.
-OTHERS = ["BAD" + "!" * i if bad else text for i, (text, bad) in enumerate(zip(TEXTS, BAD, strict=True))]
+OTHERS = ["BAD" + "!" * i if text.startswith("BAD") else text for i, text in enumerate(TEXTS)]
 
 
 def moved(t: Any) -> Any:
@@ -174,9 +174,7 @@ def test_other_credits_multiply_the_advantage(random_model: Path, tmp_path: Path
     by_hand = clean | {"advantages": batch["advantages"], "tool_mask": batch["tool_mask"]}
     by_hand["num_items_in_batch"] = clean["num_items_in_batch"] - 2
     close(gradient(t, batch), gradient(plain, by_hand))
-    t = guarded(
-        random_model, tmp_path, Credits(credits=(0.5,)), settings={"loss_type": "vespo"}
-    )
+    t = guarded(random_model, tmp_path, Credits(credits=(0.5,)), settings={"loss_type": "vespo"})
     with pytest.raises(ValueError, match="credits other than 0 and 1"):
         scored(t)
 

@@ -220,9 +220,7 @@ def test_names_stay_and_partials_pass() -> None:
 def test_wrapped_functions_survive_a_pickle_together(tmp_path: Path) -> None:
     """As TRL's asynchronous trainer sends them to its worker, without `log_extra`."""
     sidecar = Sidecar(tmp_path / "verdicts.jsonl")
-    before = wrap(
-        Guard([Bad()]), [by_text, by_length_later], ledger=Ledger(), sidecar=sidecar
-    )
+    before = wrap(Guard([Bad()]), [by_text, by_length_later], ledger=Ledger(), sidecar=sidecar)
     assert before[0](**batch_of(["seven", "BAD"])) == [1.0, None]  # with a lock, a loop, a cache
     f, g = pickle.loads(pickle.dumps(before))
     batch = batch_of(["seven", "BAD"])
@@ -345,7 +343,9 @@ def test_conversations() -> None:
 
     class Short(Bad):
         def inspect(self, groups: Any, view: Any) -> Any:  # noqa: ARG002
-            seen.extend((g.prompt, g.problem.question, c.text) for g in groups for c in g.completions)
+            seen.extend(
+                (g.prompt, g.problem.question, c.text) for g in groups for c in g.completions
+            )
             return [[self.verdict(True, 0.0) for _ in g.completions] for g in groups]
 
     seen: list[tuple[str, str, str]] = []

@@ -1,4 +1,4 @@
-"""Peers' completions in TRL's GRPOTrainer: hostile input, senders, local log-probabilities, masks."""
+"""Peers' completions in TRL's GRPOTrainer: hostile input, senders, log-probabilities, masks."""
 
 from __future__ import annotations
 
@@ -162,9 +162,7 @@ def test_log_probabilities_are_computed_here(random_model: Path, tmp_path: Path)
     guard = Guard([Bad()])
     settings = {"off_policy_mask_threshold": 1.0, "temperature": 0.7}
     rollout = rollout_func(guard, peers)
-    t = trainer(
-        random_model, tmp_path, **wrapped(guard), rollout_func=rollout, settings=settings
-    )
+    t = trainer(random_model, tmp_path, **wrapped(guard), rollout_func=rollout, settings=settings)
     batch = scored(t)
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
@@ -248,9 +246,7 @@ def test_a_run_of_two_steps_writes_verdicts(random_model: Path, tmp_path: Path) 
         ("mixin with reward", "leave `reward` out"),
     ],
 )
-def test_mistakes_are_one_line(
-    random_model: Path, tmp_path: Path, case: str, match: str
-) -> None:
+def test_mistakes_are_one_line(random_model: Path, tmp_path: Path, case: str, match: str) -> None:
     guard = Guard([Bad()])
     told: list[Any] = list(zip(SENDERS, TEXTS, strict=True))
     funcs: Any = wrap(guard, [by_text, by_length])

@@ -57,9 +57,7 @@ def rollout_func(
 
 
 class _Rollouts:
-    def __init__(
-        self, guard: Guard, source: Source, reward: TextReward | None
-    ) -> None:
+    def __init__(self, guard: Guard, source: Source, reward: TextReward | None) -> None:
         self._guard, self._reward = guard, reward
         self._source: Callable[[list[Any]], Sequence[Sent]] = (
             source if callable(source) else _Batches(iter(source))
