@@ -16,7 +16,7 @@ from swarmproof import Guard
 from swarmproof.integrations.ledger import Ledger
 from swarmproof.integrations.rows import TrainerRow
 from swarmproof.integrations.sidecar import Sidecar
-from swarmproof.integrations.watch import Outcome, Watch
+from swarmproof.integrations.watch import Treatment, Watch
 
 ROWS = [
     TrainerRow("g", "p", "fine", 1.0, sender="ann"),
@@ -103,18 +103,18 @@ def test_a_wrong_path_is_an_error_at_once(tmp_path: Path) -> None:
         Sidecar(tmp_path / "nowhere" / "verdicts.jsonl")
 
 
-def test_the_outcomes_of_a_look() -> None:
+def test_the_treatments_of_a_look() -> None:
     seen = Watch(Guard([Bad()])).look(ROWS)
-    out = Outcome(votes=False, trains=False)
-    assert [o.votes for o in seen.outcomes] == [True, False, False, False]
-    assert seen.outcomes[2] == seen.outcomes[3] == out
+    out = Treatment(votes=False, trains=False)
+    assert [o.votes for o in seen.treatments] == [True, False, False, False]
+    assert seen.treatments[2] == seen.treatments[3] == out
     assert seen.refused_share == 0.5
     zero = Watch(Guard([Bad()], on_reject="zero_reward")).look(ROWS)
-    assert zero.outcomes[1] == Outcome(zeroed=True)
+    assert zero.treatments[1] == Treatment(zeroed=True)
     mask = Watch(Guard([Bad()], on_reject="mask")).look(ROWS)
-    assert mask.outcomes[1] == Outcome(trains=False)
+    assert mask.treatments[1] == Treatment(trains=False)
     monitor = Watch(Guard([Bad()], on_reject="monitor")).look(ROWS)
-    assert monitor.outcomes[1] == Outcome()
+    assert monitor.treatments[1] == Treatment()
     assert monitor.columns[1]["guard/refused"] is True
 
 
@@ -152,4 +152,4 @@ def test_monitor_is_the_only_other_way_and_malformed_rows_stay_out() -> None:
         Watch(Guard([Breaks()])).look(ROWS)
     seen = Watch(Guard([Breaks()]), on_error="monitor").look(ROWS)
     assert seen.failed
-    assert [o.votes for o in seen.outcomes] == [True, True, True, False]
+    assert [o.votes for o in seen.treatments] == [True, True, True, False]

@@ -18,7 +18,7 @@ from swarmproof import Guard
 from swarmproof.defenses.base import Defense
 from swarmproof.integrations.ledger import Ledger
 from swarmproof.integrations.trl import GuardMixin, wrap
-from swarmproof.integrations.watch import Outcome
+from swarmproof.integrations.watch import Treatment
 from trl_trainers import (
     BAD,
     PROMPTS,
@@ -268,7 +268,7 @@ def test_another_trl_is_refused_when_the_class_is_made() -> None:
 
     with pytest.raises(ValueError, match=r"another signature of _calculate_rewards.*trl==1\.16"):
 
-        class First(GuardMixin, Renamed):
+        class First(GuardMixin, Renamed):  # type: ignore[misc]
             pass
 
     class Without(GRPOTrainer):  # type: ignore[misc]
@@ -276,7 +276,7 @@ def test_another_trl_is_refused_when_the_class_is_made() -> None:
 
     with pytest.raises(ValueError, match=r"no _log_metric.*trl==1\.16"):
 
-        class Second(GuardMixin, Without):  # type: ignore[misc]
+        class Second(GuardMixin, Without):
             pass
 
 
@@ -285,4 +285,4 @@ def test_misaligned_credits_are_one_line(random_model: Path, tmp_path: Path) -> 
     batch = scored(t)
     credits = [(0.0,) * (len(text) + 1 + (i == 1)) for i, text in enumerate(TEXTS)]
     with pytest.raises(ValueError, match="not aligned: completion 1 has 5 tokens and 6 credits"):
-        t._guard_tokens(batch, [Outcome(token_credit=credit) for credit in credits])
+        t._guard_tokens(batch, [Treatment(token_credit=credit) for credit in credits])

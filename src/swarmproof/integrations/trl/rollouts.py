@@ -17,7 +17,7 @@ from swarmproof.guard.guard import Guard
 from swarmproof.integrations.trl.batches import MALFORMED, SENDER, Batch, prompt_text, sender_of
 from swarmproof.integrations.trl.mixin import GuardMixin
 from swarmproof.integrations.trl.rewards import shared_of
-from swarmproof.integrations.watch import Outcome, Watch
+from swarmproof.integrations.watch import Treatment, Watch
 from swarmproof.policies.codec import Codec
 from swarmproof.types import Completion, NodeId, Slot, Tokens
 
@@ -126,7 +126,7 @@ class _Rollouts:
         batch = Batch(prompts, shown, ids, senders=output[SENDER], malformed=output[MALFORMED])
         rows = batch.rows(rewards, codec=codec, num_generations=shared.num_generations)
         seen = watch.look(rows, int(trainer.state.global_step))
-        masks = [_kept(o, len(row)) for o, row in zip(seen.outcomes, ids, strict=True)]
+        masks = [_kept(o, len(row)) for o, row in zip(seen.treatments, ids, strict=True)]
         shared.foresee(ids, seen)
         return masks
 
@@ -182,9 +182,9 @@ def _are_ids(told: object) -> bool:
     return all(isinstance(token, int) and not isinstance(token, bool) for token in told)
 
 
-def _kept(outcome: Outcome, length: int) -> list[int]:
-    credit = outcome.token_credit
-    if not outcome.trains:
+def _kept(treatment: Treatment, length: int) -> list[int]:
+    credit = treatment.token_credit
+    if not treatment.trains:
         return [0] * length
     if credit is None:
         return [1] * length
