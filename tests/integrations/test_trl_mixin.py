@@ -17,8 +17,8 @@ from judging import Bad, Breaks, Credits
 from swarmproof import Guard
 from swarmproof.defenses.base import Defense
 from swarmproof.integrations.ledger import Ledger
-from swarmproof.integrations.trl import GuardMixin, wrap
-from swarmproof.integrations.watch import Treatment
+from swarmproof.integrations.trl import GuardCallback, GuardMixin, wrap
+from swarmproof.integrations.watch import Treatment, Watch
 from trl_trainers import (
     BAD,
     PROMPTS,
@@ -231,6 +231,42 @@ def test_a_run_with_accumulation_logs_its_verdicts(
     assert t.state.log_history[0]["guard/refused_share"] == 0.25
     # TRL would print the whole first row that a wrapped function refuses.
     assert "BAD" not in caplog.text
+
+
+def test_a_resumed_run_remembers(
+    random_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the mixin's own callback, and by that of wrapped functions."""
+
+    def run(steps: int, wrapped: bool) -> Watch:
+        guard = Guard([Bad(), "novelty"])
+        more: dict[str, Any] = {"kind": GuardedGRPO, "guard": guard, "ledger": Ledger()}
+        funcs: Any = by_text
+        if wrapped:
+            funcs = wrap(guard, by_text, ledger=Ledger())
+            more = {"callbacks": [GuardCallback(funcs)]}
+        t = trainer(
+            random_model, tmp_path / str(wrapped), funcs, rollout_func=fixed(sender=list(SENDERS)),
+            settings={"max_steps": steps, "save_strategy": "steps", "save_steps": 1,
+                      "log_completions": False},
+            **more,
+        )  # fmt: skip
+        t.train(resume_from_checkpoint=steps > 2)
+        watch: Watch = funcs[0].shared.watch if wrapped else t.guard_watch
+        return watch
+
+    for wrapped in (False, True):
+        run(2, wrapped)
+        watch = run(3, wrapped)
+        assert watch.round == 3
+        assert watch.ledger is not None
+        assert {row.sender: row.sent for row in watch.ledger.rows()} == dict.fromkeys(SENDERS, 6)
+        assert len(watch.guard.state_dict()["defenses"]["novelty"]["counts"]) == 3
+    assert "without what it remembered" not in caplog.text
+    for file in (tmp_path / "True").glob("checkpoint-*/swarmproof_guard.json"):
+        file.unlink()
+    run(4, True)
+    assert "without what it remembered" in caplog.text
 
 
 def test_a_reward_model_behind_the_guard(random_model: Path, tmp_path: Path) -> None:

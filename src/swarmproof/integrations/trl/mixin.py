@@ -17,6 +17,7 @@ from swarmproof.guard.guard import Guard
 from swarmproof.integrations.ledger import Ledger
 from swarmproof.integrations.sidecar import Sidecar
 from swarmproof.integrations.trl.batches import MALFORMED, QUESTION, SENDER, Batch, changed, total
+from swarmproof.integrations.trl.callbacks import GuardCallback
 from swarmproof.integrations.trl.rewards import log, shared_of
 from swarmproof.integrations.watch import OnError, Seen, Treatment, Watch
 from swarmproof.policies.codec import Codec
@@ -55,6 +56,7 @@ class GuardMixin:
     state: Any
     model: Any
     num_generations: int
+    add_callback: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -83,6 +85,7 @@ class GuardMixin:
             raise ValueError("GuardMixin and wrapped reward functions; use one of them")
         if not self.accelerator.is_main_process:
             self.guard_watch.sidecar = None  # every process sees all completions
+        self.add_callback(GuardCallback(self.guard_watch))
         self._guard_codec = Codec(
             getattr(self.processing_class, "tokenizer", self.processing_class),
             end_ids=getattr(self, "eos_token_ids", ()),
