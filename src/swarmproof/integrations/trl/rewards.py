@@ -159,7 +159,7 @@ class _Shared:
         key = id(completions)  # it is not freed while it is in the table
         with self._lock:
             batch = self._open.get(key)
-            if batch is None or index in batch.asked:
+            if batch is None:
                 batch = self._open[key] = _Open(completions)
             batch.asked.add(index)
             if len(batch.asked) == len(self.funcs):
