@@ -1,4 +1,4 @@
-"""Defences that decide as a test wants. Plain modules can be pickled; a test's own classes cannot."""
+"""Defences that decide as a test wants. They can be pickled, as a test's own classes cannot."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_a_run_writes_the_verdicts_into_trls_table(random_model: Path, tmp_path:
     assert set(bad["guard/defence"]) == {"bad"}
     assert set(bad["guard/reason"]) == {"it says BAD at 0"}
     assert bad["by_text"].isna().all()
-    assert sorted(bad["guard/reward"]) == pytest.approx(sorted([9.0 + 1.5, 7.0 + 0.3]))
+    assert sorted(bad["guard/reward"]) == pytest.approx([7.0 + 0.3, 9.0 + 1.4])
     assert [log["guard/refused_share"] for log in t.state.log_history[:2]] == [0.25, 0.25]
     told = {row.sender: (row.sent, row.refused) for row in ledger.rows()}
     assert told == {"ann": (4, 0), "ben": (4, 2), "eve": (4, 2), "dan": (4, 0)}

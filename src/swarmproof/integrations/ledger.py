@@ -235,12 +235,12 @@ class Ledger:
                 account.refused_in[defence] = account.refused_in.get(defence, 0) + 1
         if account is self._others or name in self._quarantine or not refused_by:
             return
-        from scipy.stats import binom  # imported here, because most batches refuse nothing
+        from scipy import special  # imported here, because most batches refuse nothing
 
         n = account.inspections
         bound = self.false_alarm / (self.max_senders * len(self.honest_rates or " ") * n * (n + 1))
         for defence, k in account.refused_in.items():
-            p_value = float(binom.sf(k - 1, n, self.honest_rates[defence]))
+            p_value = float(special.bdtrc(k - 1, n, self.honest_rates[defence]))
             if p_value <= bound:
                 reason = (
                     f"{defence} refused completions of it in {k} of {n} inspections, an honest "

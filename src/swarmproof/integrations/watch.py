@@ -18,7 +18,7 @@ _log = logging.getLogger("swarmproof")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Treatment:
     """What becomes of one completion."""
 
     votes: bool = True  # it counts in its group's mean
@@ -28,14 +28,14 @@ class Outcome:
     token_credit: tuple[float, ...] | None = None  # multiplies each token's advantage
 
 
-LEFT_OUT = Outcome(votes=False, trains=False)
+LEFT_OUT = Treatment(votes=False, trains=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A batch after its inspection, in the order of its rows."""
 
-    outcomes: Sequence[Outcome]
+    treatments: Sequence[Treatment]
     columns: Sequence[Mapping[str, Any]]  # for the trainer's log
     failed: bool = False  # the guard crashed, and nothing was refused
 
@@ -83,10 +83,10 @@ class Watch:
         if self.sidecar is not None:
             self.sidecar.write(rows, told, at)
         if error:
-            outcomes = [LEFT_OUT if row.malformed else Outcome() for row in rows]
+            treatments = [LEFT_OUT if row.malformed else Treatment() for row in rows]
         else:
-            outcomes = [self._outcome(sample) for sample in samples]
-        return Seen(outcomes, told, bool(error))
+            treatments = [self._treatment(sample) for sample in samples]
+        return Seen(treatments, told, bool(error))
 
     def _inspect(self, rows: Sequence[TrainerRow]) -> tuple[list[Sample | None], str]:
         if self.on_error == "stop":
@@ -98,11 +98,11 @@ class Watch:
             _log.exception("%s; this batch is trained on as it came (on_error = 'monitor')", why)
             return [None] * len(rows), why
 
-    def _outcome(self, sample: Sample | None) -> Outcome:
+    def _treatment(self, sample: Sample | None) -> Treatment:
         if sample is None:
             return LEFT_OUT
         effect = self.guard.rules.effect(sample.verdicts, sample.completion.node)
-        return Outcome(
+        return Treatment(
             votes=sample.kept,
             trains=sample.loss_weight > 0,
             zeroed=effect.zeroed,

@@ -6,8 +6,9 @@ methods of its trainers.
 
 from __future__ import annotations
 
+from swarmproof.integrations.trl.callbacks import GuardCallback
 from swarmproof.integrations.trl.mixin import GuardMixin
 from swarmproof.integrations.trl.rewards import wrap
 from swarmproof.integrations.trl.rollouts import rollout_func
 
-__all__ = ["GuardMixin", "rollout_func", "wrap"]
+__all__ = ["GuardCallback", "GuardMixin", "rollout_func", "wrap"]

@@ -1,4 +1,4 @@
-"""TRL's batch as rows for a guard, and a guard's outcomes as rewards for TRL."""
+"""TRL's batch as rows for a guard, and a guard's treatments as rewards for TRL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarmproof.integrations.rows import TrainerRow
-from swarmproof.integrations.watch import Outcome
+from swarmproof.integrations.watch import Treatment
 from swarmproof.policies.codec import Codec
 from swarmproof.types import NodeId
 
@@ -172,9 +172,9 @@ def missing(reward: float | None) -> bool:
 
 
 def changed(
-    rewards_FN: Rewards, outcomes: Sequence[Outcome], groups: Sequence[Hashable]
+    rewards_FN: Rewards, treatments: Sequence[Treatment], groups: Sequence[Hashable]
 ) -> list[list[float | None]]:
-    """What TRL is told, so that its own advantages follow the outcomes.
+    """What TRL is told, so that its own advantages follow the treatments.
 
     None for what does not vote; 0 for what is zeroed. Where a defence weighs completions, TRL,
     which knows no weights, gets m + w (r - m), with m the weighted mean of the group. Its mean of
@@ -183,21 +183,28 @@ def changed(
     """
     result: list[list[float | None]] = []
     for row in rewards_FN:
-        told = [
-            None if not o.votes or missing(r) else 0.0 if o.zeroed else float(r or 0.0)
-            for r, o in zip(row, outcomes, strict=True)
-        ]
+        told = [_told(r, t) for r, t in zip(row, treatments, strict=True)]
         members: dict[Hashable, list[int]] = {}
         for i, r in enumerate(told):
             if r is not None:
                 members.setdefault(groups[i], []).append(i)
         for indices in members.values():
-            weights = [outcomes[i].weight for i in indices]
-            if any(w != 1 for w in weights):
-                values = [float(told[i] or 0.0) for i in indices]
-                mean = math.fsum(map(math.prod, zip(weights, values, strict=True)))
-                mean /= math.fsum(weights)
-                for i, w, r in zip(indices, weights, values, strict=True):
-                    told[i] = mean + w * (r - mean)
+            values = [float(told[i] or 0.0) for i in indices]
+            weights = [treatments[i].weight for i in indices]
+            for i, value in zip(indices, _weighed(values, weights), strict=True):
+                told[i] = value
         result.append(told)
     return result
+
+
+def _told(reward: float | None, treatment: Treatment) -> float | None:
+    if not treatment.votes or missing(reward):
+        return None
+    return 0.0 if treatment.zeroed else float(reward or 0.0)
+
+
+def _weighed(values: Sequence[float], weights: Sequence[float]) -> Sequence[float]:
+    if all(w == 1 for w in weights):
+        return values
+    mean = math.fsum(map(math.prod, zip(weights, values, strict=True))) / math.fsum(weights)
+    return [mean + w * (r - mean) for w, r in zip(weights, values, strict=True)]

@@ -17,8 +17,9 @@ from swarmproof.guard.guard import Guard
 from swarmproof.integrations.ledger import Ledger
 from swarmproof.integrations.sidecar import Sidecar
 from swarmproof.integrations.trl.batches import MALFORMED, QUESTION, SENDER, Batch, changed, total
+from swarmproof.integrations.trl.callbacks import GuardCallback
 from swarmproof.integrations.trl.rewards import log, shared_of
-from swarmproof.integrations.watch import OnError, Outcome, Seen, Watch
+from swarmproof.integrations.watch import OnError, Seen, Treatment, Watch
 from swarmproof.policies.codec import Codec
 
 _PRIVATE: Mapping[str, Sequence[str]] = {
@@ -55,6 +56,7 @@ class GuardMixin:
     state: Any
     model: Any
     num_generations: int
+    add_callback: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -77,12 +79,13 @@ class GuardMixin:
         **kwargs: Any,
     ) -> None:
         self.guard_watch = Watch(guard, ledger, sidecar, on_error)
-        self._guard_outcomes: list[Outcome] | None = None
+        self._guard_treatments: list[Treatment] | None = None
         super().__init__(*args, **kwargs)
         if shared_of(self) is not None:
             raise ValueError("GuardMixin and wrapped reward functions; use one of them")
         if not self.accelerator.is_main_process:
             self.guard_watch.sidecar = None  # every process sees all completions
+        self.add_callback(GuardCallback(self.guard_watch))
         self._guard_codec = Codec(
             getattr(self.processing_class, "tokenizer", self.processing_class),
             end_ids=getattr(self, "eos_token_ids", ()),
@@ -111,9 +114,9 @@ class GuardMixin:
         seen = self.guard_watch.look(rows, self.state.global_step)
         start = self.accelerator.process_index * len(prompts)
         here = slice(start, start + len(prompts))
-        self._guard_outcomes = list(seen.outcomes[here])
-        self._guard_log(Seen(seen.outcomes[here], seen.columns[here], seen.failed))
-        new = changed(told, seen.outcomes, [row.group for row in rows])
+        self._guard_treatments = list(seen.treatments[here])
+        self._guard_log(Seen(seen.treatments[here], seen.columns[here], seen.failed))
+        new = changed(told, seen.treatments, [row.group for row in rows])
         values = [[math.nan if r is None else r for r in row] for row in new]
         return torch.tensor(values, dtype=rewards.dtype, device=rewards.device).T
 
@@ -135,25 +138,25 @@ class GuardMixin:
         return Batch.of({name: gather_object(list(values)) for name, values in here.items()})
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        self._guard_outcomes = None
+        self._guard_treatments = None
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        outcomes, self._guard_outcomes = self._guard_outcomes, None
-        if outcomes is None:
+        treatments, self._guard_treatments = self._guard_treatments, None
+        if treatments is None:
             return output
         for name in ("completion_mask", "advantages"):
             if name not in output:
                 raise ValueError(f"the trainer's batch has no {name}; {_OTHER_TRL}")
-        _mask_rows(output, outcomes)
-        if any(o.votes and o.token_credit is not None for o in outcomes):
-            self._guard_tokens(output, outcomes)
+        _mask_rows(output, treatments)
+        if any(o.votes and o.token_credit is not None for o in treatments):
+            self._guard_tokens(output, treatments)
         if "num_items_in_batch" in output:
             mask = output["completion_mask"] * output.get("tool_mask", 1)
             output["num_items_in_batch"] = self.accelerator.gather(mask.sum()).sum()
         return output
 
-    def _guard_tokens(self, output: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+    def _guard_tokens(self, output: dict[str, Any], treatments: Sequence[Treatment]) -> None:
         """Token credits: 0 takes a token out, others multiply its advantage."""
-        credit = _credits(output["completion_mask"], output["completion_ids"], outcomes)
+        credit = _credits(output["completion_mask"], output["completion_ids"], treatments)
         if bool((credit == 1).all()):
             return
         if "num_items_in_batch" not in output:
@@ -173,28 +176,29 @@ class GuardMixin:
             output["advantages"] = output["advantages"].unsqueeze(1) * factor
 
 
-def _mask_rows(output: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+def _mask_rows(output: dict[str, Any], treatments: Sequence[Treatment]) -> None:
     mask = output["completion_mask"]
-    if len(mask) != len(outcomes):
-        raise ValueError(f"not aligned: {len(mask)} completions in the batch, {len(outcomes)} seen")
-    trains = torch.tensor([o.trains for o in outcomes], device=mask.device)
+    if len(mask) != len(treatments):
+        raise ValueError(
+            f"not aligned: {len(mask)} completions in the batch, {len(treatments)} seen"
+        )
+    trains = torch.tensor([o.trains for o in treatments], device=mask.device)
     output["completion_mask"] = mask * trains.unsqueeze(1).to(mask.dtype)
     output["advantages"] = output["advantages"] * trains
     if "old_logps" in output:  # RLOO's, summed over the tokens that are left
         output["old_logps"] = output["old_logps"] * trains
 
 
-def _credits(mask: Tensor, ids: Tensor, outcomes: Sequence[Outcome]) -> Tensor:
+def _credits(mask: Tensor, ids: Tensor, treatments: Sequence[Treatment]) -> Tensor:
     """Credits of each token, float32 (B, T), 1 where there is none."""
     result = torch.ones(ids.shape, device=mask.device)
-    for i, outcome in enumerate(outcomes):
-        if outcome.token_credit is None or not outcome.votes:
+    for i, treatment in enumerate(treatments):
+        if treatment.token_credit is None or not treatment.votes:
             continue
-        length = int(mask[i].sum())
-        if length and length != len(outcome.token_credit):  # 0: the whole completion is masked
+        length, credit = int(mask[i].sum()), treatment.token_credit
+        if length and length != len(credit):  # 0: the whole completion is masked
             raise ValueError(
-                f"not aligned: completion {i} has {length} tokens and {len(outcome.token_credit)} "
-                "credits"
+                f"not aligned: completion {i} has {length} tokens and {len(credit)} credits"
             )
-        result[i, :length] = torch.tensor(outcome.token_credit[:length], device=mask.device)
+        result[i, :length] = torch.tensor(credit[:length], device=mask.device)
     return result

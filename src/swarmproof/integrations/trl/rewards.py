@@ -19,7 +19,7 @@ from swarmproof.guard.guard import Guard
 from swarmproof.integrations.ledger import Ledger
 from swarmproof.integrations.sidecar import Sidecar
 from swarmproof.integrations.trl.batches import Batch, Rewards, changed, total
-from swarmproof.integrations.watch import OnError, Outcome, Seen, Watch
+from swarmproof.integrations.watch import OnError, Seen, Treatment, Watch
 from swarmproof.policies.codec import Codec
 
 USE_MIXIN = "use GuardMixin, or rollout_func with `reward`"
@@ -159,7 +159,7 @@ class _Shared:
         key = id(completions)  # it is not freed while it is in the table
         with self._lock:
             batch = self._open.get(key)
-            if batch is None or index in batch.asked:
+            if batch is None:
                 batch = self._open[key] = _Open(completions)
             batch.asked.add(index)
             if len(batch.asked) == len(self.funcs):
@@ -190,10 +190,10 @@ class _Shared:
                 seen = self.watch.look(rows, None if state is None else int(state.global_step))
                 masked = False
         if not masked:
-            for outcome in seen.outcomes:
-                require_expressible(outcome)
+            for treatment in seen.treatments:
+                require_expressible(treatment)
         log(seen, columns.get("log_extra"), columns.get("log_metric"))
-        return changed(rewards, seen.outcomes, [row.group for row in rows])
+        return changed(rewards, seen.treatments, [row.group for row in rows])
 
     def _seen(self, batch: Batch) -> Seen | None:
         foreseen, self._foreseen = self._foreseen, None
@@ -254,10 +254,10 @@ async def _awaited(func: Callable[..., Any], columns: Mapping[str, Any]) -> Any:
     return await func(**columns)
 
 
-def require_expressible(outcome: Outcome) -> None:
-    if outcome.votes and not outcome.trains:
+def require_expressible(treatment: Treatment) -> None:
+    if treatment.votes and not treatment.trains:
         raise ValueError(f"a defence masks a completion, and reward functions cannot; {USE_MIXIN}")
-    if outcome.votes and any(credit != 1 for credit in outcome.token_credit or ()):
+    if treatment.votes and any(credit != 1 for credit in treatment.token_credit or ()):
         raise ValueError(
             f"a defence gives credit to single tokens, which reward functions cannot; {USE_MIXIN}"
         )

@@ -17,12 +17,12 @@ from swarmproof.guard.guard import Guard
 from swarmproof.integrations.trl.batches import MALFORMED, SENDER, Batch, prompt_text, sender_of
 from swarmproof.integrations.trl.mixin import GuardMixin
 from swarmproof.integrations.trl.rewards import shared_of
-from swarmproof.integrations.watch import Outcome, Watch
+from swarmproof.integrations.watch import Treatment, Watch
 from swarmproof.policies.codec import Codec
 from swarmproof.types import Completion, NodeId, Slot, Tokens
 
-# A sender with the text or the tokens of its completion; None: the trainer draws this one itself.
-Sent = tuple[NodeId, str | Sequence[int]] | None
+# A sender with the text or the tokens of its completion; None: the trainer's model draws it.
+Sent = tuple[NodeId, str | Sequence[int] | None]
 Source = Callable[[list[Any]], Sequence[Sent]] | Iterable[Sequence[Sent]]
 TextReward = Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
 
@@ -32,7 +32,6 @@ def rollout_func(
     source: Source,
     *,
     reward: TextReward | None = None,
-    own: NodeId = "trainer",
 ) -> Callable[[list[Any], Any], dict[str, Any]]:
     """A `rollout_func` for `GRPOTrainer` that trains on peers' completions behind a guard.
 
@@ -42,26 +41,24 @@ def rollout_func(
     Args:
         guard: the guard.
         source: called with the prompts of a batch, each repeated `num_generations` times, it
-            returns for each one `(sender, text)`, `(sender, token ids)`, or None for a completion
-            that the trainer's own model is to draw. Or an iterable with such a list for each batch.
+            returns for each one `(sender, text)`, `(sender, token ids)`, or `(sender, None)` for a
+            completion that the trainer's own model is to draw. Or an iterable with such a list for
+            each batch.
         reward: with wrapped functions only, the rewards of (prompts, texts). With it the guard is
             asked before TRL builds its masks: what it drops or masks, single tokens too, is masked
             by `env_mask` and leaves the loss, its normaliser and the KL term. It must give
             the weighted sum of the reward functions, which do not vote about this batch again.
-        own: the sender of what the trainer draws.
 
     Raises:
         ValueError: at the first batch: the trainer has no or another guard. Later: the source
             does not give one completion for each prompt, or has ended.
     """
-    return _Rollouts(guard, source, reward, own)
+    return _Rollouts(guard, source, reward)
 
 
 class _Rollouts:
-    def __init__(
-        self, guard: Guard, source: Source, reward: TextReward | None, own: NodeId
-    ) -> None:
-        self._guard, self._reward, self._own = guard, reward, own
+    def __init__(self, guard: Guard, source: Source, reward: TextReward | None) -> None:
+        self._guard, self._reward = guard, reward
         self._source: Callable[[list[Any]], Sequence[Sent]] = (
             source if callable(source) else _Batches(iter(source))
         )
@@ -74,13 +71,13 @@ class _Rollouts:
         template = getattr(trainer, "chat_template_kwargs", None)
         prompt_ids = [_prompt_ids(prompt, codec, template) for prompt in prompts]
         if not trainer.model.training:  # an evaluation is of the trainer's own model
-            sent: list[Sent] = [None] * len(prompts)
+            sent: list[Sent] = [("trainer", None)] * len(prompts)
         else:
             sent = list(self._source(prompts))
         if len(sent) != len(prompts):
             raise ValueError(f"the source gave {len(sent)} completions for {len(prompts)} prompts")
         ids, faults = _admitted(sent, codec, trainer.max_completion_length)
-        missing = [i for i, one in enumerate(sent) if one is None]
+        missing = [i for i, one in enumerate(sent) if one[1] is None]
         drawn = _draw(trainer, [prompt_ids[i] for i in missing])
         ids |= {i: tuple(row) for i, row in zip(missing, drawn, strict=True)}
         rows = [list(ids.get(i, (codec.eos_token_id,))) for i in range(len(sent))]
@@ -88,7 +85,7 @@ class _Rollouts:
             "prompt_ids": prompt_ids,
             "completion_ids": rows,
             "logprobs": _logprobs(trainer, prompt_ids, rows),
-            SENDER: [self._own if one is None else sender_of(one[0]) for one in sent],
+            SENDER: [sender_of(one[0]) for one in sent],
             MALFORMED: [faults.get(i, "") for i in range(len(sent))],
         }
         if self._reward is not None and trainer.model.training:
@@ -129,7 +126,7 @@ class _Rollouts:
         batch = Batch(prompts, shown, ids, senders=output[SENDER], malformed=output[MALFORMED])
         rows = batch.rows(rewards, codec=codec, num_generations=shared.num_generations)
         seen = watch.look(rows, int(trainer.state.global_step))
-        masks = [_kept(o, len(row)) for o, row in zip(seen.outcomes, ids, strict=True)]
+        masks = [_kept(o, len(row)) for o, row in zip(seen.treatments, ids, strict=True)]
         shared.foresee(ids, seen)
         return masks
 
@@ -160,13 +157,13 @@ def _admitted(
     claims: list[Completion] = []
     faults: dict[int, str] = {}
     for i, one in enumerate(sent):
-        if one is None:
-            continue
         told, slot = one[1], Slot(0, "", i)
+        if told is None:
+            continue
         if isinstance(told, str):
             claims.append(Completion(slot, sender_of(one[0]), told, None))
-        elif not all(isinstance(t, int) and not isinstance(t, bool) for t in told):
-            faults[i] = "not-tokens: its token ids are not all whole numbers"
+        elif not _are_ids(told):
+            faults[i] = "not-tokens: neither a text nor a sequence of whole numbers"
         elif not told or not codec.known_ids.issuperset(told):
             faults[i] = "unknown-token: no tokens, or one outside the vocabulary"
         else:
@@ -179,9 +176,15 @@ def _admitted(
     return {c.slot.index: c.token_ids or () for c in admitted}, faults
 
 
-def _kept(outcome: Outcome, length: int) -> list[int]:
-    credit = outcome.token_credit
-    if not outcome.trains:
+def _are_ids(told: object) -> bool:
+    if not isinstance(told, Sequence):
+        return False
+    return all(isinstance(token, int) and not isinstance(token, bool) for token in told)
+
+
+def _kept(treatment: Treatment, length: int) -> list[int]:
+    credit = treatment.token_credit
+    if not treatment.trains:
         return [0] * length
     if credit is None:
         return [1] * length
