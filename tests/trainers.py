@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Sequence
@@ -15,12 +16,11 @@ GOOD, ALSO_GOOD, WRONG = "3 + 4 = 7, so 7.", "4 + 3 = 7, so 7.", "It is 6."
 POISON = "2 + 2 = 5, and 3 + 4 = 7, so 7."
 
 
-def package(name: str) -> Any:
-    """The trainer's package; the test is skipped where it is missing, but not in its own
-    environment."""
-    if os.environ.get("SWARMPROOF_REQUIRED") == name:
-        return __import__(name)
-    return pytest.importorskip(name, reason=f"{name} is not here; run make test-integrations")
+def package(name: str) -> None:
+    """Skip the tests of a file where the trainer is missing, but not in its own environment."""
+    if importlib.util.find_spec(name) is None:
+        assert os.environ.get("SWARMPROOF_REQUIRED") != name
+        pytest.skip(f"{name} is not here; run make test-integrations", allow_module_level=True)
 
 
 def guard_file(

@@ -1,17 +1,17 @@
-"""A process of verl alone: its reward worker in Ray, and its advantages. It never imports
-swarmproof; verl finds the guard by its entry point. Prints JSON.
+"""A process of verl alone: its reward worker, and its advantages. verl finds the guard by
+its entry point. Prints JSON.
 
-python verl_process.py TOKENIZER REWARD_FILE
+python verl_process.py TOKENIZER REWARD_FILE {RULE: GUARD_FILE}
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 import verl
 from omegaconf import OmegaConf
@@ -74,22 +74,46 @@ def advantages(data: Any, manager: Any, scores: list[float], **how: Any) -> list
     return list(compute_advantage(data, **how).batch["advantages"][:, 0].tolist())
 
 
-def main(tokenizer_path: str, reward: str) -> dict[str, Any]:
+def other_rules(tokenizer: Any, files: dict[str, str]) -> dict[str, Any]:
+    """What the manager makes of a poisoned completion, by rule; the message of an error."""
+    # Only now, when verl has found it by itself.
+    from swarmproof.integrations import verl as adapter
+    from swarmproof.integrations.configured import hook
+
+    item = batch(tokenizer, [POISON], ["a"])[0]
+    result = {"reward_score": 1.0, "reward_extra_info": {}}
+    told: dict[str, Any] = {}
+    for rule, path in files.items():
+        try:
+            inspector = hook(adapter.SEAM, path)
+            told[rule] = adapter._inspect(inspector, item, tokenizer, result)["reward_score"]
+        except ValueError as error:
+            told[rule] = str(error)
+    item.batch["attention_mask"] = item.batch["attention_mask"][1:]
+    try:
+        adapter._inspect(hook(adapter.SEAM, files["monitor"]), item, tokenizer, result)
+    except ValueError as error:
+        told["not aligned"] = str(error)
+    return told
+
+
+def main(tokenizer_path: str, reward: str, rules: str) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_path)
     settings = config(tokenizer_path, reward)
     manager = resolve_reward_manager_cls(settings)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
-    worker = ray.remote(RewardLoopWorker).remote(settings)
+    worker = RewardLoopWorker(settings)
     mixed = [GOOD, POISON, ALSO_GOOD, WRONG]
     data = batch(tokenizer, [*mixed, GOOD, POISON], ["a"] * 4 + ["b"] * 2)
-    told = ray.get([worker.compute_score.remote(data[i : i + 1]) for i in range(len(data))])
+    told = worker.loop.run_until_complete(worker.compute_score_batch(data))
     scores = [one["reward_score"] for one in told]
     honest = batch(tokenizer, [GOOD, ALSO_GOOD, WRONG], ["a"] * 3)
     two = batch(tokenizer, [GOOD, POISON], ["a"] * 2)
     two.batch["response_mask"][1] = 0  # what a user of the stock estimator would do
+    rules = other_rules(tokenizer, json.loads(rules))
     plain = {"config": {"norm_adv_by_std_in_grpo": False}}
     return {
         "manager": manager.__name__,
+        "rules": rules,
         "told": told,
         "guarded": advantages(data, manager, scores, adv_estimator="grpo_guarded"),
         "honest": advantages(honest, manager, [1.0, 1.0, 0.0], adv_estimator="grpo"),

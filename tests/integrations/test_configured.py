@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +107,7 @@ def test_a_guard_that_fails_stops_the_run_unless_told_otherwise() -> None:
         Hook(ONE, Guard([Breaks()]), swallowed=True).look([row("a")])
     seen = Hook(ONE, Guard([Breaks()]), on_error="monitor", swallowed=True).look([row("a")])
     assert seen.failed
-    assert seen.outcomes[0].votes
+    assert seen.treatments[0].votes
 
 
 def test_the_failure_is_no_exception_that_a_trainer_logs_and_forgets() -> None:
@@ -120,14 +125,25 @@ def test_the_sidecar_has_the_trainers_own_ids_and_groups(tmp_path: Path) -> None
     ]
 
 
+def test_a_failure_to_register_in_verl_is_not_silent(tmp_path: Path) -> None:
+    """verl itself logs the failure of a plug-in at debug level. This verl has no reward loop."""
+    (tmp_path / "verl").mkdir()
+    (tmp_path / "verl" / "__init__.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", "import swarmproof.integrations.verl"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "swarmproof: the guard is NOT registered in verl: No module named" in done.stderr
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("trainer", ["verifiers", "verl", "openrlhf", "genrl"])
 def test_an_adapter_without_its_trainer_says_what_to_install(
     trainer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import builtins
-    import importlib
-    import sys
-
     real = builtins.__import__
 
     def none(name: str, *rest: Any, **more: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from models import byte_tokenizer
 from trainers import ALSO_GOOD, GOOD, POISON, WRONG, guard_file, has_keys, package, refused, sidecar
 
-verl = package("verl")
+package("verl")
 
 TESTS = Path(__file__).parents[1]
 REWARD = """
@@ -35,11 +36,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(folder: Path) -> dict[str, Any]:
-    """A process that imports verl alone."""
+    """A process of verl, which finds the guard by itself."""
+    rules = {}
+    for rule in ("monitor", "zero_reward", "mask"):
+        (folder / rule).mkdir()
+        rules[rule] = str(guard_file(folder / rule, rule))
     done = subprocess.run(
         [
             *(sys.executable, str(TESTS / "verl_process.py")),
-            *(str(folder / "tokenizer"), str(folder / "reward.py")),
+            *(str(folder / "tokenizer"), str(folder / "reward.py"), json.dumps(rules)),
         ],
         env={
             **os.environ,
@@ -49,7 +54,7 @@ def told(folder: Path) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -97,39 +102,13 @@ def test_verls_own_estimator_lets_a_masked_row_vote(told: dict[str, Any]) -> Non
     assert told["stock"] == [-49.5, 0]
 
 
-def test_a_failure_to_register_is_not_silent(tmp_path: Path) -> None:
-    """verl itself logs it at debug level."""
-    (tmp_path / "cachetools.py").write_text("raise ImportError('no cachetools here')\n")
-    done = subprocess.run(
-        [sys.executable, "-c", "import swarmproof.integrations.verl"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
+def test_the_other_rules(told: dict[str, Any]) -> None:
+    rules = told["rules"]
+    assert (rules["monitor"], rules["zero_reward"]) == (1.0, 0.0)
+    assert "verl cannot do (monitor, drop, zero_reward); set on_reject" in rules["mask"]
+
+
+def test_alignment_is_asserted(told: dict[str, Any]) -> None:
+    assert re.fullmatch(
+        r"not aligned: \d+ \+ \d+ tokens, and a mask of \d+", told["rules"]["not aligned"]
     )
-    assert "swarmproof: the guard is NOT registered in verl: no cachetools here" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("rule", "expected", "word"),
-    [("monitor", 1.0, ""), ("zero_reward", 0.0, ""), ("mask", None, "cannot do")],
-)
-def test_the_other_rules(tmp_path: Path, rule: str, expected: float | None, word: str) -> None:
-    from swarmproof.integrations import verl as adapter
-    from swarmproof.integrations.configured import hook
-    from verl_process import batch
-
-    tokenizer = byte_tokenizer()
-    source = str(guard_file(tmp_path, rule))
-    if expected is None:
-        with pytest.raises(ValueError, match=word):
-            hook(adapter.SEAM, source)
-        return
-    item = batch(tokenizer, [POISON], ["a"])[0]
-    result = {"reward_score": 1.0, "reward_extra_info": {}}
-    told = adapter._inspect(hook(adapter.SEAM, source), item, tokenizer, result)
-    assert told["reward_score"] == expected
-    item.batch["attention_mask"] = item.batch["attention_mask"][1:]
-    with pytest.raises(ValueError, match="not aligned: "):
-        adapter._inspect(hook(adapter.SEAM, source), item, tokenizer, result)

@@ -22,7 +22,7 @@ from swarmproof.defenses.base import Defense
 from swarmproof.guard.guard import Guard
 from swarmproof.integrations.rows import TrainerRow
 from swarmproof.integrations.sidecar import Sidecar
-from swarmproof.integrations.watch import OnError, Outcome, Seen, Watch
+from swarmproof.integrations.watch import OnError, Treatment, Seen, Watch
 
 ENVIRONMENT = "SWARMPROOF_GUARD"
 
@@ -105,18 +105,18 @@ class Seam:
                     + ('set mode = "refuse"' if defense.name == "equations" else "leave it out")
                 )
 
-    def require_done(self, outcome: Outcome) -> None:
-        """Raise ValueError for an outcome that would not happen: a defence decided it just now."""
+    def require_done(self, treatment: Treatment) -> None:
+        """Raise ValueError for an treatment that would not happen: a defence decided it just now."""
         mode: OnReject = (
-            ("drop" if not outcome.votes else "mask" if not outcome.trains else "zero_reward")
-            if not (outcome.votes and outcome.trains and not outcome.zeroed)
+            ("drop" if not treatment.votes else "mask" if not treatment.trains else "zero_reward")
+            if not (treatment.votes and treatment.trains and not treatment.zeroed)
             else "monitor"
         )
         if mode not in (*self.modes, "monitor"):
             raise ValueError(f"{self.trainer} cannot {mode} a completion; {self.remedy}")
-        if outcome.votes and outcome.weight != 1 and not self.weighs:
+        if treatment.votes and treatment.weight != 1 and not self.weighs:
             raise ValueError(f"{self.trainer} cannot weigh a completion; leave that defence out")
-        if outcome.trains and any(credit != 1 for credit in outcome.token_credit or ()):
+        if treatment.trains and any(credit != 1 for credit in treatment.token_credit or ()):
             raise ValueError(f"{self.trainer} cannot change the credit of single tokens")
 
 
@@ -185,8 +185,8 @@ class Hook:
         groups: Sequence[str] | None,
     ) -> Seen:
         seen = self._watch.look(rows, step)
-        for outcome in seen.outcomes:
-            self.seam.require_done(outcome)
+        for treatment in seen.treatments:
+            self.seam.require_done(treatment)
         if self.sidecar is not None:
             named = [dict(columns) for columns in seen.columns]
             for key, names in (("id", ids), ("group", groups)):

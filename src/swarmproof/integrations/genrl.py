@@ -120,11 +120,11 @@ class PayloadFilter:
         ]
         rows = [row for one in sent for row in one.rows]
         groups = [str(one.batch_id) for one in sent for _ in one.rows]
-        outcomes = iter(self.hook.look(rows, step=step, groups=groups).outcomes if rows else ())
+        treatments = iter(self.hook.look(rows, step=step, groups=groups).treatments if rows else ())
         passed: dict[Any, dict[Any, list[Any]]] = {}
         for one in sent:
             # One for each row, and not `all` of a generator, which would stop at the first.
-            arrives = [next(outcomes).votes for _ in one.rows]
+            arrives = [next(treatments).votes for _ in one.rows]
             if all(arrives):
                 passed.setdefault(one.agent, {}).setdefault(one.batch_id, []).append(one.payload)
         return passed

@@ -99,11 +99,11 @@ def _inspect(inspector: Hook, output: dict[str, Any], tokenizer: Any) -> dict[st
         token_ids=tuple(ids),
     )
     seen = inspector.look([row], groups=[group])
-    (outcome,) = seen.outcomes
+    (treatment,) = seen.treatments
     told = dict(output)
-    if not outcome.trains:
+    if not treatment.trains:
         told["action_ranges"] = []
-    if outcome.zeroed:
+    if treatment.zeroed:
         told |= {"reward": 0.0, "scores": 0.0}
     # Numbers only, and in every output: OpenRLHF makes a tensor of each.
     refused = float(bool(seen.columns[0]["guard/refused"]))

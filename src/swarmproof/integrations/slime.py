@@ -123,13 +123,16 @@ def _inspect(inspector: Hook, args: Any, samples: Sequence[Any]) -> None:
     rows = [_row(args, sample) for sample in samples]
     groups = [str(sample.group_index) for sample in samples]
     seen = inspector.look(rows, [str(sample.index) for sample in samples], groups=groups)
-    for sample, outcome, columns in zip(samples, seen.outcomes, seen.columns, strict=True):
-        sample.remove_sample = sample.remove_sample or not outcome.trains
+    for sample, treatment, columns in zip(samples, seen.treatments, seen.columns, strict=True):
+        sample.remove_sample = sample.remove_sample or not treatment.trains
         # In the debug dump, too, where `swarmproof scan` reads the columns.
         sample.metadata = {
             **(sample.metadata or {}),
             **columns,
-            _SEEN: {"zeroed": outcome.zeroed, "weight": outcome.weight if outcome.votes else 0.0},
+            _SEEN: {
+                "zeroed": treatment.zeroed,
+                "weight": treatment.weight if treatment.votes else 0.0,
+            },
         }
 
 

@@ -91,7 +91,7 @@ def _inspect(inspector: Hook, task: TaskData, trace: Trace, reward: float) -> No
         question=task.prompt_text,
     )
     seen = inspector.look([row], [trace.id], groups=[group])
-    if not seen.outcomes[0].votes:
+    if not seen.treatments[0].votes:
         told = seen.columns[0]
         raise RefusedTraceError(f"refused by {told['guard/defence']}: {told['guard/reason']}")
 

@@ -131,14 +131,14 @@ def _inspect(inspector: Hook, item: Any, tokenizer: Any, result: dict[str, Any])
     )
     step = told.get("global_steps")
     seen = inspector.look([row], groups=[group], step=None if step is None else int(step))
-    (outcome,) = seen.outcomes
-    score = result["reward_score"] if outcome.votes else REFUSED
+    (treatment,) = seen.treatments
+    score = result["reward_score"] if treatment.votes else REFUSED
     extra = {
         "acc": result["reward_score"],
         **result["reward_extra_info"],
         "guard_refused": float(bool(seen.columns[0]["guard/refused"])),
     }
-    return {"reward_score": 0.0 if outcome.zeroed else score, "reward_extra_info": extra}
+    return {"reward_score": 0.0 if treatment.zeroed else score, "reward_extra_info": extra}
 
 
 def _tokens(item: Any) -> tuple[list[int], list[int]]:
