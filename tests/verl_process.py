@@ -6,7 +6,6 @@ python verl_process.py TOKENIZER REWARD_FILE {RULE: GUARD_FILE}
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from typing import Any

@@ -16,7 +16,7 @@ names=("$@")
 # The extra of pyproject.toml, or nothing where the trainer cannot be installed whole: OpenRLHF needs
 # flash-attn, GenRL a hivemind that is on no registry. Their modules with hooks need little else.
 declare -A extra=([verifiers]='[verifiers]' [verl]='[verl]' [openrlhf]='' [genrl]='')
-declare -A besides=([verifiers]='' [verl]='' [openrlhf]='aiohttp sympy' [genrl]='msgpack datasets')
+declare -A besides=([verifiers]='' [verl]='uvicorn fastapi' [openrlhf]='aiohttp sympy pylatexenc' [genrl]='msgpack datasets')
 declare -A bare=([verifiers]='' [verl]='' [openrlhf]='openrlhf' [genrl]='gensyn-genrl')
 
 install() {

@@ -22,7 +22,7 @@ from swarmproof.defenses.base import Defense
 from swarmproof.guard.guard import Guard
 from swarmproof.integrations.rows import TrainerRow
 from swarmproof.integrations.sidecar import Sidecar
-from swarmproof.integrations.watch import OnError, Treatment, Seen, Watch
+from swarmproof.integrations.watch import OnError, Seen, Treatment, Watch
 
 ENVIRONMENT = "SWARMPROOF_GUARD"
 
@@ -106,7 +106,7 @@ class Seam:
                 )
 
     def require_done(self, treatment: Treatment) -> None:
-        """Raise ValueError for an treatment that would not happen: a defence decided it just now."""
+        """Raise ValueError for a treatment that would not happen, as a defence decided just now."""
         mode: OnReject = (
             ("drop" if not treatment.votes else "mask" if not treatment.trains else "zero_reward")
             if not (treatment.votes and treatment.trains and not treatment.zeroed)
@@ -115,7 +115,7 @@ class Seam:
         if mode not in (*self.modes, "monitor"):
             raise ValueError(f"{self.trainer} cannot {mode} a completion; {self.remedy}")
         if treatment.votes and treatment.weight != 1 and not self.weighs:
-            raise ValueError(f"{self.trainer} cannot weigh a completion; leave that defence out")
+            raise ValueError(f"{self.trainer} cannot weigh a completion; drop that defence")
         if treatment.trains and any(credit != 1 for credit in treatment.token_credit or ()):
             raise ValueError(f"{self.trainer} cannot change the credit of single tokens")
 
