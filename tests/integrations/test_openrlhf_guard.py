@@ -114,10 +114,14 @@ def test_no_token_of_a_masked_completion_is_in_the_loss(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenRLHF's own loss, with the counts of the whole batch as its trainer gives them."""
-    # The package itself wants deepspeed, which its loss does not.
+    # Their package imports deepspeed, which the loss does not use.
+    found = importlib.util.find_spec("openrlhf")
+    assert found is not None
+    assert found.submodule_search_locations is not None
     models = types.ModuleType("openrlhf.models")
-    models.__path__ = [str(Path(openrlhf.__file__).parent / "models")]
+    models.__path__ = [str(Path(found.submodule_search_locations[0]) / "models")]
     monkeypatch.setitem(sys.modules, "openrlhf.models", models)
+    monkeypatch.setitem(sys.modules, "deepspeed", types.ModuleType("deepspeed"))
     loss = importlib.import_module("openrlhf.models.loss").PolicyLoss()
     good, bad = executed(loaded(folder / "agent.py"), [GOOD, POISON])
     masks = [action_mask(output) for output in (good, bad)]
