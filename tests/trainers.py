@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ def guard_file(
         f'[[defenses]]\nname = "equations"\nmode = "{mode}"\non_reject = "{on_reject}"\n'
     )
     return path
+
+
+def page_snippets(heading: str, language: str) -> list[str]:
+    """The snippets of a section of docs/guard-adapters.md."""
+    page = (Path(__file__).parents[1] / "docs/guard-adapters.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
 def sidecar(folder: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,17 @@ import pytest
 
 from judging import Bad, Breaks, Weighs
 from swarmproof import Guard
-from trainers import ALSO_GOOD, GOOD, POISON, WRONG, has_keys, package, refused, sidecar
+from trainers import (
+    ALSO_GOOD,
+    GOOD,
+    POISON,
+    WRONG,
+    has_keys,
+    package,
+    page_snippets,
+    refused,
+    sidecar,
+)
 
 package("genrl")
 
@@ -243,3 +253,18 @@ def test_on_error_monitor_is_explicit(manager: type[Any]) -> None:
 def test_what_cannot_be_done_is_refused(rule: Any) -> None:
     with pytest.raises(ValueError, match=r"GenRL cannot do .*; set on_reject = \"drop\""):
         filtering(guard=Guard([Bad()], on_reject=rule))
+
+
+def test_the_snippet_of_the_page(
+    manager: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"YourDataManager": manager}
+    (snippet,) = page_snippets("GenRL", "python")
+    exec(snippet, names)
+    data = object.__new__(names["GuardedData"])
+    data.num_transplant_trees, data.num_generations = 8, 4
+    game = state()
+    data.prepare_states(game, {"a": sent(HONEST), "b": sent(POISONED)})
+    assert set(game.trees) == {"me", "a"}
+    assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 8

@@ -18,7 +18,18 @@ import torch
 from judging import Breaks
 from models import byte_tokenizer
 from swarmproof import Guard
-from trainers import ALSO_GOOD, GOOD, POISON, WRONG, guard_file, has_keys, package, refused, sidecar
+from trainers import (
+    ALSO_GOOD,
+    GOOD,
+    POISON,
+    WRONG,
+    guard_file,
+    has_keys,
+    package,
+    page_snippets,
+    refused,
+    sidecar,
+)
 
 package("openrlhf")
 
@@ -35,12 +46,7 @@ def reward_func(queries, prompts, labels):
     reward = float(queries[0].removesuffix("<|endoftext|>").endswith(labels[0] + "."))
     return {"rewards": reward, "scores": reward, "extra_logs": {"length": len(queries[0])}}
 """
-AGENT = """
-from openrlhf.utils.agent import SingleTurnAgentExecutor
-from swarmproof.integrations.openrlhf import guarded
-
-AgentExecutor = guarded(lambda: SingleTurnAgentExecutor("{reward}"))
-"""
+(AGENT,) = page_snippets("OpenRLHF", "python")
 TOKENIZER = byte_tokenizer()
 PROMPT = "What is 3 + 4?"
 
@@ -61,7 +67,7 @@ class Engine:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "reward.py").write_text(REWARD)
-    (tmp_path / "agent.py").write_text(AGENT.format(reward=tmp_path / "reward.py"))
+    (tmp_path / "agent.py").write_text(AGENT.replace("reward.py", str(tmp_path / "reward.py")))
     monkeypatch.setenv("SWARMPROOF_GUARD", str(guard_file(tmp_path, "mask")))
     adapter._hook.cache_clear()
     return tmp_path

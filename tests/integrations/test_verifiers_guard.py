@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,18 @@ import pytest
 
 from judging import Breaks
 from swarmproof import Guard
-from trainers import ALSO_GOOD, GOOD, POISON, WRONG, guard_file, has_keys, package, refused, sidecar
+from trainers import (
+    ALSO_GOOD,
+    GOOD,
+    POISON,
+    WRONG,
+    guard_file,
+    has_keys,
+    package,
+    page_snippets,
+    refused,
+    sidecar,
+)
 
 package("verifiers")
 
@@ -25,7 +37,8 @@ from verifiers.v1.trace import AgentInfo, TraceTask
 from swarmproof.integrations import verifiers as adapter
 from swarmproof.integrations.configured import GuardFailedError, Hook
 
-PLUG_IN = "from swarmproof.integrations.verifiers import GuardJudge\n__all__ = ['GuardJudge']\n"
+(PLUG_IN,) = page_snippets("verifiers and prime-rl", "python")
+JUDGE, REWARD = map(tomllib.loads, page_snippets("verifiers and prime-rl", "toml"))
 HONEST = (GOOD, ALSO_GOOD, WRONG)
 
 
@@ -46,12 +59,12 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def by_reward() -> Any:
-    table = {"rewards": {"guard": {"fn": "swarmproof.integrations.verifiers:guard"}}}
-    return vf.TaskConfig.model_validate(table)
+    return vf.TaskConfig.model_validate(REWARD["env"]["taskset"]["task"])
 
 
 def by_judge(**fields: Any) -> Any:
-    return vf.TaskConfig.model_validate({"judges": [{"id": "guard_judge", **fields}]})
+    (judge,) = JUDGE["env"]["taskset"]["task"]["judges"]
+    return vf.TaskConfig.model_validate({"judges": [judge | {"guard": None} | fields]})
 
 
 def task(config: Any) -> Any:
