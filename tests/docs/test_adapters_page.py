@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def test_the_file_of_the_page_is_a_guard(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_presets_of_the_page_work() -> None:
     assert hook(slime.SEAM, "paper-any-model").guard.defenses
     for name in ("several-models", "trainer"):
-        with pytest.raises(ValueError, match='mode = "refuse"|current weights'):
+        with pytest.raises(ValueError, match=r'mode = "refuse"|current weights'):
             hook(slime.SEAM, name)
 
 
@@ -39,12 +38,11 @@ def test_the_names_of_the_page_exist() -> None:
     (told,) = re.findall(r"sample-filter-path (\S+)", PAGE)
     assert told == f"swarmproof.integrations.slime.{slime.sample_filter.__name__}"
     assert f"--custom-reward-post-process-path {slime.POST_PROCESS}\n" in PAGE
-    (point,) = (p for p in entry_points(group="verl.plugins") if p.name == "swarmproof")
-    assert point.value == "swarmproof.integrations.verl"
 
 
-def test_the_extras_of_the_page_exist() -> None:
+def test_the_extras_and_the_entry_point_of_the_page_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["verl.plugins"] == {"swarmproof": "swarmproof.integrations.verl"}
     told = set(re.findall(r"swarmproof\[(\w+)\]", PAGE))
     assert told == {"verifiers", "verl"}
     assert told < set(project["optional-dependencies"])

@@ -19,6 +19,17 @@ declare -A extra=([verifiers]='[verifiers]' [verl]='[verl]' [openrlhf]='' [genrl
 declare -A besides=([verifiers]='' [verl]='uvicorn fastapi' [openrlhf]='aiohttp sympy pylatexenc' [genrl]='msgpack datasets')
 declare -A bare=([verifiers]='' [verl]='' [openrlhf]='openrlhf' [genrl]='gensyn-genrl')
 
+# uv where it is installed: it resolves and installs far faster.
+pip_in() {
+  local venv=$1 command=$2
+  shift 2
+  if command -v uv >/dev/null; then
+    uv pip "$command" --quiet --python "$venv/bin/python" "$@"
+  else
+    "$venv/bin/python" -m pip "$command" -qq "$@"
+  fi
+}
+
 install() {
   local name=$1 pins=tests/integrations/pins/$1.txt
   local venv=$home/$1
@@ -27,12 +38,11 @@ install() {
   rm -rf "$venv"
   "$python" -m venv "$venv"
   # shellcheck disable=SC2086 - several words on purpose
-  "$venv/bin/python" -m pip install -qq -c "$pins" -e ".${extra[$name]}" pytest hypothesis \
-    ${besides[$name]}
+  pip_in "$venv" install -c "$pins" -e ".${extra[$name]}" pytest hypothesis ${besides[$name]}
   if [ -n "${bare[$name]}" ]; then
-    "$venv/bin/python" -m pip install -qq --no-deps -c "$pins" "${bare[$name]}"
+    pip_in "$venv" install --no-deps -c "$pins" "${bare[$name]}"
   else
-    "$venv/bin/python" -m pip check
+    pip_in "$venv" check
   fi
   cp "$pins" "$venv/pins.txt"
   cp pyproject.toml "$venv/pyproject.toml" # written last: a broken install is done again

@@ -232,9 +232,10 @@ def test_a_trace_without_tokens_is_inspected(tmp_path: Path) -> None:
 
 def test_a_guard_that_fails_is_no_error_of_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     breaking = Hook(adapter.SEAM, Guard([Breaks()]), swallowed=True)
-    monkeypatch.setattr(adapter, "_hook", lambda _: breaking)
-    with pytest.raises(GuardFailedError, match="the guard failed, so the run stops"):
-        scored([GOOD], by_reward())
+    with monkeypatch.context() as now:
+        now.setattr(adapter, "_hook", lambda _: breaking)
+        with pytest.raises(GuardFailedError, match="the guard failed, so the run stops"):
+            scored([GOOD], by_reward())
 
 
 def test_it_ends_the_process() -> None:

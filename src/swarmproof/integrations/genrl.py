@@ -149,23 +149,26 @@ class PayloadFilter:
 
     def _malformed(self, batch_id: Any, payload: Any) -> str:
         state = getattr(payload, "world_state", None)
-        told = getattr(state, "environment_states", None)
-        actions = getattr(payload, "actions", None)
         if not (isinstance(payload, Payload) and isinstance(state, WorldState)):
             return "it is no payload with a world state"
+        told = state.environment_states
         if not (isinstance(told, Mapping) and isinstance(told.get("question"), str)):
             return "it has no question"
+        question = told["question"]
+        if why := self._wrong_texts(question, payload.actions):
+            return why
+        if generate_md5_hash_id(question) != batch_id:
+            return "its question is not that of its id"
+        known = None if self.answer is None else self.answer(question)
+        return "it claims another answer" if known not in (None, told.get("answer")) else ""
+
+    def _wrong_texts(self, question: str, actions: Any) -> str:
         if not (isinstance(actions, list) and 0 < len(actions) <= self.max_actions):
             return f"it does not have 1 to {self.max_actions} actions"
         if not all(isinstance(text, str) and len(text) <= self.max_chars for text in actions):
             return f"an action is no text of at most {self.max_chars} characters"
-        if not all(map(_encodes, (told["question"], *actions))):
+        if not all(map(_encodes, (question, *actions))):
             return "it has half a surrogate pair"
-        if generate_md5_hash_id(told["question"]) != batch_id:
-            return "its question is not that of its id"
-        known = None if self.answer is None else self.answer(told["question"])
-        if known is not None and told.get("answer") != known:
-            return "it claims another answer"
         return ""
 
 

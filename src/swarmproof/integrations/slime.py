@@ -82,18 +82,25 @@ def post_process(args: Any, samples: Sequence[Any]) -> tuple[list[float], list[f
     seen = [sample.metadata.pop(_SEEN) for sample in rows]
     raw = [_reward(args, sample) for sample in rows]
     told = [0.0 if now["zeroed"] else float(r or 0.0) for now, r in zip(seen, raw, strict=True)]
-    if not (args.advantage_estimator in _CENTRED and args.rewards_normalization):
+    if not (args.rewards_normalization and args.advantage_estimator in _CENTRED):
         return raw, told
-    scaled = args.advantage_estimator in _SCALED and args.grpo_std_normalization
+    weights = [now["weight"] for now in seen]
+    return raw, _by_group(args, [sample.group_index for sample in rows], told, weights)
+
+
+def _by_group(
+    args: Any, keys: Sequence[int], rewards: Sequence[float], weights: Sequence[float]
+) -> list[float]:
+    scaled = args.grpo_std_normalization and args.advantage_estimator in _SCALED
     members: dict[int, list[int]] = {}
-    for i, sample in enumerate(rows):
-        members.setdefault(sample.group_index, []).append(i)
-    result = np.zeros(len(rows))
+    for i, key in enumerate(keys):
+        members.setdefault(key, []).append(i)
+    result = np.zeros(len(keys))
     for group in members.values():
-        result[group] = normalised(
-            [told[i] for i in group], [seen[i]["weight"] for i in group], scaled=scaled
-        )
-    return raw, result.tolist()
+        of = [rewards[i] for i in group], [weights[i] for i in group]
+        result[group] = normalised(*of, scaled=scaled)
+    told: list[float] = result.tolist()
+    return told
 
 
 def normalised(

@@ -102,33 +102,40 @@ def sampled_tokens(nodes: Iterable[Any]) -> Tokens | None:
     Raises:
         ValueError: masks or log-probabilities do not fit the tokens.
     """
-    found: list[int] = []
-    without = None
+    nodes = list(nodes)
     for i, node in enumerate(nodes):
-        sampled = sum(map(bool, node.mask))
-        for what, have, want in (
-            ("mask", len(node.mask), len(node.token_ids)),
-            ("is_content", len(node.is_content) or len(node.token_ids), len(node.token_ids)),
-            ("logprobs", len(node.logprobs), sampled),
-        ):
-            if have != want:
-                raise ValueError(f"not aligned: node {i} has {have} {what}, and needs {want}")
-        if sampled and not node.sampled:
-            raise ValueError(f"not aligned: node {i} was not sampled, and {sampled} tokens train")
-        if not all(map(math.isfinite, node.logprobs)):
-            raise ValueError(f"not aligned: node {i} has a log-probability that is not finite")
-        if node.sampled and not sampled:
-            without = i
-        found += [token for token, train in zip(node.token_ids, node.mask, strict=True) if train]
-    if found and without is not None:
-        raise ValueError(f"not aligned: node {without} was sampled, and has no tokens")
+        _require_aligned(i, node)
+    found = [
+        token
+        for node in nodes
+        for token, train in zip(node.token_ids, node.mask, strict=True)
+        if train
+    ]
+    for i, node in enumerate(nodes):
+        if found and node.sampled and not any(node.mask):
+            raise ValueError(f"not aligned: node {i} was sampled, and has no tokens")
     return tuple(found) or None
+
+
+def _require_aligned(i: int, node: Any) -> None:
+    length, sampled = len(node.token_ids), sum(map(bool, node.mask))
+    for what, have, want in (
+        ("mask", len(node.mask), length),
+        ("is_content", len(node.is_content) or length, length),
+        ("logprobs", len(node.logprobs), sampled),
+    ):
+        if have != want:
+            raise ValueError(f"not aligned: node {i} has {have} {what}, and needs {want}")
+    if sampled and not node.sampled:
+        raise ValueError(f"not aligned: node {i} was not sampled, and {sampled} tokens train")
+    if not all(map(math.isfinite, node.logprobs)):
+        raise ValueError(f"not aligned: node {i} has a log-probability that is not finite")
 
 
 def _text(message: Any) -> str:
     """All that the model wrote: thoughts, the reply and calls of tools."""
     calls = [
-        f"{call.name}({call.arguments})" for call in getattr(message, "tool_calls", None) or ()
+        f"{call.name}\n{call.arguments}" for call in getattr(message, "tool_calls", None) or ()
     ]
     thoughts = getattr(message, "reasoning_content", None)
     return "\n".join(filter(None, (thoughts, _content(message), *calls)))
