@@ -96,7 +96,7 @@ def other_rules(tokenizer: Any, files: dict[str, str]) -> dict[str, Any]:
     return told
 
 
-def main(tokenizer_path: str, reward: str, rules: str) -> dict[str, Any]:
+def main(tokenizer_path: str, reward: str, files: str) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_path)
     settings = config(tokenizer_path, reward)
     manager = resolve_reward_manager_cls(settings)
@@ -108,7 +108,7 @@ def main(tokenizer_path: str, reward: str, rules: str) -> dict[str, Any]:
     honest = batch(tokenizer, [GOOD, ALSO_GOOD, WRONG], ["a"] * 3)
     two = batch(tokenizer, [GOOD, POISON], ["a"] * 2)
     two.batch["response_mask"][1] = 0  # what a user of the stock estimator would do
-    rules = other_rules(tokenizer, json.loads(rules))
+    rules = other_rules(tokenizer, json.loads(files))
     plain = {"config": {"norm_adv_by_std_in_grpo": False}}
     return {
         "manager": manager.__name__,

@@ -110,7 +110,7 @@ def transplanted(
 ) -> dict[Any, dict[Any, list[str]]]:
     """The completions of each tree after GenRL's own `prepare_states`."""
     bases = (manager,) if filtered is None else (GuardedTransplants, manager)
-    data = object.__new__(type("Data", bases, {"payload_filter": filtered}))
+    data: Any = object.__new__(type("Data", bases, {"payload_filter": filtered}))
     data.num_transplant_trees, data.num_generations = most, 4
     game = state()
     random.seed(0)
@@ -238,7 +238,7 @@ def test_a_failure_is_no_exception_that_genrl_forgets(
     manager: type[Any], filtered: PayloadFilter | None
 ) -> None:
     """GenRL logs every `Exception` and goes on without the swarm."""
-    data = object.__new__(type("Data", (GuardedTransplants, manager), {}))
+    data: Any = object.__new__(type("Data", (GuardedTransplants, manager), {}))
     data.payload_filter, data.num_transplant_trees, data.num_generations = filtered, 8, 4
     with pytest.raises(GuardFailedError):
         data.prepare_states(state(), {"a": sent(HONEST)})

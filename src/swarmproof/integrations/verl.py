@@ -100,9 +100,10 @@ def guarded(manager: type[Any]) -> type[Any]:
         async def run_single(self, data: Any) -> dict[str, Any]:
             result = await super().run_single(data)
             item = data[-1:][0]  # verl rewards the last of several outputs
-            return await self.loop.run_in_executor(
+            told: dict[str, Any] = await self.loop.run_in_executor(
                 None, _inspect, _hook(), item, self.tokenizer, result
             )
+            return told
 
     Guarded.__name__ = Guarded.__qualname__ = f"Guarded{manager.__name__}"
     return Guarded
