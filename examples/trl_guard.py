@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--preset", default="several-models")
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--problems", type=int, default=8)
+    parser.add_argument("--problems", type=int, default=16)
     parser.add_argument("--test", type=int, default=512)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     options = parser.parse_args()

@@ -35,7 +35,7 @@ def test_trls_snippets(
         (file,) = (tmp_path / folder / "completions").glob("*.parquet")
         table = pd.read_parquet(file)
         assert len(table) == 8
-        told = {name for name in table if name.startswith("guard/")}
+        told = {name for name in table if str(name).startswith("guard/")}
         assert told == {f"guard/{n}" for n in ("refused", "defence", "score", "reason", "reward")}
     refused = table[table["guard/refused"] & table["completion"].str.contains("3 . 4 = 8")]
     assert len(refused) == 2

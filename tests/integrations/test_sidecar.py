@@ -22,7 +22,7 @@ ROWS = [
     TrainerRow("g", "p", "fine", 1.0, sender="ann"),
     TrainerRow("g", "p", "BAD", 2.0, sender="eve"),
     TrainerRow("h", "q", "none", None, sender=3),
-    TrainerRow("h", "q", "", None, malformed="too-long: 9"),
+    TrainerRow("h", "q", "", 0.5, malformed="too-long: 9"),
 ]
 
 
