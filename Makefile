@@ -1,5 +1,6 @@
 # make run    install into .venv (once) and run the headline experiment
 # make test   install the tools too (once) and run all tests
+# make test-integrations  the guard in other trainers, each in an environment of its own
 # make check  ruff, ruff format, mypy
 # make bench  side by side with peers; writes results/bench.json
 # make clean  remove .venv and caches; runs/ stays
@@ -15,7 +16,7 @@ ARGS ?=
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: run test check bench clean
+.PHONY: run test test-integrations check bench clean
 
 run: $(BASE)
 	@$(BIN)/swarmproof run $(ARGS)
@@ -24,6 +25,9 @@ run: $(BASE)
 # of pytest starts one Ray cluster.
 test: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-integrations:
+	@PYTHON=$(PYTHON) tests/integrations/environments.sh $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .
@@ -34,7 +38,7 @@ bench: $(DEV)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-integrations .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BASE): pyproject.toml constraints.txt

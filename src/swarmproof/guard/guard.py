@@ -205,6 +205,11 @@ class Guard:
         """The rules for refusals that some defence has."""
         return frozenset(self.rules.by_defense.values())
 
+    @property
+    def codec(self) -> Codec | None:
+        """The tokenizer, if one was given; a model that was given by its path is loaded."""
+        return self._codec()
+
     def state_dict(self) -> dict[str, Any]:
         """The state of the defences, as plain JSON values."""
         return {"defenses": {name: dict(state) for name, state in self._states.items() if state}}

@@ -25,6 +25,7 @@ class TrainerRow:
     token_ids: Tokens | None = None  # None: the guard tokenises the text if a defence needs tokens
     sender: NodeId = 0
     question: str | None = None  # for a judge; the prompt if None
+    malformed: str = ""  # why it never became a completion: it is left out, and counts as refused
 
 
 def inspect(guard: Guard, rows: Sequence[TrainerRow], round: int) -> list[Sample | None]:
@@ -36,15 +37,15 @@ def inspect(guard: Guard, rows: Sequence[TrainerRow], round: int) -> list[Sample
         round: number of the training step.
 
     Returns:
-        A sample for each row, in the order of the rows; None for rows without a reward, which
-        neither vote nor train already.
+        A sample for each row, in the order of the rows; None for malformed rows, and for rows
+        without a reward, which neither vote nor train already.
 
     Raises:
         ValueError: rows of one group have different prompts, or only some of them have tokens.
     """
     members: dict[Hashable, list[int]] = {}
     for i, row in enumerate(rows):
-        if row.reward is not None and not math.isnan(row.reward):
+        if not row.malformed and row.reward is not None and not math.isnan(row.reward):
             members.setdefault(row.group, []).append(i)
     groups = [_group(key, [rows[i] for i in indices], round) for key, indices in members.items()]
     rewards = [[float(rows[i].reward or 0.0) for i in indices] for indices in members.values()]
