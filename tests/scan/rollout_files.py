@@ -189,7 +189,7 @@ def trl(folder: Path) -> Path:
 def art(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for step in range(1, STEPS + 1):
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "group_index": int(said.prompt[8]),
                 "reward": said.reward,

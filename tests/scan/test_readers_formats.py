@@ -167,9 +167,13 @@ def test_trl_writes_nan_for_no_reward_and_a_guard_the_raw_one(tmp_path: Path) ->
 
 
 def test_chats_of_trl(tmp_path: Path) -> None:
-    frame = trl_frame(1)
-    frame["prompt"] = [[{"role": "user", "content": text}] for text in frame["prompt"]]
-    frame["completion"] = [[{"role": "assistant", "content": t}] for t in frame["completion"]]
+    plain = trl_frame(1)
+    frame = plain.assign(
+        prompt=pd.Series([[{"role": "user", "content": text}] for text in plain["prompt"]]),
+        completion=pd.Series(
+            [[{"role": "assistant", "content": text}] for text in plain["completion"]]
+        ),
+    )
     frame.to_parquet(tmp_path / "completions_00001.parquet")
     assert [rollout.text for rollout in read(tmp_path)] == [said.text for said in SAID[:8]]
 
@@ -218,7 +222,7 @@ def test_folders_patterns_links_and_loops(tmp_path: Path) -> None:
     source = open_source([str(folder), str(folder / "*.jsonl"), str(folder / "1.jsonl")][:1])
     tally = Tally()
     assert len(list(source.read(tally))) == len(SAID)
-    assert (tally.completions, tally.with_reward, tally.steps) == (16, 16, {1, 2})
+    assert (tally.completions, tally.with_reward, tally.steps) == (16, 16, {1: 8, 2: 8})
     assert [Path(line.split(":")[0]).name for line in source.skipped] == [
         "notes.txt",
         "config.jsonl",

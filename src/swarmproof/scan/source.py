@@ -25,7 +25,7 @@ class Tally:
     with_ids: int = 0
     with_reward: int = 0
     refused: int = 0  # by a guard, as the file says
-    steps: set[int] = field(default_factory=set)
+    steps: dict[int, int] = field(default_factory=dict)  # completions of each
     senders: set[str] = field(default_factory=set)
 
     def add(self, rollout: Rollout) -> None:
@@ -33,8 +33,9 @@ class Tally:
         self.with_ids += rollout.token_ids is not None
         self.with_reward += rollout.reward is not None
         self.refused += rollout.verdict is not None
-        if rollout.step is not None and len(self.steps) < _MANY:
-            self.steps.add(rollout.step)
+        step = rollout.step
+        if step is not None and (step in self.steps or len(self.steps) < _MANY):
+            self.steps[step] = self.steps.get(step, 0) + 1
         if rollout.sender is not None and len(self.senders) < _MANY:
             self.senders.add(rollout.sender)
 

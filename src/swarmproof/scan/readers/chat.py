@@ -14,7 +14,7 @@ def asked(row: Row, key: str) -> str:
     value = row.need(key)
     if isinstance(value, str):
         return row.short(value, key)
-    return _joined(row, [_content(each) for each in row.tables(key)], key)
+    return _joined(row, [_content(each) for each in _messages(row, key)], key)
 
 
 def written(row: Row, key: str) -> str:
@@ -22,8 +22,15 @@ def written(row: Row, key: str) -> str:
     value = row.need(key)
     if isinstance(value, str):
         return row.short(value, key)
-    said = [message(each) for each in row.tables(key) if each.data.get("role") == "assistant"]
-    return _joined(row, said, key)
+    own = [each for each in _messages(row, key) if each.data.get("role") == "assistant"]
+    return _joined(row, list(map(message, own)), key)
+
+
+def _messages(row: Row, key: str) -> list[Row]:
+    value = row.data[key]
+    if isinstance(value, list):
+        return row.tables(key)
+    raise row.wrong(f"`{key}` is {kind(value)}, not text or a list of messages")
 
 
 def message(row: Row) -> str:
