@@ -231,9 +231,39 @@ def test_a_run_folder_and_its_exports_are_the_same_rollouts(
 def test_a_whole_run_folder_tells_what_else_is_in_it(finished_run: swarmproof.Run) -> None:
     source = open_source([str(finished_run.path)])
     assert source.formats == {"swarmproof run folder": 2}
-    assert sum(1 for _ in source.read()) == 64
+    found = list(source.read())
+    assert len(found) == 64
+    # Node 0 of one arm is not node 0 of another.
+    senders = {rollout.sender for rollout in found}
+    assert {"attack/seed-0/0", "logit/seed-0/0"} < senders
     for name in ("rounds.jsonl", "config.json", "summary.json"):
         assert any(name in line for line in source.skipped), name
+
+
+def test_a_model_needs_prompts_which_a_run_folder_has_not(
+    finished_run: swarmproof.Run, scan: Scan
+) -> None:
+    code, out, err = scan(finished_run.path, "--model", "some/model")
+    assert (code, out) == (2, "")
+    assert "swarmproof export" in err
+
+
+def test_a_name_of_control_characters_is_spelt_out(
+    found: list[Severity], scan: Scan, tmp_path: Path
+) -> None:
+    found.append("low")
+    name = "a\n\x1b[2J\udcff<b>.jsonl"
+    path = WRITERS["sidecar"](tmp_path).rename(tmp_path / name)
+    code, out, _ = scan(path, "--html", tmp_path / "x.html", "--flags", tmp_path / "flags")
+    assert code == 1
+    assert "\x1b" not in out
+    assert "⟨U+001B⟩[2J⟨U+DCFF⟩<b>.jsonl" in out
+    assert "⟨U+001B⟩[2J⟨U+DCFF⟩&lt;b&gt;.jsonl" in (tmp_path / "x.html").read_text()
+    flag = json.loads((tmp_path / "flags").read_text().splitlines()[0])
+    assert flag["where"] == f"{tmp_path}/{name}:9"
+    path.write_text("{")
+    code, out, err = scan(path)
+    assert (code, err.count("\n"), "\x1b" in err) == (2, 1, False)
 
 
 def test_said_has_both_steps() -> None:

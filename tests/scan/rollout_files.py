@@ -147,7 +147,7 @@ def verifiers(folder: Path) -> Path:
 
 
 def results(folder: Path) -> Path:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "example_id": f"{said.step}-{said.prompt[8]}",
             "prompt": [{"role": "user", "content": said.prompt}],

@@ -128,9 +128,15 @@ def _scan(
     quiet: bool,
 ) -> Outcome:
     from swarmproof.scan.outcome import Outcome, explain, notes
+    from swarmproof.scan.readers import run_folder
     from swarmproof.scan.source import Tally, open_source
 
     source = open_source(paths, columns)
+    if model is not None and run_folder.NAME in source.formats:
+        raise ValueError(
+            "--model needs the prompts, and a run folder has only the questions; write them with "
+            "`swarmproof export RUN --format verifiers`, and scan what it wrote"
+        )
     honest = None if reference is None else open_source([reference], columns)
     tally, honest_tally = Tally(), Tally()
     with ExitStack() as stack:

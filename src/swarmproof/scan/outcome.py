@@ -11,6 +11,7 @@ from typing import Any
 
 from swarmproof.records.summary import wilson_interval
 from swarmproof.scan.finding import FalseAlarms, Finding, Severity
+from swarmproof.scan.readers import run_folder
 from swarmproof.scan.rollout import Rollout
 from swarmproof.scan.source import Source, Tally
 
@@ -204,6 +205,12 @@ def notes(source: Source, tally: Tally, model: str | None) -> tuple[str, ...]:
     if tally.refused:
         found.append(
             f"{tally.refused:,} completions were refused by a guard already, as the files say."
+        )
+    trials = source.formats.get(run_folder.NAME, 0)
+    if trials > 1:
+        found.append(
+            f"The run folder has {trials} trials, whose steps are counted together. Scan "
+            "RUN/trials/ARM/seed-N to see one alone."
         )
     if source.skipped:
         found.append(f"{len(source.skipped):,} files in the folders were not read.")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from swarmproof.scan.readers import run_folder
 from swarmproof.scan.readers.columns import Columns
 from swarmproof.scan.readers.inputs import Input, find
 from swarmproof.scan.readers.recognise import NotRolloutsError, Readable, recognise
@@ -113,7 +115,18 @@ def open_source(paths: Sequence[str], columns: Columns | None = None) -> Source:
     if not files:
         more = f", and {len(skipped) - 1:,} more files" if len(skipped) > 1 else ""
         raise ValueError(f"no file of rollouts is there: {skipped[-1]}{more}")
+    if len(_trials(files)) > 1:
+        files = [
+            replace(file, read=partial(run_folder.read, file.source, one_of_many=True))
+            if file.format == run_folder.NAME
+            else file
+            for file in files
+        ]
     return Source(tuple(files), tuple(skipped))
+
+
+def _trials(files: Sequence[Readable]) -> list[Readable]:
+    return [file for file in files if file.format == run_folder.NAME]
 
 
 def _is_copy(source: Input) -> bool:

@@ -20,17 +20,26 @@ def matches(source: Input) -> bool:
     return source.path.name == COMPLETIONS
 
 
-def read(source: Input, advance: Advance) -> Iterator[Rollout]:
+def read(source: Input, advance: Advance, *, one_of_many: bool = False) -> Iterator[Rollout]:
+    """Rollouts of a trial.
+
+    Args:
+        source: its completions.
+        advance: told how many bytes were read.
+        one_of_many: there are other trials, whose nodes have the same numbers and are not the same
+            nodes: arm and seed go in front of the number.
+    """
     folder = source.path.parent
+    trial = f"{folder.parent.name}/{folder.name}/" if one_of_many else ""
     cohort: str | None = None
     for number, row in enumerate(read_completions(folder), 2):
         cohort = cohort or row["cohort"]
         if row["cohort"] == cohort:
-            yield _rollout(row, f"{source.path}:{number}", str(folder))
+            yield _rollout(row, f"{source.path}:{number}", str(folder), trial)
     advance(source.size)
 
 
-def _rollout(row: dict[str, Any], where: str, folder: str) -> Rollout:
+def _rollout(row: dict[str, Any], where: str, folder: str, trial: str) -> Rollout:
     step = row["round"]
     group = f"{folder}#{step}/{row['problem_id']}"
     refusals = [v for v in row["verdicts"] if v["accepted"] is False]
@@ -44,7 +53,7 @@ def _rollout(row: dict[str, Any], where: str, folder: str) -> Rollout:
         step=step,
         reward=row["reward"],
         advantage=row["advantage"],
-        sender=str(row["node"]),
+        sender=f"{trial}{row['node']}",
         answer=row["answer"],
         token_ids=tuple(row["token_ids"]) or None,
         masked=not row["kept"] or row["weight"] == 0,
