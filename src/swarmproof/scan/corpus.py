@@ -64,7 +64,7 @@ class Corpus:
         self._group, self._step, self._sender = array("q"), array("q"), array("i")
         self._reward, self._advantage = array("d"), array("d")
         self._length, self._flags = array("i"), array("B")
-        self._text = array("Q")  # a hash of the text
+        self._text, self._prompt = array("Q"), array("q")  # hashes
         self._ends = array("Q")  # in the file of words
         self.senders: list[str] = []
         self._senders: dict[str, int] = {}
@@ -94,6 +94,7 @@ class Corpus:
         self._flags.append(
             (rollout.truncated is True) | (rollout.truncated is None) << 1 | rollout.masked << 2
         )
+        self._prompt.append(hash(rollout.prompt))
         self._text.append(hash(rollout.text) & 0xFFFFFFFFFFFFFFFF)
         self._spool.write(codes.tobytes())
         self._written += len(codes)
@@ -144,6 +145,10 @@ class Corpus:
     @cached_property
     def text(self) -> np.ndarray:
         return np.frombuffer(self._text, np.uint64)
+
+    @cached_property
+    def prompt(self) -> np.ndarray:
+        return np.frombuffer(self._prompt, np.int64)
 
     @cached_property
     def truncated(self) -> np.ndarray:

@@ -151,9 +151,7 @@ def by_reward(corpus: Corpus) -> list[Draft]:
         odds = _odds(right, len(rows) - right, int(good.sum()), int((fit & ~good).sum()))
         groups = len(np.unique(corpus.group[rows[good[rows]]]))
         if len(rows) and right >= LEAST_SHARE * good.sum() and odds >= LEAST_ODDS:
-            value = corrected(
-                float(tail(right, len(rows), chance[rows].mean())), looked_at
-            )
+            value = corrected(float(tail(right, len(rows), chance[rows].mean())), looked_at)
             if groups >= _LEAST_GROUPS and value < LEVEL:
                 found.append((value, gram, right, len(rows) - right))
     good_rows = corpus.good == 1

@@ -108,7 +108,9 @@ def _file(
     if p >= LEVEL:
         return []
     strength = f"in {percent(len(rows), n)} of {n}, at most {100 * rate:.2f} % in honest data"
-    return [_draft(check, f"{len(rows)} completions have {check.what}: {{shown}}", rows, strength, p)]
+    return [
+        _draft(check, f"{len(rows)} completions have {check.what}: {{shown}}", rows, strength, p)
+    ]
 
 
 def _reward(check: Check, corpus: Corpus, rows: np.ndarray) -> list[Draft]:
@@ -128,9 +130,7 @@ def _reward(check: Check, corpus: Corpus, rows: np.ndarray) -> list[Draft]:
                    strength, p)]  # fmt: skip
 
 
-def _one_kind(
-    check: Check, corpus: Corpus, counted: np.ndarray, honest: Honest
-) -> list[Draft]:
+def _one_kind(check: Check, corpus: Corpus, counted: np.ndarray, honest: Honest) -> list[Draft]:
     """The same thing in answers to many problems."""
     hits = corpus.hits(check.name)
     inside = counted[hits.rows]
@@ -154,9 +154,7 @@ def _one_kind(
     return drafts
 
 
-def _senders(
-    check: Check, corpus: Corpus, rows: np.ndarray, counted: np.ndarray
-) -> list[Draft]:
+def _senders(check: Check, corpus: Corpus, rows: np.ndarray, counted: np.ndarray) -> list[Draft]:
     """One sender far more often than the others."""
     inside = counted & (corpus.sender != UNKNOWN)
     of = np.bincount(corpus.sender[inside], minlength=len(corpus.senders))

@@ -21,7 +21,9 @@ def foreign_names(text: str) -> list[tuple[Span, str]]:
     """
     if "<code>" in text or "```" in text:
         found = [m for m in _FENCED.finditer(text)]
-        parts = [(m[1] or m[2] or "", m.start(1) if m[1] is not None else m.start(2)) for m in found]
+        parts = [
+            (m[1] or m[2] or "", m.start(1) if m[1] is not None else m.start(2)) for m in found
+        ]
     elif _STATEMENT.search(text):
         parts = [(text, 0)]
     else:
