@@ -9,7 +9,7 @@ from pathlib import Path
 
 from browser import chromium, opened
 
-HEIGHT = 1500  # the table and the first finding
+HEIGHT = 1260  # the table and the first finding
 
 
 def draw(page: Path, out: Path, *, width: int = 1400, scheme: str = "light") -> None:

@@ -28,56 +28,58 @@ if TYPE_CHECKING:
 _FOUND = 1  # exit code
 _EVERY = 1 << 20  # bytes between two movements of the bar
 
+_Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders or patterns.")]
+_Json = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Also write all as JSON; -: to the output, nothing else.",
+        show_default="none",
+    ),
+]
+_Html = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also write one HTML page.", show_default="none"),
+]
+_Flags = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write a JSON line for each completion to drop, and why.",
+        show_default="none",
+    ),
+]
+_FailOn = Annotated[
+    str, typer.Option(metavar="[high|medium|low]", help="Exit code 1 from this severity on.")
+]
+_Reference = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Rollouts that are known to be honest.", show_default="none"),
+]
+_Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="The model that sampled: checks by its probabilities, too.",
+        show_default="none",
+    ),
+]
+_Judge = Annotated[bool, typer.Option("--judge", help="Also ask the tiny judge about each text.")]
 _Column = Annotated[
     str | None, typer.Option(metavar="COL", help="Its column.", show_default="none")
 ]
 
 
 def scan(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files, folders or patterns.")
-    ],
-    json_: Annotated[
-        str | None,
-        typer.Option(
-            "--json",
-            metavar="FILE",
-            help="Also write all as JSON; -: to the output, nothing else.",
-            show_default="none",
-        ),
-    ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write one HTML page.", show_default="none"),
-    ] = None,
-    flags: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Also write a JSON line for each completion to drop, and why.",
-            show_default="none",
-        ),
-    ] = None,
-    fail_on: Annotated[
-        str, typer.Option(metavar="[high|medium|low]", help="Exit code 1 from this severity on.")
-    ] = "low",
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Rollouts that are known to be honest.", show_default="none"
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="The model that sampled: checks by its probabilities, too.",
-            show_default="none",
-        ),
-    ] = None,
-    judge: Annotated[
-        bool, typer.Option("--judge", help="Also ask the tiny judge about each text.")
-    ] = False,
+    paths: _Paths,
+    json_: _Json = None,
+    html: _Html = None,
+    flags: _Flags = None,
+    fail_on: _FailOn = "low",
+    reference: _Reference = None,
+    model: _Model = None,
+    judge: _Judge = False,
     prompt: _Column = None,
     completion: _Column = None,
     reward: _Column = None,

@@ -94,31 +94,44 @@ def explain(
     ordered = sorted(findings, key=lambda each: SEVERITIES.index(each.severity))
     if not ordered:
         return (), ()
-    of_id: dict[str, list[int]] = {}
-    for index, finding in enumerate(ordered):
-        for id_ in finding.ids:
-            of_id.setdefault(id_, []).append(index)
-    chosen = [_chosen(finding) for finding in ordered]
-    excerpts: list[dict[str, Excerpt]] = [{} for _ in ordered]
-    by_step: list[dict[int, int]] = [{} for _ in ordered]
+    of_id = _by_id(ordered)
+    gathered = [_Gathered(finding) for finding in ordered]
     flags = []
     for rollout in read():
         indices = of_id.get(rollout.id, ())
         for index in indices:
-            if rollout.step is not None:
-                counts = by_step[index]
-                counts[rollout.step] = counts.get(rollout.step, 0) + 1
-            if rollout.id in chosen[index]:
-                excerpts[index][rollout.id] = _excerpt(rollout, ordered[index])
+            gathered[index].add(rollout)
         if indices:
             flags.append(_flag(rollout, [ordered[index] for index in indices]))
-    shown = tuple(
-        Shown(
-            finding, tuple(found[id_] for id_ in ids if id_ in found), dict(sorted(steps.items()))
-        )
-        for finding, ids, found, steps in zip(ordered, chosen, excerpts, by_step, strict=True)
-    )
-    return shown, tuple(flags)
+    return tuple(each.shown() for each in gathered), tuple(flags)
+
+
+def _by_id(findings: Sequence[Finding]) -> dict[str, list[int]]:
+    """The findings that each completion is in."""
+    of_id: dict[str, list[int]] = {}
+    for index, finding in enumerate(findings):
+        for id_ in finding.ids:
+            of_id.setdefault(id_, []).append(index)
+    return of_id
+
+
+class _Gathered:
+    """What is kept of the completions of one finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        self._finding, self._chosen = finding, _chosen(finding)
+        self._excerpts: dict[str, Excerpt] = {}
+        self._by_step: dict[int, int] = {}
+
+    def add(self, rollout: Rollout) -> None:
+        if rollout.step is not None:
+            self._by_step[rollout.step] = self._by_step.get(rollout.step, 0) + 1
+        if rollout.id in self._chosen:
+            self._excerpts[rollout.id] = _excerpt(rollout, self._finding)
+
+    def shown(self) -> Shown:
+        excerpts = tuple(self._excerpts[id_] for id_ in self._chosen if id_ in self._excerpts)
+        return Shown(self._finding, excerpts, dict(sorted(self._by_step.items())))
 
 
 def _chosen(finding: Finding) -> list[str]:

@@ -76,18 +76,7 @@ def _loaded(source: Input) -> Any:
 
 
 def _rollout(sample: Row, path: str, step: int | None) -> Rollout:
-    count = sample.step("response_length")
-    ids = sample.ids("tokens")
-    own = ids[len(ids) - count :] if count is not None and ids else None
-    if own is not None and len(own) != count:
-        raise sample.wrong(f"has {len(ids)} tokens and a response of {count}; not aligned")
-    mask = tuple(map(int, sample.bits("loss_mask"))) or None
-    logprobs = sample.floats("rollout_log_probs") or None
-    for what, values in (("bits of loss_mask", mask), ("log-probabilities", logprobs)):
-        if own is not None and values is not None and len(values) != len(own):
-            raise sample.wrong(
-                f"has {len(own)} tokens of response and {len(values)} {what}; not aligned"
-            )
+    ids, mask, logprobs = _tokens(sample)
     refused, reason = verdict(sample.table("metadata"))
     group = sample.name("group_index")
     status = sample.data.get("status")
@@ -100,13 +89,33 @@ def _rollout(sample: Row, path: str, step: int | None) -> Rollout:
         step=step,
         reward=_reward(sample),
         answer=sample.shown("label"),
-        token_ids=own,
-        logprobs=logprobs if own is not None else None,
-        token_mask=mask if own is not None else None,
+        token_ids=ids,
+        logprobs=logprobs,
+        token_mask=mask,
         truncated=status == "truncated" if isinstance(status, str) else None,
         masked=refused or bool(sample.flag("remove_sample")),
         verdict=reason,
     )
+
+
+_Ids = tuple[int, ...] | None
+
+
+def _tokens(sample: Row) -> tuple[_Ids, _Ids, tuple[float, ...] | None]:
+    """Ids, mask and log-probabilities of the response, aligned; None where there are no ids."""
+    count, ids = sample.step("response_length"), sample.ids("tokens")
+    if count is None or not ids:
+        return None, None, None
+    if count > len(ids):
+        raise sample.wrong(f"has {len(ids)} tokens and a response of {count}; not aligned")
+    mask = tuple(map(int, sample.bits("loss_mask"))) or None
+    logprobs = sample.floats("rollout_log_probs") or None
+    for what, values in (("bits of loss_mask", mask), ("log-probabilities", logprobs)):
+        if values is not None and len(values) != count:
+            raise sample.wrong(
+                f"has {count} tokens of response and {len(values)} {what}; not aligned"
+            )
+    return ids[len(ids) - count :], mask, logprobs
 
 
 def _reward(sample: Row) -> float | None:

@@ -36,43 +36,43 @@ def read(rows: Rows, path: str) -> Iterator[Rollout]:
 def _of_trace(trace: Row, group: str | None, step: int | None) -> Iterator[Rollout]:
     nodes = trace.tables("nodes")
     paths = _paths(trace, nodes)
-    own = trace.name("id")
+    own = trace.name("id") or trace.where
     told = trace.table("info")
     refused, reason = verdict(told)
     for number, path in enumerate(paths):
         branch = [nodes[index] for index in path]
-        first = next((i for i, node in enumerate(branch) if node.flag("sampled")), None)
-        if first is None:
+        sampled = [bool(node.flag("sampled")) for node in branch]
+        if not any(sampled):
             continue  # the model was never asked
-        tokens = _tokens(trace, branch)
-        alone = len(paths) == 1
-        suffix = "" if alone else f"#{number}"
+        ids, mask, logprobs = _tokens(trace, branch)
+        prompt, text = _texts(branch, sampled)
         yield Rollout(
-            id=f"{own or trace.where}{suffix}",
+            id=own if len(paths) == 1 else f"{own}#{number}",
             where=trace.where,
-            prompt=_text([content(_said(node)) for node in branch[:first]]),
-            text=_text([message(_said(n)) for n in branch[first:] if n.flag("sampled")]),
+            prompt=prompt,
+            text=text,
             group=group,
             step=step,
             reward=_reward(trace),
             advantage=_advantage(trace, branch),
             sender=told.table("swarmproof").name("node") or told.name("sender"),
             answer=trace.table("task").table("data").shown("answer"),
-            token_ids=tokens and tokens[0],
-            token_mask=tokens and tokens[1],
-            logprobs=tokens[2] if tokens else None,
+            token_ids=ids,
+            token_mask=mask,
+            logprobs=logprobs,
             truncated=_truncated(trace, path),
             masked=refused or trace.data.get("ok") is False,
             verdict=reason,
         )
 
 
-def _said(node: Row) -> Row:
-    return node.table("message")
-
-
-def _text(parts: list[str]) -> str:
-    return "\n".join(part for part in parts if part)
+def _texts(branch: list[Row], sampled: list[bool]) -> tuple[str, str]:
+    """What came before the model's first message, and all that the model wrote."""
+    said = [node.table("message") for node in branch]
+    first = sampled.index(True)
+    before = [content(each) for each in said[:first]]
+    own = [message(each) for each, is_own in zip(said, sampled, strict=True) if is_own]
+    return "\n".join(filter(None, before)), "\n".join(filter(None, own))
 
 
 def _paths(trace: Row, nodes: list[Row]) -> list[list[int]]:
@@ -98,10 +98,10 @@ def _paths(trace: Row, nodes: list[Row]) -> list[list[int]]:
     return paths
 
 
-_Tokens = tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...] | None]
+_Ids = tuple[int, ...] | None
 
 
-def _tokens(trace: Row, branch: list[Row]) -> _Tokens | None:
+def _tokens(trace: Row, branch: list[Row]) -> tuple[_Ids, _Ids, tuple[float, ...] | None]:
     """Ids, mask and log-probabilities from the first sampled token on; None without ids."""
     ids: list[int] = []
     mask: list[int] = []
@@ -129,7 +129,7 @@ def _tokens(trace: Row, branch: list[Row]) -> _Tokens | None:
             mask += map(int, bits)
             logprobs += [next(values, 0.0) if bit else 0.0 for bit in bits]
     if 1 not in mask:
-        return None
+        return None, None, None
     first = mask.index(1)
     return tuple(ids[first:]), tuple(mask[first:]), tuple(logprobs[first:]) if complete else None
 
