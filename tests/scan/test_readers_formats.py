@@ -7,6 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scan.rollout_files import SAID, WRITERS, answer, episode, trl_frame, write_lines
@@ -161,6 +163,11 @@ def test_trl_writes_nan_for_no_reward_and_a_guard_the_raw_one(tmp_path: Path) ->
     frame.to_parquet(tmp_path / "completions_00001.parquet")
     rewards = [rollout.reward for rollout in read(tmp_path)]
     assert rewards[:4] == [1.25, 0.25, 0.25, None]
+    # pandas writes NaN as nothing, other writers as a number.
+    table = pa.table({name: list(frame[name]) for name in frame})
+    assert table["right"].null_count == 0
+    pq.write_table(table, tmp_path / "completions_00001.parquet")
+    assert [rollout.reward for rollout in read(tmp_path)] == rewards
     frame["guard/reward"] = frame["right"].fillna(1.0)
     frame.to_parquet(tmp_path / "completions_00001.parquet")
     assert [rollout.reward for rollout in read(tmp_path)][:4] == [1.0, 0.0, 0.0, 1.0]
