@@ -21,6 +21,7 @@ from swarmproof.cli import (
     responding,
     rollouts,
     running,
+    scanning,
     showing,
     zoo,
 )
@@ -39,6 +40,7 @@ app.command()(running.report)
 app.command()(files.new)
 app.command()(files.runs)
 app.command()(rollouts.export)
+app.command()(scanning.scan)
 app.command()(reproducing.reproduce)
 app.command()(showing.theory)
 app.command()(showing.explain)

@@ -80,14 +80,14 @@ class Imports(Defense):
 
     def _verdict(self, text: str) -> Verdict:
         program = programs.extract(text)
-        found = _foreign(text if program is None else program, self.allowed)
+        found = foreign(text if program is None else program, self.allowed)
         if not found:
             return self.verdict(True, 0.0)
         return self.verdict(False, float(len(found)), "; ".join(found[:3]))
 
 
 @lru_cache(maxsize=1024)
-def _foreign(program: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+def foreign(program: str, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
     """What is wrong with the names of a program, each once, in alphabetical order."""
     tree = _parsed(program)
     if tree is None:

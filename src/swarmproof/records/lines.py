@@ -17,6 +17,8 @@ from swarmproof.types import NodeId
 # Schema number in the first line of each stream. Other schemas are refused as unreadable.
 SCHEMA = 2
 _CHUNK = 1 << 16
+# Bytes of one round's completions: a small damaged or hostile file may expand to anything.
+_MAX_MEMBER = 1 << 30
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
@@ -120,12 +122,14 @@ def gzip_members(path: Path) -> Iterator[bytes]:
     while rest:
         member = zlib.decompressobj(wbits=31)
         try:
-            data = member.decompress(rest)
+            data = member.decompress(rest, _MAX_MEMBER)
         except zlib.error as error:
             # On some file systems a power cut leaves zeros at the end.
             if not rest.strip(b"\0"):
                 return
             raise ValueError(f"{path} is damaged: {error}") from None
+        if member.unconsumed_tail:
+            raise ValueError(f"{path} is damaged: a round has over {_MAX_MEMBER:,} bytes")
         if not member.eof:
             return
         yield data

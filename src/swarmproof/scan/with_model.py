@@ -1,0 +1,131 @@
+"""Checks that need a model: what a guard with the model that sampled, or with a judge, refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from swarmproof.guard.guard import Guard
+from swarmproof.scan.baselines import Honest
+from swarmproof.scan.chance import LEVEL, corrected, percent, tail
+from swarmproof.scan.corpus import UNKNOWN, Corpus
+from swarmproof.scan.draft import Draft
+from swarmproof.scan.finding import Severity
+from swarmproof.scan.rollout import Rollout
+from swarmproof.types import Group
+
+_GROUPS = 64  # in one call of the guard
+_SEVERITY: Mapping[str, Severity] = {"logit": "high", "judge": "medium"}
+
+
+@dataclass(slots=True)
+class Refused:
+    """What each defence refused."""
+
+    rows: dict[str, list[int]]
+    retokenised: int = 0  # completions without the ids that were trained on
+
+
+def refused(
+    read: Callable[[], Iterator[Rollout]], corpus: Corpus, model: str | None, *, judge: bool
+) -> Refused:
+    """Ask a guard about every completion, group by group.
+
+    Args:
+        read: the rollouts of the corpus, in its order.
+        corpus: their groups.
+        model: the model that sampled them: a zoo name, a folder or a hub id.
+        judge: ask the tiny judge as well.
+
+    Raises:
+        ValueError: the model cannot be used.
+    """
+    names = [*(["logit", "surprise"] if model else []), *(["judge"] if judge else [])]
+    guard = Guard(
+        [{"name": name, "on_reject": "monitor"} for name in names], model=model,
+        sampling={"max_new_tokens": 1 << 15},
+    )  # fmt: skip
+    found = Refused({name: [] for name in names})
+    left = np.bincount(corpus.group)  # rows of each group that are still to come
+    waiting: dict[int, list[tuple[int, Rollout]]] = {}
+    whole: list[list[tuple[int, Rollout]]] = []
+    for row, rollout in enumerate(read()):
+        group = int(corpus.group[row])
+        waiting.setdefault(group, []).append((row, rollout))
+        left[group] -= 1
+        if not left[group]:
+            whole.append(waiting.pop(group))
+            if len(whole) == _GROUPS:
+                _ask(guard, whole, corpus, found)
+                whole = []
+    if whole:
+        _ask(guard, whole, corpus, found)
+    return found
+
+
+def _ask(
+    guard: Guard, groups: list[list[tuple[int, Rollout]]], corpus: Corpus, found: Refused
+) -> None:
+    asked, rewards = [], []
+    for members in groups:
+        rollouts = [rollout for _, rollout in members]
+        ids = [rollout.token_ids for rollout in rollouts]
+        given = [tokens for tokens in ids if tokens is not None]
+        whole = len(given) == len(ids)
+        found.retokenised += 0 if whole else len(ids)
+        asked.append(
+            Group.of(rollouts[0].prompt, [r.text for r in rollouts], given if whole else None)
+        )
+        rewards.append([float(max(0, corpus.good[row])) for row, _ in members])
+    seen = guard(asked, rewards)
+    for members, samples in zip(groups, seen.samples, strict=True):
+        for (row, _), sample in zip(members, samples, strict=True):
+            for verdict in sample.verdicts:
+                if verdict.accepted is False and verdict.defense in found.rows:
+                    found.rows[verdict.defense].append(row)
+
+
+def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Draft]:
+    """Defences that refused more than they refuse of honest completions.
+
+    Without a reference the first fifth of the steps is the comparison: a threshold of one model says
+    nothing about another.
+    """
+    for name, listed in found.rows.items():
+        rows = np.array(sorted(listed), np.int64)
+        counted, early = np.ones(len(corpus), bool), _early(corpus)
+        rate = honest.upper(name)
+        if not honest.given and early is not None:
+            counted = ~early
+            first = int(np.isin(rows, np.flatnonzero(early)).sum())
+            from swarmproof.scan.chance import upper
+
+            rate = upper(first, int(early.sum()))
+        own = rows[counted[rows]] if len(rows) else rows
+        p = corrected(float(tail(len(own), int(counted.sum()), rate)), len(found.rows))
+        if len(own) >= 3 and p < LEVEL:
+            again = (
+                f"; {found.retokenised} completions have no ids, and were tokenised again: these "
+                "are not the ids that were trained on"
+                if found.retokenised and name != "judge"
+                else ""
+            )
+            yield Draft(
+                name,
+                _SEVERITY.get(name, "medium"),
+                f"{name} refuses {len(own)} completions",
+                own,
+                f"{percent(len(own), counted.sum())} of {int(counted.sum())}{again}",
+                p,
+            )
+
+
+def _early(corpus: Corpus) -> np.ndarray | None:
+    steps = np.unique(corpus.step)
+    steps = steps[steps != UNKNOWN]
+    if len(steps) < 5:
+        return None
+    early: np.ndarray = np.isin(corpus.step, steps[: max(1, len(steps) // 5)])
+    return early if early.sum() >= 20 else None
