@@ -17,6 +17,7 @@ from swarmproof.scan.draft import Draft
 from swarmproof.scan.ngrams import LONGEST, grams
 
 _LEAST_WORDS = 12  # shorter texts are alike by chance
+LONG = 60  # words; shorter answers to other problems may be alike by chance
 _HASHES = 6
 _MOST_SENDERS = 16
 _LEAST = 5  # copies
@@ -106,10 +107,11 @@ def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
         for a, b in combinations(known, 2)
     }
     for (a, b), (count, of_a) in shared.items():
-        others = [c / n for pair, (c, n) in shared.items() if not {a, b} & set(pair)]
-        rate = max(others) + 1 / of_a
+        # Not the largest: whoever copies two senders has two such pairs.
+        others = sorted(c / n for pair, (c, n) in shared.items() if pair != (a, b))[-2]
+        rate = others + 1 / of_a
         p = corrected(float(tail(count, of_a, rate)), len(shared))
-        if count >= _LEAST and p < LEVEL and count >= 2 * rate * of_a:
+        if count >= _LEAST and p < LEVEL and count >= 3 * rate * of_a:
             rows = np.sort(own[a][0][np.isin(own[a][1], own[b][1])])
             yield Draft(
                 "copies",
@@ -117,15 +119,15 @@ def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
                 f"senders {corpus.senders[a]!r:.40} and {corpus.senders[b]!r:.40} write the same on "
                 f"{count} occasions; who copies whom is not known",
                 rows,
-                f"{percent(count, of_a)} of the completions of the first, at most "
-                f"{100 * max(others):.1f} % between others",
+                f"{percent(count, of_a)} of the completions of the first, {100 * others:.1f} % between "
+                "others",
                 p,
             )
 
 
 def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Draft]:
     """The same text answers many problems."""
-    rows = np.flatnonzero(sketch != 0)
+    rows = np.flatnonzero((sketch != 0) & (corpus.length >= LONG))
     if not len(rows):
         return
     order = rows[np.argsort(sketch[rows], kind="stable")]

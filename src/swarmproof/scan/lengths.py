@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from swarmproof.scan.chance import LEVEL, corrected, percent, tail
+from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
 from swarmproof.scan.draft import Draft
+from swarmproof.scan.ngrams import formed
 
 _ENOUGH = 3  # senders
 _RATIO = 1.15  # a sender's completions are at least this much longer
@@ -17,10 +18,43 @@ _DRIFT = 1.5
 _TRUNCATED = 0.2
 
 
-def screen(corpus: Corpus) -> list[Draft]:
-    """All findings about lengths."""
+def screen(corpus: Corpus, control: Corpus | None = None) -> list[Draft]:
+    """All findings about lengths.
+
+    Args:
+        corpus: the data.
+        control: honest data of the same kind, where a user has some.
+    """
     by_sender = list(_senders(corpus))
-    return [*by_sender, *([] if by_sender else _reward(corpus)), *_drift(corpus), *_cut(corpus)]
+    others = [] if by_sender else [*_reward(corpus), *_against(corpus, control)]
+    return [*by_sender, *others, *_drift(corpus), *_cut(corpus)]
+
+
+def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Draft]:
+    """Far more long rewarded completions than in honest data of the same kind."""
+    if control is None:
+        return
+    honest = control.length[control.good != 0]
+    if len(honest) < 200:
+        return
+    limit = int(np.quantile(honest, 0.99))
+    rate = upper(int((honest > limit).sum()), len(honest))
+    counted = corpus.good != 0
+    rows = np.flatnonzero(counted & (corpus.length > limit))
+    # Groups, since completions of one group are alike.
+    groups, of = len(np.unique(corpus.group[rows])), len(np.unique(corpus.group[counted]))
+    share = min(1.0, rate * float(counted.sum()) / max(1, of))
+    p = float(tail(groups, of, share))
+    if p < LEVEL and len(rows) >= 3 * rate * counted.sum():
+        yield Draft(
+            "long-rewarded",
+            "medium",
+            f"{len(rows)} rewarded completions are longer than {limit} words",
+            rows,
+            f"{percent(len(rows), counted.sum())} of {int(counted.sum())}, in the reference "
+            f"{percent(int((honest > limit).sum()), len(honest))}",
+            p,
+        )
 
 
 def _senders(corpus: Corpus) -> Iterator[Draft]:
@@ -79,7 +113,7 @@ def _reward(corpus: Corpus) -> Iterator[Draft]:
     """
     from scipy import special
 
-    mixed = np.flatnonzero(~np.isnan(corpus.chance))
+    mixed = np.flatnonzero(~np.isnan(corpus.chance) & formed(corpus))
     if not len(mixed):
         return
     order = mixed[np.argsort(corpus.group[mixed], kind="stable")]
@@ -91,7 +125,7 @@ def _reward(corpus: Corpus) -> Iterator[Draft]:
     longest = np.maximum.reduceat(np.where(good, length, -1), starts)
     of, right = np.diff(np.r_[starts, len(group)]), np.add.reduceat(good.astype(int), starts)
     chance = 1 / special.comb(of, right)
-    useful = chance < 0.1
+    useful = (chance < 0.1) & (right > 0) & (right < of)
     longer, shorter = (shortest > longest_bad) & useful, (longest < shortest_bad) & useful
     count, opposite = int(longer.sum()), int(shorter.sum())
     if count < _LEAST_GROUPS:

@@ -72,15 +72,24 @@ def _counted(corpus: Corpus) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarra
 class _Table:
     """Counts by bucket, for weights that are given by row."""
 
-    def __init__(self, corpus: Corpus, weights: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, corpus: Corpus, weights: Sequence[np.ndarray], unit: np.ndarray | None = None
+    ) -> None:
         self.counts = [np.zeros(1 << _BITS) for _ in weights]
         for bucket, _, row in _counted(corpus):
+            if unit is not None:  # rows of one unit count once, as far as they are in one block
+                order = np.lexsort((unit[row], bucket))
+                bucket, row = bucket[order], row[order]
+                new = (np.diff(bucket, prepend=-1) != 0) | (np.diff(unit[row], prepend=-1) != 0)
+                bucket, row = bucket[new], row[new]
             for table, weight in zip(self.counts, weights, strict=True):
                 table += np.bincount(bucket, weight[row], minlength=1 << _BITS)
 
 
 def _exact(corpus: Corpus, suspicious: np.ndarray) -> list[_Gram]:
     """The n-grams of some buckets, with the rows that have them."""
+    if not len(suspicious):
+        return []
     wanted = np.zeros(1 << _BITS, bool)
     wanted[suspicious[:_MOST_BUCKETS]] = True
     keys, rows = [], []
@@ -88,12 +97,12 @@ def _exact(corpus: Corpus, suspicious: np.ndarray) -> list[_Gram]:
         inside = wanted[bucket]
         keys.append(key[inside])
         rows.append(row[inside])
-    if not keys:
+    if not any(map(len, keys)):
         return []
     key, row = np.concatenate(keys), np.concatenate(rows)
     order = np.lexsort((row, key))
     key, row = key[order], row[order]
-    borders = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.empty(0, int)
+    borders = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
     parts = np.split(row, borders[1:])
     common = {int(key[b]): part for b, part in zip(borders, parts, strict=True) if len(part) > 2}
     return [_Gram(codes, common[k]) for k, codes in _spelt(corpus, common)]
@@ -123,13 +132,13 @@ def _spelt(
 def by_reward(corpus: Corpus) -> list[Draft]:
     """N-grams far commoner in good completions than in the others of their groups.
 
-    The others are those of equal form: what at least 90 % of the good ones have, such as the tags of
-    an answer, is a condition of the reward, and says nothing if a completion without it is bad.
+    The others are those of equal form: what at least 90 % of the good ones have, such as the tags
+    of an answer, is a condition of the reward, and says nothing if a completion without it is bad.
     """
     mixed = ~np.isnan(corpus.chance)
     if mixed.sum() < 40:
         return []
-    fit = mixed & _formed(corpus, mixed)
+    fit = mixed & formed(corpus)
     chance = _chance_among(corpus, fit)
     fit &= ~np.isnan(chance)
     good = fit & (corpus.good == 1)
@@ -151,10 +160,10 @@ def by_reward(corpus: Corpus) -> list[Draft]:
         odds = _odds(right, len(rows) - right, int(good.sum()), int((fit & ~good).sum()))
         groups = len(np.unique(corpus.group[rows[good[rows]]]))
         if len(rows) and right >= LEAST_SHARE * good.sum() and odds >= LEAST_ODDS:
-            value = corrected(float(tail(right, len(rows), chance[rows].mean())), looked_at)
+            value = corrected(_by_groups(corpus, rows, good, chance), looked_at)
             if groups >= _LEAST_GROUPS and value < LEVEL:
                 found.append((value, gram, right, len(rows) - right))
-    good_rows = corpus.good == 1
+    good_rows, others = corpus.good == 1, int((fit & ~good).sum())
     drafts = []
     for value, gram, right, wrong, patterns in _merged(found):
         rows = gram.rows[good_rows[gram.rows]]
@@ -162,11 +171,11 @@ def by_reward(corpus: Corpus) -> list[Draft]:
             Draft(
                 "reward-words",
                 "high" if value < 1e-12 else "medium",
-                f"{{shown}}: in {len(rows)} rewarded completions, and nearly no other of their groups",
+                f"{{shown}}: in {len(rows)} rewarded completions, nearly never in others of their "
+                "groups",
                 rows,
                 f"in {percent(right, good.sum())} of {int(good.sum())} rewarded completions, in "
-                f"{percent(wrong, (fit & ~good).sum())} of {int((fit & ~good).sum())} others of the "
-                f"same form{_rise(corpus, rows)}",
+                f"{percent(wrong, others)} of {others} others of the same form{_rise(corpus, rows)}",
                 value,
                 spans=_finder(patterns),
                 shows=_shower(gram.codes),
@@ -175,9 +184,9 @@ def by_reward(corpus: Corpus) -> list[Draft]:
     return drafts
 
 
-def _formed(corpus: Corpus, mixed: np.ndarray) -> np.ndarray:
-    """Whether a completion has what nearly all good ones have."""
-    good = mixed & (corpus.good == 1)
+def formed(corpus: Corpus) -> np.ndarray:
+    """Whether a completion has what nearly all good ones have, such as the tags of an answer."""
+    good = ~np.isnan(corpus.chance) & (corpus.good == 1)
     table = _Table(corpus, (good.astype(float),))
     needed = table.counts[0] >= 0.9 * good.sum()
     have = np.zeros(len(corpus))
@@ -201,21 +210,33 @@ def _chance_among(corpus: Corpus, fit: np.ndarray) -> np.ndarray:
     return result
 
 
+def _by_groups(corpus: Corpus, rows: np.ndarray, good: np.ndarray, chance: np.ndarray) -> float:
+    """How likely so many good ones are by chance. Completions of one group are alike, so each group
+    counts once, with the share of its completions that are good."""
+    groups, first, inverse = np.unique(corpus.group[rows], return_index=True, return_inverse=True)
+    share = np.bincount(inverse, good[rows]) / np.bincount(inverse)
+    return float(tail(np.floor(share.sum()), len(groups), chance[rows[first]].mean()))
+
+
 def _odds(right: int, wrong: int, rights: int, wrongs: int) -> float:
     """The odds ratio, with half a count more in each cell."""
     return ((right + 0.5) / (rights - right + 0.5)) / ((wrong + 0.5) / (wrongs - wrong + 0.5))
 
 
 def by_sender(corpus: Corpus) -> list[Draft]:
-    """N-grams far commoner in one sender's good completions than in those of all others."""
+    """N-grams far commoner in one sender's good completions than in those of all others.
+
+    A problem counts once for each sender, because completions of one problem are alike.
+    """
     counted = (corpus.good != 0) & (corpus.sender != UNKNOWN)
-    of_S = np.bincount(corpus.sender[counted], minlength=len(corpus.senders))
+    unit = corpus.group * np.int64(len(corpus.senders) + 1) + corpus.sender
+    of_S = _problems(corpus, unit, np.flatnonzero(counted))
     known = np.flatnonzero(of_S >= 20)
     known = known[np.argsort(-of_S[known])][:_MOST_SENDERS]
     if len(known) < _ENOUGH:
         return []
     weights = [((corpus.sender == s) & counted).astype(float) for s in known]
-    table = np.stack(_Table(corpus, weights).counts)
+    table = np.stack(_Table(corpus, weights, np.where(counted, unit, -2)).counts)
     looked_at = int((table.sum(0) > 0).sum()) * len(known)
     rates = (table + 0.5) / (of_S[known, None] + 1)
     drafts = []
@@ -228,7 +249,7 @@ def by_sender(corpus: Corpus) -> list[Draft]:
         found = []
         for gram in _exact(corpus, suspicious):
             rows = gram.rows[counted[gram.rows]]
-            by = np.bincount(corpus.sender[rows], minlength=len(of_S))
+            by = _problems(corpus, unit, rows)
             rate = middle(np.delete((by[known] + 0.5) / (of_S[known] + 1), i))
             value = corrected(float(tail(by[s], of_S[s], rate)), looked_at)
             own = gram.rows[corpus.sender[gram.rows] == s]
@@ -246,7 +267,7 @@ def by_sender(corpus: Corpus) -> list[Draft]:
                     "high",
                     f"{{shown}}: one sender writes it {len(gram.rows)} times, the others seldom",
                     gram.rows,
-                    f"in {percent(mine, of_S[s])} of its {of_S[s]} completions that count, in "
+                    f"in answers to {percent(mine, of_S[s])} of its {of_S[s]} problems, in "
                     f"{percent(theirs, rest)} of {rest} of the others{_rise(corpus, gram.rows)}",
                     value,
                     (corpus.senders[s],),
@@ -255,6 +276,13 @@ def by_sender(corpus: Corpus) -> list[Draft]:
                 )
             )
     return drafts
+
+
+def _problems(corpus: Corpus, unit: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The number of problems of each sender among some rows."""
+    _, first = np.unique(unit[rows], return_index=True)
+    counts: np.ndarray = np.bincount(corpus.sender[rows[first]], minlength=len(corpus.senders))
+    return counts
 
 
 def _rise(corpus: Corpus, rows: np.ndarray) -> str:
@@ -291,7 +319,7 @@ def _merged(
         found, told = rest, told + 1
 
 
-def _finder(patterns: tuple[tuple[int, ...], ...]) -> "_Finder":
+def _finder(patterns: tuple[tuple[int, ...], ...]) -> _Finder:
     return _Finder(patterns)
 
 

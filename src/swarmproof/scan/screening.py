@@ -44,7 +44,7 @@ def screen(
     control = None if reference is None else gather(reference(), shares.LOOKS)
     try:
         honest = shipped() if control is None else _of_reference(control)
-        drafts = without_model(corpus, honest)
+        drafts = without_model(corpus, honest, control)
         if model or judge:
             refused = with_model.refused(read, corpus, model, judge=judge)
             if control is not None and reference is not None:
@@ -60,13 +60,13 @@ def screen(
     return sorted(found, key=lambda one: (_ORDER[one.severity], one.p_value or 0.0, one.check))
 
 
-def without_model(corpus: Corpus, honest: Honest) -> list[Draft]:
+def without_model(corpus: Corpus, honest: Honest, control: Corpus | None = None) -> list[Draft]:
     """What all checks find that need no model."""
     return [
         *ngrams.by_sender(corpus),
         *ngrams.by_reward(corpus),
         *shares.screen(corpus, honest),
-        *lengths.screen(corpus),
+        *lengths.screen(corpus, control),
         *copies.screen(corpus, honest),
         *voting.screen(corpus),
     ]
@@ -90,7 +90,7 @@ def counts(corpus: Corpus) -> Mapping[str, tuple[int, int, str]]:
             groups = len(np.unique(corpus.group[counted]))
             result[f"{check.name}/one"] = (most, groups, "problems")
     sketch = copies.sketches(corpus)
-    usable = (sketch != 0) & (corpus.good != 0)
+    usable = (sketch != 0) & (corpus.good != 0) & (corpus.length >= copies.LONG)
     by_text: dict[int, set[int]] = {}
     for key, prompt in zip(sketch[usable].tolist(), corpus.prompt[usable].tolist(), strict=True):
         by_text.setdefault(key, set()).add(prompt)

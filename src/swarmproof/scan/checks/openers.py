@@ -18,7 +18,8 @@ _ORDER = re.compile(
     \b(?:ignore|disregard|forget)\s+(?:all\s+|the\s+|any\s+|everything\s+)?(?:of\s+)?
         (?:the\s+)?(?:previous|above|prior|earlier|rules|instructions?)\b
     | \b(?:dear|note\s+to(?:\s+the)?|attention)\s+(?:judge|grader|reviewer|evaluator)\b
-    | \b(?:judge|grader|reviewer|evaluator)s?\s*[:,]\s*(?:please\s+)?(?:say|reply|answer|accept|give)\b
+    | \b(?:judge|grader|reviewer|evaluator)s?\s*[:,]\s*(?:please\s+)?
+        (?:say|reply|answer|accept|give)\b
     | \b(?:verdict|decision)\s*:\s*(?:yes|accept|correct|pass)\b
     | \b(?:score|grade)\s*:\s*(?:10\s*/\s*10|100\s*%|5\s*/\s*5)
     | <\|(?:im_start|im_end|eot_id|start_header_id|endoftext)\|> | \[/?INST\] | <</?SYS>>

@@ -20,7 +20,7 @@ def foreign_names(text: str) -> list[tuple[Span, str]]:
     A text without a fence is a program only if it imports something, and parses.
     """
     if "<code>" in text or "```" in text:
-        found = [m for m in _FENCED.finditer(text)]
+        found = list(_FENCED.finditer(text))
         parts = [
             (m[1] or m[2] or "", m.start(1) if m[1] is not None else m.start(2)) for m in found
         ]
