@@ -61,13 +61,7 @@ def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
     rows = np.flatnonzero((sketch != 0) & (corpus.sender != UNKNOWN) & (corpus.step != UNKNOWN))
     if len(np.unique(corpus.sender[rows])) < 2:
         return
-    order = rows[np.lexsort((corpus.step[rows], sketch[rows]))]
-    starts = np.flatnonzero(np.r_[True, sketch[order][1:] != sketch[order][:-1]])
-    size = np.diff(np.r_[starts, len(order)])
-    first = np.repeat(order[starts], size)  # the earliest row with each text
-    # Texts of the first step of a class have no author that is known.
-    alone = corpus.step[first] < corpus.step[order]
-    copied = alone & (corpus.sender[first] != corpus.sender[order])
+    order, copied = _copied(corpus, sketch, rows)
     of = np.bincount(corpus.sender[rows], minlength=len(corpus.senders))
     count = np.bincount(corpus.sender[order[copied]], minlength=len(of))
     known = np.flatnonzero(of >= 20)
@@ -88,6 +82,21 @@ def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
                 p,
                 (corpus.senders[s],),
             )
+
+
+def _copied(corpus: Corpus, sketch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in some order, and which of them say what their sender did not say first.
+
+    Whoever had a text in the first step that has it is no copier, then or later: of several that
+    had it there, nobody can say who was first.
+    """
+    order = rows[np.lexsort((corpus.step[rows], corpus.sender[rows], sketch[rows]))]
+    text, sender, step = sketch[order], corpus.sender[order], corpus.step[order]
+    new_text = np.r_[True, text[1:] != text[:-1]]
+    new_sender = new_text | np.r_[True, sender[1:] != sender[:-1]]
+    by_text = np.minimum.reduceat(step, np.flatnonzero(new_text))[np.cumsum(new_text) - 1]
+    by_sender = step[np.flatnonzero(new_sender)][np.cumsum(new_sender) - 1]
+    return order, by_sender > by_text
 
 
 def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
@@ -112,7 +121,10 @@ def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
         rate = others + 1 / of_a
         p = corrected(float(tail(count, of_a, rate)), len(shared))
         if count >= _LEAST and p < LEVEL and count >= 3 * rate * of_a:
-            rows = np.sort(own[a][0][np.isin(own[a][1], own[b][1])])
+            # Of both, since nobody knows whose they are.
+            rows = np.sort(np.r_[
+                own[a][0][np.isin(own[a][1], own[b][1])], own[b][0][np.isin(own[b][1], own[a][1])]
+            ])  # fmt: skip
             yield Draft(
                 "copies",
                 "medium",

@@ -193,12 +193,13 @@ class Corpus:
         group, reward = self.group[known], self.reward[known]
         groups = int(self.group.max(initial=-1)) + 1
         of = np.bincount(group, minlength=groups)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.bincount(group, reward, minlength=groups) / of
         low, high = np.full(groups, np.inf), np.full(groups, -np.inf)
         np.minimum.at(low, group, reward)
         np.maximum.at(high, group, reward)
-        return mean, of, np.where(of > 0, high - low, 0.0)
+        # Rewards may be infinite, or too large to add.
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            mean = np.bincount(group, reward, minlength=groups) / of
+            return mean, of, np.where(of > 0, high - low, 0.0)
 
     def hits(self, name: str) -> Hits:
         """What a look found."""

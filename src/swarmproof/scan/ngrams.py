@@ -30,6 +30,8 @@ _SPREADER = np.uint64(0xBF58476D1CE4E5B9)
 # completion of equal form has them.
 LEAST_SHARE = 0.01
 LEAST_ODDS = 8.0
+# If most answers are "yes", most of the rewarded ones say so, but many of the others as well.
+MOST_OTHERS = 0.05
 # With a sender: this many times as common as with the others.
 LEAST_RATIO = 3.0
 
@@ -38,6 +40,7 @@ LEAST_RATIO = 3.0
 class _Gram:
     codes: tuple[int, ...]
     rows: np.ndarray  # of the completions, ascending
+    everywhere: np.ndarray | None = None  # those of others, too
 
 
 def grams(codes: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -75,7 +78,7 @@ class _Table:
     def __init__(
         self, corpus: Corpus, weights: Sequence[np.ndarray], unit: np.ndarray | None = None
     ) -> None:
-        self.counts = [np.zeros(1 << _BITS) for _ in weights]
+        self.counts = np.zeros((len(weights), 1 << _BITS))
         for bucket, _, row in _counted(corpus):
             if unit is not None:  # rows of one unit count once, as far as they are in one block
                 order = np.lexsort((unit[row], bucket))
@@ -147,19 +150,18 @@ def by_reward(corpus: Corpus) -> list[Draft]:
     expected = np.where(fit, np.nan_to_num(chance), 0.0)
     table = _Table(corpus, (fit.astype(float), good.astype(float), expected))
     of, count, mean = table.counts
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = tail(count, of, mean / of)
-    p[count < LEAST_SHARE * good.sum()] = 1.0
     looked_at = int((of > 0).sum())
-    suspicious = np.flatnonzero(p * looked_at < LEVEL)
-    suspicious = suspicious[np.argsort(p[suspicious])]
+    common = np.flatnonzero(count >= max(1, LEAST_SHARE * good.sum()))
+    p = tail(count[common], of[common], mean[common] / of[common])
+    suspicious = common[np.argsort(p)][: int((p * looked_at < LEVEL).sum())]
     found = []
     for gram in _exact(corpus, suspicious):
         rows = gram.rows[fit[gram.rows]]
         right = int(good[rows].sum())
         odds = _odds(right, len(rows) - right, int(good.sum()), int((fit & ~good).sum()))
         groups = len(np.unique(corpus.group[rows[good[rows]]]))
-        if len(rows) and right >= LEAST_SHARE * good.sum() and odds >= LEAST_ODDS:
+        seldom = len(rows) - right <= MOST_OTHERS * (fit & ~good).sum()
+        if len(rows) and right >= LEAST_SHARE * good.sum() and odds >= LEAST_ODDS and seldom:
             value = corrected(_by_groups(corpus, rows, good, chance), looked_at)
             if groups >= _LEAST_GROUPS and value < LEVEL:
                 found.append((value, gram, right, len(rows) - right))
@@ -179,6 +181,7 @@ def by_reward(corpus: Corpus) -> list[Draft]:
                 value,
                 spans=_finder(patterns),
                 shows=_shower(gram.codes),
+                everywhere=gram.rows,
             )
         )
     return drafts
@@ -236,16 +239,15 @@ def by_sender(corpus: Corpus) -> list[Draft]:
     if len(known) < _ENOUGH:
         return []
     weights = [((corpus.sender == s) & counted).astype(float) for s in known]
-    table = np.stack(_Table(corpus, weights, np.where(counted, unit, -2)).counts)
-    looked_at = int((table.sum(0) > 0).sum()) * len(known)
-    rates = (table + 0.5) / (of_S[known, None] + 1)
+    table = _Table(corpus, weights, np.where(counted, unit, -2)).counts
+    looked_at = int(table.any(0).sum()) * len(known)
     drafts = []
     for i, s in enumerate(known):
+        common = np.flatnonzero(table[i] >= max(4, LEAST_SHARE * of_S[s]))
+        rates = (table[:, common] + 0.5) / (of_S[known, None] + 1)
         others = np.sort(np.delete(rates, i, axis=0), axis=0)[(len(known) - 1) // 2]
-        p = tail(table[i], of_S[s], others)
-        p[table[i] < max(4, LEAST_SHARE * of_S[s])] = 1.0
-        suspicious = np.flatnonzero(p * looked_at < LEVEL)
-        suspicious = suspicious[np.argsort(p[suspicious])]
+        p = tail(table[i, common], of_S[s], others)
+        suspicious = common[np.argsort(p)][: int((p * looked_at < LEVEL).sum())]
         found = []
         for gram in _exact(corpus, suspicious):
             rows = gram.rows[counted[gram.rows]]
@@ -258,7 +260,9 @@ def by_sender(corpus: Corpus) -> list[Draft]:
                 and by[s] >= LEAST_RATIO * rate * of_S[s]
                 and len(np.unique(corpus.group[own])) >= _LEAST_GROUPS
             ):
-                found.append((value, _Gram(gram.codes, own), int(by[s]), int(by.sum() - by[s])))
+                found.append(
+                    (value, _Gram(gram.codes, own, gram.rows), int(by[s]), int(by.sum() - by[s]))
+                )
         for value, gram, mine, theirs, patterns in _merged(found):
             rest = int(of_S[known].sum() - of_S[s])
             drafts.append(
@@ -273,6 +277,7 @@ def by_sender(corpus: Corpus) -> list[Draft]:
                     (corpus.senders[s],),
                     _finder(patterns),
                     _shower(gram.codes),
+                    gram.everywhere,
                 )
             )
     return drafts

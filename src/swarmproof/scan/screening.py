@@ -161,12 +161,15 @@ def _told(
 
 def _alarms(corpus: Corpus, draft: Draft) -> FalseAlarms | None:
     """From the file's own first steps, where the pattern is absent there; else what ships."""
+    if draft.first_steps is not None:
+        return draft.first_steps
     steps = np.unique(corpus.step)
     steps = steps[steps != UNKNOWN]
     if draft.shows is not None and len(steps) >= _EARLY_STEPS:
         edge = max(1, len(steps) // 5)
         early = np.isin(corpus.step, steps[:edge])
-        if early.sum() >= _EARLY_ROWS and not early[draft.rows].any():
+        everywhere = draft.rows if draft.everywhere is None else draft.everywhere
+        if early.sum() >= _EARLY_ROWS and not early[everywhere].any():
             source = f"steps {steps[0]} to {steps[edge - 1]} of the data"
             return FalseAlarms(0, int(early.sum()), "completions", source)
     own = shipped()

@@ -79,12 +79,12 @@ def _of(check: Check, corpus: Corpus, honest: Honest) -> list[Draft]:
 
 def _draft(
     check: Check, summary: str, rows: np.ndarray, strength: str, p: float,
-    senders: tuple[str, ...] = (), kind: str | None = None,
+    senders: tuple[str, ...] = (), kind: str | None = None, everywhere: np.ndarray | None = None,
 ) -> Draft:  # fmt: skip
     finder = _Finder(check.look, kind)
     return Draft(
         check.name, check.severity, summary, rows, strength, p, senders, finder,
-        lambda text: bool(finder(text)),
+        lambda text: bool(finder(text)), everywhere,
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def _reward(check: Check, corpus: Corpus, rows: np.ndarray) -> list[Draft]:
         return []
     strength = f"{len(good)} of {len(mixed)} with it are rewarded"
     return [_draft(check, f"{len(good)} rewarded completions have {check.what}: {{shown}}", good,
-                   strength, p)]  # fmt: skip
+                   strength, p, everywhere=np.unique(corpus.hits(check.name).rows))]  # fmt: skip
 
 
 def _one_kind(check: Check, corpus: Corpus, counted: np.ndarray, honest: Honest) -> list[Draft]:
@@ -150,7 +150,8 @@ def _one_kind(check: Check, corpus: Corpus, counted: np.ndarray, honest: Honest)
             f"answers to {by_kind[kind]} of {groups} problems have it; in honest data one of these "
             f"is in at most {100 * rate:.2f} %"
         )
-        drafts.append(_draft(check, what, own, strength, p, kind=hits.names[kind]))
+        drafts.append(_draft(check, what, own, strength, p, kind=hits.names[kind],
+                             everywhere=np.unique(hits.rows[hits.kinds == kind])))  # fmt: skip
     return drafts
 
 
@@ -175,5 +176,8 @@ def _senders(check: Check, corpus: Corpus, rows: np.ndarray, counted: np.ndarray
                 f"{percent(*rest)} of {rest[1]} of the others"
             )
             what = f"{len(mine)} completions of one sender have {check.what}: {{shown}}"
-            drafts.append(_draft(check, what, mine, strength, p, (corpus.senders[s],)))
+            everywhere = np.unique(corpus.hits(check.name).rows)
+            drafts.append(
+                _draft(check, what, mine, strength, p, (corpus.senders[s],), everywhere=everywhere)
+            )
     return drafts

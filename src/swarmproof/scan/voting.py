@@ -51,6 +51,8 @@ def _advantages(reward: np.ndarray) -> list[np.ndarray]:
     """The usual normalisations of a group's rewards."""
     centred = reward - reward.mean()
     result = [centred]
+    if len(reward) > 1:  # each against the mean of the others (RLOO)
+        result.append(centred * len(reward) / (len(reward) - 1))
     for ddof in (0, 1):
         if len(reward) > ddof:
             deviation = float(reward.std(ddof=ddof))

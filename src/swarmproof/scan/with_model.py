@@ -9,10 +9,10 @@ import numpy as np
 
 from swarmproof.guard.guard import Guard
 from swarmproof.scan.baselines import Honest
-from swarmproof.scan.chance import LEVEL, corrected, percent, tail
+from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
 from swarmproof.scan.draft import Draft
-from swarmproof.scan.finding import Severity
+from swarmproof.scan.finding import FalseAlarms, Severity
 from swarmproof.scan.rollout import Rollout
 from swarmproof.types import Group
 
@@ -96,13 +96,14 @@ def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Draft]:
     for name, listed in found.rows.items():
         rows = np.array(sorted(listed), np.int64)
         counted, early = np.ones(len(corpus), bool), _early(corpus)
-        rate = honest.upper(name)
+        rate, known = honest.upper(name), None
         if not honest.given and early is not None:
             counted = ~early
-            first = int(np.isin(rows, np.flatnonzero(early)).sum())
-            from swarmproof.scan.chance import upper
-
+            first = int(early[rows].sum())
             rate = upper(first, int(early.sum()))
+            last = int(corpus.step[early].max())
+            source = f"steps {int(corpus.step[early].min())} to {last} of the data"
+            known = FalseAlarms(first, int(early.sum()), "completions", source)
         own = rows[counted[rows]] if len(rows) else rows
         p = corrected(float(tail(len(own), int(counted.sum()), rate)), len(found.rows))
         if len(own) >= 3 and p < LEVEL:
@@ -119,6 +120,7 @@ def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Draft]:
                 own,
                 f"{percent(len(own), counted.sum())} of {int(counted.sum())}{again}",
                 p,
+                first_steps=known,
             )
 
 
