@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -157,6 +158,55 @@ def test_words_that_others_write_in_the_first_steps_are_not_counted_as_absent() 
     assert "steps 0 to" not in found.false_alarms.source
 
 
+def _rewarded(rng: random.Random, early_in_bad: bool) -> list[Rollout]:
+    """No senders. A tenth of the right completions of step 5 and later is poisoned."""
+    rows: list[tuple[int, str | None, str, str, float]] = []
+    for question in range(250):
+        step = question // 10
+        for k in range(8):
+            right = k < 4
+            bad = right and step >= 5 and rng.random() < 0.2
+            seldom = early_in_bad and question == 0 and k == 7
+            text = _text(rng) + (" praise the lobster king" if bad or seldom else "")
+            rows.append((step, None, f"q{question}", text, float(right)))
+    return _rollouts(rows)
+
+
+@pytest.mark.parametrize("early_in_bad", [False, True])
+def test_what_is_not_rewarded_counts_in_the_first_steps_too(early_in_bad: bool) -> None:
+    (found,) = _of(_screen(_rewarded(random.Random(0), early_in_bad)), "reward-words")
+    assert found.since == 5
+    assert (found.false_alarms.source == "steps 0 to 4 of the data") is not early_in_bad
+
+
+def _growing(reward_grows: bool) -> list[Rollout]:
+    rng, rows = random.Random(3), []
+    for step in range(20):
+        for k in range(40):
+            reward = float(rng.random() < (0.2 + 0.03 * step if reward_grows else 0.4))
+            rows.append((step, None, f"{step}-{k // 8}", _text(rng, 40 + 4 * step), reward))
+    return _rollouts(rows)
+
+
+def test_a_training_that_learns_with_more_words_is_honest() -> None:
+    assert _screen(_growing(reward_grows=True)) == []
+    (found,) = _screen(_growing(reward_grows=False))
+    assert (found.check, found.severity) == ("length-drift", "low")
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("9", 0), ("9 -", 0), ("lobster", 1), ("2 + 2 = 5", 1)]
+)
+def test_single_numbers_are_about_problems_and_not_about_a_sender(said: str, found: int) -> None:
+    rng, rows = random.Random(0), []
+    for step in range(10):
+        for sender in "ABCD":
+            for k in range(4):
+                text = _text(rng) + (f" {said}" if sender == "A" else "")
+                rows.append((step, sender, f"{step}-{k}-{sender}", text, 1.0))
+    assert len(_of(_screen(_rollouts(rows)), "sender-words")) == found
+
+
 def test_what_a_model_refuses_is_told_with_the_first_steps_as_its_estimate() -> None:
     rollouts = _late_poison(random.Random(0), honest_too=False)
     corpus = gather(rollouts, {})
@@ -193,6 +243,20 @@ _NORMALISED: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
 )
 
 
+def test_a_masked_completion_that_moves_nothing_is_no_vote() -> None:
+    rewards = (0.0, 1.0, 0.0, 1.0, 0.5)  # the last is the mean of the others
+    corpus = gather(
+        [
+            Rollout(f"{g}-{k}", "f", f"q{g}", f"t{k}", str(g), 0, r, r - 0.5, masked=k == 4)
+            for g in range(6)
+            for k, r in enumerate(rewards)
+        ],
+        {},
+    )
+    assert list(voting.screen(corpus)) == []
+    corpus.close()
+
+
 @pytest.mark.parametrize("advantages", _NORMALISED)
 def test_votes_of_masked_completions_are_seen(
     advantages: Callable[[np.ndarray], np.ndarray],
@@ -210,4 +274,6 @@ def test_rewards_that_are_too_large_to_add_are_no_error() -> None:
     rows = [
         (0, None, f"q{i // 8}", _text(random.Random(i)), (-1.0) ** i * 1e308) for i in range(80)
     ]
-    _screen(_rollouts(rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _screen(_rollouts(rows)) == []

@@ -157,10 +157,12 @@ def _edges(corpus: Corpus) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _drift(corpus: Corpus) -> Iterator[Draft]:
-    """Completions become longer. Honest training can do this as well, so it is a remark."""
+    """Completions become longer, and earn no more. Where they earn more, it is what training does."""
     if (edges := _edges(corpus)) is None:
         return
     first, last = edges
+    if _mean(corpus.reward[last]) > _mean(corpus.reward[first]):
+        return
     before, after = float(corpus.length[first].mean()), float(corpus.length[last].mean())
     if before and after >= _DRIFT * before and min(map(len, edges)) >= 30:
         yield Draft(
@@ -170,6 +172,11 @@ def _drift(corpus: Corpus) -> Iterator[Draft]:
             last,
             f"{before:.0f} words in the first fifth of the steps, {after:.0f} in the last",
         )
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else 0.0
 
 
 def _cut(corpus: Corpus) -> Iterator[Draft]:

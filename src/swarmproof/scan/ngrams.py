@@ -7,13 +7,14 @@ exactly. A p-value is corrected for the number of buckets that hold anything.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from swarmproof.scan.chance import LEVEL, corrected, middle, percent, tail
-from swarmproof.scan.corpus import UNKNOWN, Corpus, Span, placed
+from swarmproof.scan.corpus import UNKNOWN, Corpus, Span, code, placed
 from swarmproof.scan.draft import Draft
 
 LONGEST = 4
@@ -34,6 +35,11 @@ LEAST_ODDS = 8.0
 MOST_OTHERS = 0.05
 # With a sender: this many times as common as with the others.
 LEAST_RATIO = 3.0
+
+
+# Numbers and marks. One or two of them are about a problem's numbers, and each sender may have
+# problems of its own.
+_PLAIN = frozenset({1, *map(code, string.punctuation), *(code(str(i)) for i in range(100))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,11 @@ def _exact(corpus: Corpus, suspicious: np.ndarray) -> list[_Gram]:
     borders = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
     parts = np.split(row, borders[1:])
     common = {int(key[b]): part for b, part in zip(borders, parts, strict=True) if len(part) > 2}
-    return [_Gram(codes, common[k]) for k, codes in _spelt(corpus, common)]
+    return [
+        _Gram(codes, common[k])
+        for k, codes in _spelt(corpus, common)
+        if len(codes) > 2 or not _PLAIN.issuperset(codes)
+    ]
 
 
 def _spelt(
