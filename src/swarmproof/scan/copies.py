@@ -13,7 +13,7 @@ import numpy as np
 from swarmproof.scan.baselines import Honest
 from swarmproof.scan.chance import LEVEL, corrected, middle, percent, tail
 from swarmproof.scan.corpus import UNKNOWN, Corpus
-from swarmproof.scan.draft import Draft
+from swarmproof.scan.hint import Hint
 from swarmproof.scan.ngrams import LONGEST, grams
 
 _LEAST_WORDS = 12  # shorter texts are alike by chance
@@ -45,7 +45,7 @@ def sketches(corpus: Corpus) -> np.ndarray:
     return result
 
 
-def screen(corpus: Corpus, honest: Honest) -> list[Draft]:
+def screen(corpus: Corpus, honest: Honest) -> list[Hint]:
     """All findings about copies."""
     sketch = sketches(corpus)
     return [
@@ -56,7 +56,7 @@ def screen(corpus: Corpus, honest: Honest) -> list[Draft]:
     ]
 
 
-def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
+def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Hint]:
     """One sender writes what another wrote in an earlier step: the direction is known."""
     rows = np.flatnonzero((sketch != 0) & (corpus.sender != UNKNOWN) & (corpus.step != UNKNOWN))
     if len(np.unique(corpus.sender[rows])) < 2:
@@ -72,7 +72,7 @@ def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
         p = corrected(float(tail(count[s], of[s], rate)), len(known))
         if count[s] >= _LEAST and p < LEVEL and count[s] >= 3 * rate * of[s]:
             own = np.sort(order[copied & (corpus.sender[order] == s)])
-            yield Draft(
+            yield Hint(
                 "copies",
                 "high",
                 f"{len(own)} completions of one sender are near-copies of what others wrote in "
@@ -99,7 +99,7 @@ def _copied(corpus: Corpus, sketch: np.ndarray, rows: np.ndarray) -> tuple[np.nd
     return order, by_sender > by_text
 
 
-def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
+def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Hint]:
     """Two senders write the same on one problem far more often than other pairs do.
 
     Within one step nobody can say who copied whom, so nobody is named as the copier.
@@ -125,19 +125,19 @@ def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
             rows = np.sort(np.r_[
                 own[a][0][np.isin(own[a][1], own[b][1])], own[b][0][np.isin(own[b][1], own[a][1])]
             ])  # fmt: skip
-            yield Draft(
+            yield Hint(
                 "copies",
                 "medium",
-                f"senders {corpus.senders[a]!r:.40} and {corpus.senders[b]!r:.40} write the same on "
-                f"{count} occasions; who copies whom is not known",
+                f"senders {corpus.senders[a]!r:.40} and {corpus.senders[b]!r:.40} write the same "
+                f"{count} times; who copies whom is not known",
                 rows,
-                f"{percent(count, of_a)} of the completions of the first, {100 * others:.1f} % between "
-                "others",
+                f"{percent(count, of_a)} of the completions of the first, "
+                f"{100 * others:.1f} % between others",
                 p,
             )
 
 
-def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Draft]:
+def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Hint]:
     """The same text answers many problems."""
     rows = np.flatnonzero((sketch != 0) & (corpus.length >= LONG))
     if not len(rows):
@@ -152,7 +152,7 @@ def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Draf
     n = int((corpus.good[rows] != 0).sum())
     p = corrected(float(tail(len(copied), n, honest.upper("same-answer"))), 2)
     if len(copied) >= _LEAST and p < LEVEL:
-        yield Draft(
+        yield Hint(
             "same-answer",
             "medium",
             f"{len(copied)} completions answer different prompts with nearly the same text",
@@ -162,7 +162,7 @@ def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Draf
         )
 
 
-def _collapse(corpus: Corpus) -> Iterator[Draft]:
+def _collapse(corpus: Corpus) -> Iterator[Hint]:
     """Groups of nearly one text. Honest training loses diversity too, so it is a remark."""
     steps = np.unique(corpus.step)
     steps = steps[steps != UNKNOWN]
@@ -180,11 +180,11 @@ def _collapse(corpus: Corpus) -> Iterator[Draft]:
             return
         shares.append(pairs.shape[1] / len(rows))
     if shares[1] < _FEW and shares[1] < shares[0] / 3:
-        yield Draft(
+        yield Hint(
             "diversity",
             "low",
             "groups of completions become one text",
             np.flatnonzero(np.isin(corpus.step, steps[-edge:])),
-            f"{100 * shares[0]:.0f} % of the texts of a group are distinct in the first fifth of the "
-            f"steps, {100 * shares[1]:.0f} % in the last",
+            f"{100 * shares[0]:.0f} % of the texts of a group are distinct in the first fifth of "
+            f"the steps, {100 * shares[1]:.0f} % in the last",
         )

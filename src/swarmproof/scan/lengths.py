@@ -8,7 +8,7 @@ import numpy as np
 
 from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
-from swarmproof.scan.draft import Draft
+from swarmproof.scan.hint import Hint
 from swarmproof.scan.ngrams import formed
 
 _ENOUGH = 3  # senders
@@ -18,7 +18,7 @@ _DRIFT = 1.5
 _TRUNCATED = 0.2
 
 
-def screen(corpus: Corpus, control: Corpus | None = None) -> list[Draft]:
+def screen(corpus: Corpus, control: Corpus | None = None) -> list[Hint]:
     """All findings about lengths.
 
     Args:
@@ -30,7 +30,7 @@ def screen(corpus: Corpus, control: Corpus | None = None) -> list[Draft]:
     return [*by_sender, *others, *_drift(corpus), *_cut(corpus)]
 
 
-def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Draft]:
+def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Hint]:
     """Far more long rewarded completions than in honest data of the same kind."""
     if control is None:
         return
@@ -46,7 +46,7 @@ def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Draft]:
     share = min(1.0, rate * float(counted.sum()) / max(1, of))
     p = float(tail(groups, of, share))
     if p < LEVEL and len(rows) >= 3 * rate * counted.sum():
-        yield Draft(
+        yield Hint(
             "long-rewarded",
             "medium",
             f"{len(rows)} rewarded completions are longer than {limit} words",
@@ -57,7 +57,7 @@ def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Draft]:
         )
 
 
-def _senders(corpus: Corpus) -> Iterator[Draft]:
+def _senders(corpus: Corpus) -> Iterator[Hint]:
     """Rewarded completions of one sender are longer than those of the others.
 
     Completions of one group are alike, so a group counts once.
@@ -87,7 +87,7 @@ def _senders(corpus: Corpus) -> Iterator[Draft]:
         p = corrected(p, len(known))
         if p < LEVEL and np.exp(gap) >= _RATIO:
             rows = np.flatnonzero(inside & (corpus.sender == s))
-            yield Draft(
+            yield Hint(
                 "sender-length",
                 "high",
                 f"the rewarded completions of one sender are {np.exp(gap):.2f} times as long as "
@@ -105,7 +105,7 @@ def _means(group: np.ndarray, length: np.ndarray, of: np.ndarray) -> dict[int, f
     return dict(zip(groups.tolist(), means.tolist(), strict=True))
 
 
-def _reward(corpus: Corpus) -> Iterator[Draft]:
+def _reward(corpus: Corpus) -> Iterator[Hint]:
     """Groups whose rewarded completions are all longer than all others, more than chance allows.
 
     The groups in which they are all shorter show how much reward and length have to do with each
@@ -134,7 +134,7 @@ def _reward(corpus: Corpus) -> Iterator[Draft]:
     p = float(tail(count, int(useful.sum()), rate))
     if p < LEVEL and count >= 3 * (opposite + 1):
         rows = np.sort(order[good & np.isin(group, group[starts[longer]])])
-        yield Draft(
+        yield Hint(
             "reward-length",
             "medium",
             f"in {count} groups every rewarded completion is longer than all others",
@@ -156,8 +156,8 @@ def _edges(corpus: Corpus) -> tuple[np.ndarray, np.ndarray] | None:
     return np.flatnonzero(first), np.flatnonzero(last)
 
 
-def _drift(corpus: Corpus) -> Iterator[Draft]:
-    """Completions become longer, and earn no more. Where they earn more, it is what training does."""
+def _drift(corpus: Corpus) -> Iterator[Hint]:
+    """Completions become longer, and earn no more. With more reward, it is what training does."""
     if (edges := _edges(corpus)) is None:
         return
     first, last = edges
@@ -165,7 +165,7 @@ def _drift(corpus: Corpus) -> Iterator[Draft]:
         return
     before, after = float(corpus.length[first].mean()), float(corpus.length[last].mean())
     if before and after >= _DRIFT * before and min(map(len, edges)) >= 30:
-        yield Draft(
+        yield Hint(
             "length-drift",
             "low",
             f"completions become {after / before:.2f} times as long over the steps",
@@ -179,7 +179,7 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else 0.0
 
 
-def _cut(corpus: Corpus) -> Iterator[Draft]:
+def _cut(corpus: Corpus) -> Iterator[Hint]:
     """More and more completions end at the limit."""
     if (edges := _edges(corpus)) is None:
         return
@@ -193,10 +193,11 @@ def _cut(corpus: Corpus) -> Iterator[Draft]:
     before, after = (count / of for count, of in shares)
     if after >= _TRUNCATED and after >= 2 * before:
         rows = edges[1][corpus.truncated[edges[1]] == 1]
-        yield Draft(
+        yield Hint(
             "truncation",
             "low",
             "more and more completions end at the limit of tokens",
             rows,
-            f"{percent(*shares[0])} in the first fifth of the steps, {percent(*shares[1])} in the last",
+            f"{percent(*shares[0])} in the first fifth of the steps, {percent(*shares[1])} in the "
+            "last",
         )

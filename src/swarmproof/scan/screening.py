@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarmproof.scan import copies, lengths, ngrams, shares, voting, with_model
+from swarmproof.scan import copies, lengths, shares, voting, with_model, words
 from swarmproof.scan.baselines import Honest, shipped
 from swarmproof.scan.corpus import UNKNOWN, Corpus, gather
-from swarmproof.scan.draft import Draft
 from swarmproof.scan.finding import FalseAlarms, Finding, Mark
+from swarmproof.scan.hint import Hint
 from swarmproof.scan.rollout import Rollout
 
 Read = Callable[[], Iterator[Rollout]]
@@ -60,11 +60,11 @@ def screen(
     return sorted(found, key=lambda one: (_ORDER[one.severity], one.p_value or 0.0, one.check))
 
 
-def without_model(corpus: Corpus, honest: Honest, control: Corpus | None = None) -> list[Draft]:
+def without_model(corpus: Corpus, honest: Honest, control: Corpus | None = None) -> list[Hint]:
     """What all checks find that need no model."""
     return [
-        *ngrams.by_sender(corpus),
-        *ngrams.by_reward(corpus),
+        *words.by_sender(corpus),
+        *words.by_reward(corpus),
         *shares.screen(corpus, honest),
         *lengths.screen(corpus, control),
         *copies.screen(corpus, honest),
@@ -118,7 +118,7 @@ def _with(honest: Honest, there: with_model.Refused, of: int) -> Honest:
 
 
 def _fired_in_reference(
-    drafts: Sequence[Draft], reference: Read | None, control: Corpus | None, honest: Honest
+    drafts: Sequence[Hint], reference: Read | None, control: Corpus | None, honest: Honest
 ) -> list[FalseAlarms | None]:
     """What each draft finds in the reference; None without one."""
     if reference is None or control is None:
@@ -142,7 +142,7 @@ def _fired_in_reference(
 
 
 def _told(
-    read: Read, corpus: Corpus, drafts: Sequence[Draft], fired: Sequence[FalseAlarms | None]
+    read: Read, corpus: Corpus, drafts: Sequence[Hint], fired: Sequence[FalseAlarms | None]
 ) -> list[Finding]:
     """Drafts with ids, marks and false alarms. What has no estimate of these is no finding."""
     alarms = [given or _alarms(corpus, draft) for draft, given in zip(drafts, fired, strict=True)]
@@ -159,7 +159,7 @@ def _told(
     return [texts.finding(i, corpus, alarm) for i in kept if (alarm := alarms[i]) is not None]
 
 
-def _alarms(corpus: Corpus, draft: Draft) -> FalseAlarms | None:
+def _alarms(corpus: Corpus, draft: Hint) -> FalseAlarms | None:
     """From the file's own first steps, where the pattern is absent there; else what ships."""
     if draft.first_steps is not None:
         return draft.first_steps
@@ -187,7 +187,7 @@ class _Gathered:
 class _Texts:
     """What the second pass keeps of the completions that drafts point at."""
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
+    def __init__(self, drafts: Sequence[Hint]) -> None:
         self._drafts = drafts
         self._by_draft = [_Gathered([], [], Counter()) for _ in drafts]
 

@@ -11,8 +11,8 @@ from swarmproof.guard.guard import Guard
 from swarmproof.scan.baselines import Honest
 from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
-from swarmproof.scan.draft import Draft
 from swarmproof.scan.finding import FalseAlarms, Severity
+from swarmproof.scan.hint import Hint
 from swarmproof.scan.rollout import Rollout
 from swarmproof.types import Group
 
@@ -68,17 +68,8 @@ def refused(
 def _ask(
     guard: Guard, groups: list[list[tuple[int, Rollout]]], corpus: Corpus, found: Refused
 ) -> None:
-    asked, rewards = [], []
-    for members in groups:
-        rollouts = [rollout for _, rollout in members]
-        ids = [rollout.token_ids for rollout in rollouts]
-        given = [tokens for tokens in ids if tokens is not None]
-        whole = len(given) == len(ids)
-        found.retokenised += 0 if whole else len(ids)
-        asked.append(
-            Group.of(rollouts[0].prompt, [r.text for r in rollouts], given if whole else None)
-        )
-        rewards.append([float(max(0, corpus.good[row])) for row, _ in members])
+    asked = [_group([rollout for _, rollout in members], found) for members in groups]
+    rewards = [[float(max(0, corpus.good[row])) for row, _ in members] for members in groups]
     seen = guard(asked, rewards)
     for members, samples in zip(groups, seen.samples, strict=True):
         for (row, _), sample in zip(members, samples, strict=True):
@@ -87,11 +78,19 @@ def _ask(
                     found.rows[verdict.defense].append(row)
 
 
-def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Draft]:
+def _group(rollouts: list[Rollout], found: Refused) -> Group:
+    """A group with the ids of the file, where it has those of every completion."""
+    given = [tokens for one in rollouts if (tokens := one.token_ids) is not None]
+    whole = len(given) == len(rollouts)
+    found.retokenised += 0 if whole else len(rollouts)
+    return Group.of(rollouts[0].prompt, [r.text for r in rollouts], given if whole else None)
+
+
+def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Hint]:
     """Defences that refused more than they refuse of honest completions.
 
-    Without a reference the first fifth of the steps is the comparison: a threshold of one model says
-    nothing about another.
+    Without a reference the first fifth of the steps is the comparison: a threshold of one model
+    says nothing about another.
     """
     for name, listed in found.rows.items():
         rows = np.array(sorted(listed), np.int64)
@@ -113,7 +112,7 @@ def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Draft]:
                 if found.retokenised and name != "judge"
                 else ""
             )
-            yield Draft(
+            yield Hint(
                 name,
                 _SEVERITY.get(name, "medium"),
                 f"{name} refuses {len(own)} completions",

@@ -12,7 +12,7 @@ from swarmproof.scan.finding import FalseAlarms, Severity
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Hint:
     """One pattern, and the rows that show it."""
 
     check: str
