@@ -103,7 +103,7 @@ def test_of_two_who_write_the_same_in_one_step_none_is_blamed(order: str) -> Non
     (found,) = _of(_screen(rollouts), "copies")
     assert found.senders == ()
     by_id = {one.id: one.sender for one in rollouts}
-    assert sorted(by_id[i] for i in found.ids) == ["A"] * 32 + ["B"] * 32
+    assert sorted(str(by_id[i]) for i in found.ids) == ["A"] * 32 + ["B"] * 32
 
 
 def _labels(rng: random.Random, poisoned: float) -> list[Rollout]:

@@ -198,7 +198,8 @@ def _merged(
     told = 0
     while found and told < _MOST_FINDINGS:
         value, leader, a, b = found[0]
-        same, rest = [], []
+        same: list[_Found] = []
+        rest: list[_Found] = []
         for one in found:
             shared = len(np.intersect1d(one[1].rows, leader.rows, assume_unique=True))
             least = min(len(one[1].rows), len(leader.rows))
