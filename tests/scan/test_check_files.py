@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from swarmproof.scan.corpus import gather
 from swarmproof.scan.finding import Finding
 from swarmproof.scan.rollout import Rollout
 from swarmproof.scan.screening import screen
@@ -191,6 +193,21 @@ def test_truncation_that_grows_is_found_and_truncation_that_stays_is_not() -> No
     assert found.since == 8
     assert _screen(cut(late=4, early=4)) == []
     assert _screen(cut(late=1, early=0)) == []
+
+
+def test_n_grams_count_the_same_however_rows_fall_into_blocks() -> None:
+    rows = _file(_phrase)
+    empty = [replace(one, id=f"{one.id}!", text="", reward=None) for one in rows]
+    corpus = gather([*rows, *empty], {})
+    whole, small = list(corpus.blocks()), list(corpus.blocks(size=50))
+    corpus.close()
+    assert len(whole) == 1
+    assert len(small) > 50
+    assert all(len(lengths) <= 50 for _, _, lengths in small)
+    assert np.array_equal(whole[0][1], np.concatenate([codes for _, codes, _ in small]))
+    assert [first for first, _, _ in small] == np.r_[
+        0, np.cumsum([len(lengths) for _, _, lengths in small])[:-1]
+    ].tolist()
 
 
 def test_groups_that_become_one_text_are_found() -> None:

@@ -17,7 +17,8 @@ from swarmproof.scan.corpus import Corpus, code
 
 LONGEST = 4
 _BITS = 21  # of the number of buckets
-_MOST_BUCKETS = 3000  # that are counted exactly
+_KEY_BITS = 44  # of the number of an n-gram; the rest is for the rows of a block
+MOST_BUCKETS = 3000  # that are counted exactly
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 _SPREADER = np.uint64(0xBF58476D1CE4E5B9)
 
@@ -52,14 +53,23 @@ def grams(codes: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, np.ndar
 def counted_once(corpus: Corpus) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Bucket, key and row of each n-gram of each completion, once for a completion."""
     for first, codes, lengths in corpus.blocks():
-        row = np.repeat(np.arange(first, first + len(lengths)), lengths)
+        row = np.repeat(np.arange(len(lengths), dtype=np.uint64), lengths)
         for _, keys, place in grams(codes, lengths):
-            pairs = np.lexsort((keys, row[place]))
-            key, of = keys[pairs], row[place][pairs]
-            new = np.ones(len(key), bool)
-            new[1:] = (key[1:] != key[:-1]) | (of[1:] != of[:-1])
-            key, of = key[new], of[new]
+            # One number for row and n-gram, since one column sorts far faster than two.
+            both = np.sort(
+                (row[place] << np.uint64(_KEY_BITS)) | (keys >> np.uint64(64 - _KEY_BITS))
+            )
+            both = both[np.diff(both, prepend=~both[:1]) != 0]
+            key = both << np.uint64(64 - _KEY_BITS)
+            of = (both >> np.uint64(_KEY_BITS)).astype(np.int64) + first
             yield (key >> np.uint64(64 - _BITS)).astype(np.int64), key, of
+
+
+def _cut(keys: np.ndarray) -> np.ndarray:
+    """Keys as `counted_once` gives them."""
+    low = np.uint64(64 - _KEY_BITS)
+    cut: np.ndarray = keys >> low << low
+    return cut
 
 
 class Buckets:
@@ -84,7 +94,7 @@ def exact(corpus: Corpus, suspicious: np.ndarray) -> list[Gram]:
     if not len(suspicious):
         return []
     wanted = np.zeros(1 << _BITS, bool)
-    wanted[suspicious[:_MOST_BUCKETS]] = True
+    wanted[suspicious[:MOST_BUCKETS]] = True
     keys, rows = [], []
     for bucket, key, row in counted_once(corpus):
         inside = wanted[bucket]
@@ -120,7 +130,7 @@ def _spelt(
             own = codes[ends[i] - lengths[i] : ends[i]]
             left = set(by_row[row])
             for n, keys, place in grams(own, lengths[i : i + 1]):
-                for key, at in zip(keys.tolist(), place.tolist(), strict=True):
+                for key, at in zip(_cut(keys).tolist(), place.tolist(), strict=True):
                     if key in left:
                         left.discard(key)
                         yield key, tuple(own[at : at + n].tolist())
@@ -128,6 +138,8 @@ def _spelt(
 
 def formed(corpus: Corpus) -> np.ndarray:
     """Whether a completion has what nearly all good ones have, such as the tags of an answer."""
+    if (known := corpus.kept.get("formed")) is not None:
+        return known
     good = ~np.isnan(corpus.chance) & (corpus.good == 1)
     table = Buckets(corpus, (good.astype(float),))
     needed = table.counts[0] >= 0.9 * good.sum()
@@ -137,5 +149,5 @@ def formed(corpus: Corpus) -> np.ndarray:
         have += np.bincount(row[inside], minlength=len(corpus))
     # Nearly all of them, since single ones may be style.
     least = np.quantile(have[good], 0.1) if good.any() else 0.0
-    result: np.ndarray = have >= least
-    return result
+    corpus.kept["formed"] = have >= least
+    return corpus.kept["formed"]

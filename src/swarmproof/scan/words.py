@@ -13,7 +13,7 @@ import numpy as np
 from swarmproof.scan.chance import LEVEL, corrected, middle, percent, tail
 from swarmproof.scan.corpus import UNKNOWN, Corpus, Span, placed
 from swarmproof.scan.hint import Hint
-from swarmproof.scan.ngrams import Buckets, Gram, exact, formed
+from swarmproof.scan.ngrams import MOST_BUCKETS, Buckets, Gram, exact, formed
 
 _MOST_SENDERS = 32
 _ENOUGH = 3  # senders: of two that differ, nobody can say which one is honest
@@ -124,15 +124,19 @@ def by_sender(corpus: Corpus) -> list[Hint]:
     weights = [((corpus.sender == s) & counted).astype(float) for s in known]
     table = Buckets(corpus, weights, np.where(counted, unit, -2)).counts
     looked_at = int(table.any(0).sum()) * len(known)
-    drafts = []
+    suspicious = []
     for i, s in enumerate(known):
         common = np.flatnonzero(table[i] >= max(4, LEAST_SHARE * of_S[s]))
         rates = (table[:, common] + 0.5) / (of_S[known, None] + 1)
         others = np.sort(np.delete(rates, i, axis=0), axis=0)[(len(known) - 1) // 2]
         p = tail(table[i, common], of_S[s], others)
-        suspicious = common[np.argsort(p)][: int((p * looked_at < LEVEL).sum())]
+        most = min(int((p * looked_at < LEVEL).sum()), MOST_BUCKETS // len(known))
+        suspicious.append(common[np.argsort(p)][:most])
+    drafts = []
+    all_grams = exact(corpus, np.unique(np.concatenate(suspicious)))
+    for i, s in enumerate(known):
         found = []
-        for gram in exact(corpus, suspicious):
+        for gram in all_grams:
             rows = gram.rows[counted[gram.rows]]
             by = _problems(corpus, unit, rows)
             rate = middle(np.delete((by[known] + 0.5) / (of_S[known] + 1), i))
