@@ -13,10 +13,11 @@ import numpy as np
 from swarmproof.scan.baselines import Honest
 from swarmproof.scan.chance import LEVEL, corrected, middle, percent, tail
 from swarmproof.scan.corpus import UNKNOWN, Corpus
-from swarmproof.scan.draft import Draft
+from swarmproof.scan.hint import Hint
 from swarmproof.scan.ngrams import LONGEST, grams
 
 _LEAST_WORDS = 12  # shorter texts are alike by chance
+LONG = 60  # words; shorter answers to other problems may be alike by chance
 _HASHES = 6
 _MOST_SENDERS = 16
 _LEAST = 5  # copies
@@ -44,7 +45,7 @@ def sketches(corpus: Corpus) -> np.ndarray:
     return result
 
 
-def screen(corpus: Corpus, honest: Honest) -> list[Draft]:
+def screen(corpus: Corpus, honest: Honest) -> list[Hint]:
     """All findings about copies."""
     sketch = sketches(corpus)
     return [
@@ -55,18 +56,12 @@ def screen(corpus: Corpus, honest: Honest) -> list[Draft]:
     ]
 
 
-def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
+def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Hint]:
     """One sender writes what another wrote in an earlier step: the direction is known."""
     rows = np.flatnonzero((sketch != 0) & (corpus.sender != UNKNOWN) & (corpus.step != UNKNOWN))
     if len(np.unique(corpus.sender[rows])) < 2:
         return
-    order = rows[np.lexsort((corpus.step[rows], sketch[rows]))]
-    starts = np.flatnonzero(np.r_[True, sketch[order][1:] != sketch[order][:-1]])
-    size = np.diff(np.r_[starts, len(order)])
-    first = np.repeat(order[starts], size)  # the earliest row with each text
-    # Texts of the first step of a class have no author that is known.
-    alone = corpus.step[first] < corpus.step[order]
-    copied = alone & (corpus.sender[first] != corpus.sender[order])
+    order, copied = _copied(corpus, sketch, rows)
     of = np.bincount(corpus.sender[rows], minlength=len(corpus.senders))
     count = np.bincount(corpus.sender[order[copied]], minlength=len(of))
     known = np.flatnonzero(of >= 20)
@@ -77,7 +72,7 @@ def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
         p = corrected(float(tail(count[s], of[s], rate)), len(known))
         if count[s] >= _LEAST and p < LEVEL and count[s] >= 3 * rate * of[s]:
             own = np.sort(order[copied & (corpus.sender[order] == s)])
-            yield Draft(
+            yield Hint(
                 "copies",
                 "high",
                 f"{len(own)} completions of one sender are near-copies of what others wrote in "
@@ -89,7 +84,22 @@ def _later(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
             )
 
 
-def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
+def _copied(corpus: Corpus, sketch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in some order, and which of them say what their sender did not say first.
+
+    Whoever had a text in the first step that has it is no copier, then or later: of several that
+    had it there, nobody can say who was first.
+    """
+    order = rows[np.lexsort((corpus.step[rows], corpus.sender[rows], sketch[rows]))]
+    text, sender, step = sketch[order], corpus.sender[order], corpus.step[order]
+    new_text = np.r_[True, text[1:] != text[:-1]]
+    new_sender = new_text | np.r_[True, sender[1:] != sender[:-1]]
+    by_text = np.minimum.reduceat(step, np.flatnonzero(new_text))[np.cumsum(new_text) - 1]
+    by_sender = step[np.flatnonzero(new_sender)][np.cumsum(new_sender) - 1]
+    return order, by_sender > by_text
+
+
+def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Hint]:
     """Two senders write the same on one problem far more often than other pairs do.
 
     Within one step nobody can say who copied whom, so nobody is named as the copier.
@@ -106,26 +116,30 @@ def _pairs(corpus: Corpus, sketch: np.ndarray) -> Iterator[Draft]:
         for a, b in combinations(known, 2)
     }
     for (a, b), (count, of_a) in shared.items():
-        others = [c / n for pair, (c, n) in shared.items() if not {a, b} & set(pair)]
-        rate = max(others) + 1 / of_a
+        # Not the largest: whoever copies two senders has two such pairs.
+        others = sorted(c / n for pair, (c, n) in shared.items() if pair != (a, b))[-2]
+        rate = others + 1 / of_a
         p = corrected(float(tail(count, of_a, rate)), len(shared))
-        if count >= _LEAST and p < LEVEL and count >= 2 * rate * of_a:
-            rows = np.sort(own[a][0][np.isin(own[a][1], own[b][1])])
-            yield Draft(
+        if count >= _LEAST and p < LEVEL and count >= 3 * rate * of_a:
+            # Of both, since nobody knows whose they are.
+            rows = np.sort(np.r_[
+                own[a][0][np.isin(own[a][1], own[b][1])], own[b][0][np.isin(own[b][1], own[a][1])]
+            ])  # fmt: skip
+            yield Hint(
                 "copies",
                 "medium",
-                f"senders {corpus.senders[a]!r:.40} and {corpus.senders[b]!r:.40} write the same on "
-                f"{count} occasions; who copies whom is not known",
+                f"senders {corpus.senders[a]!r:.40} and {corpus.senders[b]!r:.40} write the same "
+                f"{count} times; who copies whom is not known",
                 rows,
-                f"{percent(count, of_a)} of the completions of the first, at most "
-                f"{100 * max(others):.1f} % between others",
+                f"{percent(count, of_a)} of the completions of the first, "
+                f"{100 * others:.1f} % between others",
                 p,
             )
 
 
-def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Draft]:
+def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Hint]:
     """The same text answers many problems."""
-    rows = np.flatnonzero(sketch != 0)
+    rows = np.flatnonzero((sketch != 0) & (corpus.length >= LONG))
     if not len(rows):
         return
     order = rows[np.argsort(sketch[rows], kind="stable")]
@@ -138,7 +152,7 @@ def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Draf
     n = int((corpus.good[rows] != 0).sum())
     p = corrected(float(tail(len(copied), n, honest.upper("same-answer"))), 2)
     if len(copied) >= _LEAST and p < LEVEL:
-        yield Draft(
+        yield Hint(
             "same-answer",
             "medium",
             f"{len(copied)} completions answer different prompts with nearly the same text",
@@ -148,7 +162,7 @@ def _across(corpus: Corpus, sketch: np.ndarray, honest: Honest) -> Iterator[Draf
         )
 
 
-def _collapse(corpus: Corpus) -> Iterator[Draft]:
+def _collapse(corpus: Corpus) -> Iterator[Hint]:
     """Groups of nearly one text. Honest training loses diversity too, so it is a remark."""
     steps = np.unique(corpus.step)
     steps = steps[steps != UNKNOWN]
@@ -166,11 +180,11 @@ def _collapse(corpus: Corpus) -> Iterator[Draft]:
             return
         shares.append(pairs.shape[1] / len(rows))
     if shares[1] < _FEW and shares[1] < shares[0] / 3:
-        yield Draft(
+        yield Hint(
             "diversity",
             "low",
             "groups of completions become one text",
             np.flatnonzero(np.isin(corpus.step, steps[-edge:])),
-            f"{100 * shares[0]:.0f} % of the texts of a group are distinct in the first fifth of the "
-            f"steps, {100 * shares[1]:.0f} % in the last",
+            f"{100 * shares[0]:.0f} % of the texts of a group are distinct in the first fifth of "
+            f"the steps, {100 * shares[1]:.0f} % in the last",
         )

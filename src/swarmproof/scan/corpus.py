@@ -73,6 +73,7 @@ class Corpus:
         }
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the corpus
         self._written = 0
+        self.kept: dict[str, np.ndarray] = {}  # what several checks ask for
 
     def add(self, rollout: Rollout, looks: Mapping[str, Look]) -> None:
         """Add a rollout. Nothing of its text is kept but the codes of its words."""
@@ -193,12 +194,13 @@ class Corpus:
         group, reward = self.group[known], self.reward[known]
         groups = int(self.group.max(initial=-1)) + 1
         of = np.bincount(group, minlength=groups)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.bincount(group, reward, minlength=groups) / of
         low, high = np.full(groups, np.inf), np.full(groups, -np.inf)
         np.minimum.at(low, group, reward)
         np.maximum.at(high, group, reward)
-        return mean, of, np.where(of > 0, high - low, 0.0)
+        # Rewards may be infinite, or too large to add.
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            mean = np.bincount(group, reward, minlength=groups) / of
+            return mean, of, np.where(of > 0, high - low, 0.0)
 
     def hits(self, name: str) -> Hits:
         """What a look found."""
@@ -209,7 +211,7 @@ class Corpus:
         """The words of all rows in blocks: first row, codes of words, lengths of the rows.
 
         Args:
-            size: words of a block, as far as rows are shorter.
+            size: words of a block, as far as rows are shorter, and at most as many rows.
         """
         ends = np.frombuffer(self._ends, np.uint64).astype(np.int64)
         self._spool.flush()
@@ -217,6 +219,7 @@ class Corpus:
         while row < len(self):
             begin = int(ends[row - 1]) if row else 0
             last = max(row + 1, int(np.searchsorted(ends, begin + size, side="right")))
+            last = min(last, row + size)
             self._spool.seek(begin * 4)
             read = self._spool.read((int(ends[last - 1]) - begin) * 4)
             yield row, np.frombuffer(read, np.uint32), self.length[row:last]

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from swarmproof.scan.chance import LEVEL, corrected, percent, tail
+from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
-from swarmproof.scan.draft import Draft
+from swarmproof.scan.hint import Hint
+from swarmproof.scan.ngrams import formed
 
 _ENOUGH = 3  # senders
 _RATIO = 1.15  # a sender's completions are at least this much longer
@@ -17,13 +18,46 @@ _DRIFT = 1.5
 _TRUNCATED = 0.2
 
 
-def screen(corpus: Corpus) -> list[Draft]:
-    """All findings about lengths."""
+def screen(corpus: Corpus, control: Corpus | None = None) -> list[Hint]:
+    """All findings about lengths.
+
+    Args:
+        corpus: the data.
+        control: honest data of the same kind, where a user has some.
+    """
     by_sender = list(_senders(corpus))
-    return [*by_sender, *([] if by_sender else _reward(corpus)), *_drift(corpus), *_cut(corpus)]
+    others = [] if by_sender else [*_reward(corpus), *_against(corpus, control)]
+    return [*by_sender, *others, *_drift(corpus), *_cut(corpus)]
 
 
-def _senders(corpus: Corpus) -> Iterator[Draft]:
+def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Hint]:
+    """Far more long rewarded completions than in honest data of the same kind."""
+    if control is None:
+        return
+    honest = control.length[control.good != 0]
+    if len(honest) < 200:
+        return
+    limit = int(np.quantile(honest, 0.99))
+    rate = upper(int((honest > limit).sum()), len(honest))
+    counted = corpus.good != 0
+    rows = np.flatnonzero(counted & (corpus.length > limit))
+    # Groups, since completions of one group are alike.
+    groups, of = len(np.unique(corpus.group[rows])), len(np.unique(corpus.group[counted]))
+    share = min(1.0, rate * float(counted.sum()) / max(1, of))
+    p = float(tail(groups, of, share))
+    if p < LEVEL and len(rows) >= 3 * rate * counted.sum():
+        yield Hint(
+            "long-rewarded",
+            "medium",
+            f"{len(rows)} rewarded completions are longer than {limit} words",
+            rows,
+            f"{percent(len(rows), counted.sum())} of {int(counted.sum())}, in the reference "
+            f"{percent(int((honest > limit).sum()), len(honest))}",
+            p,
+        )
+
+
+def _senders(corpus: Corpus) -> Iterator[Hint]:
     """Rewarded completions of one sender are longer than those of the others.
 
     Completions of one group are alike, so a group counts once.
@@ -53,7 +87,7 @@ def _senders(corpus: Corpus) -> Iterator[Draft]:
         p = corrected(p, len(known))
         if p < LEVEL and np.exp(gap) >= _RATIO:
             rows = np.flatnonzero(inside & (corpus.sender == s))
-            yield Draft(
+            yield Hint(
                 "sender-length",
                 "high",
                 f"the rewarded completions of one sender are {np.exp(gap):.2f} times as long as "
@@ -71,7 +105,7 @@ def _means(group: np.ndarray, length: np.ndarray, of: np.ndarray) -> dict[int, f
     return dict(zip(groups.tolist(), means.tolist(), strict=True))
 
 
-def _reward(corpus: Corpus) -> Iterator[Draft]:
+def _reward(corpus: Corpus) -> Iterator[Hint]:
     """Groups whose rewarded completions are all longer than all others, more than chance allows.
 
     The groups in which they are all shorter show how much reward and length have to do with each
@@ -79,7 +113,7 @@ def _reward(corpus: Corpus) -> Iterator[Draft]:
     """
     from scipy import special
 
-    mixed = np.flatnonzero(~np.isnan(corpus.chance))
+    mixed = np.flatnonzero(~np.isnan(corpus.chance) & formed(corpus))
     if not len(mixed):
         return
     order = mixed[np.argsort(corpus.group[mixed], kind="stable")]
@@ -91,7 +125,7 @@ def _reward(corpus: Corpus) -> Iterator[Draft]:
     longest = np.maximum.reduceat(np.where(good, length, -1), starts)
     of, right = np.diff(np.r_[starts, len(group)]), np.add.reduceat(good.astype(int), starts)
     chance = 1 / special.comb(of, right)
-    useful = chance < 0.1
+    useful = (chance < 0.1) & (right > 0) & (right < of)
     longer, shorter = (shortest > longest_bad) & useful, (longest < shortest_bad) & useful
     count, opposite = int(longer.sum()), int(shorter.sum())
     if count < _LEAST_GROUPS:
@@ -100,7 +134,7 @@ def _reward(corpus: Corpus) -> Iterator[Draft]:
     p = float(tail(count, int(useful.sum()), rate))
     if p < LEVEL and count >= 3 * (opposite + 1):
         rows = np.sort(order[good & np.isin(group, group[starts[longer]])])
-        yield Draft(
+        yield Hint(
             "reward-length",
             "medium",
             f"in {count} groups every rewarded completion is longer than all others",
@@ -122,14 +156,16 @@ def _edges(corpus: Corpus) -> tuple[np.ndarray, np.ndarray] | None:
     return np.flatnonzero(first), np.flatnonzero(last)
 
 
-def _drift(corpus: Corpus) -> Iterator[Draft]:
-    """Completions become longer. Honest training can do this as well, so it is a remark."""
+def _drift(corpus: Corpus) -> Iterator[Hint]:
+    """Completions become longer, and earn no more. With more reward, it is what training does."""
     if (edges := _edges(corpus)) is None:
         return
     first, last = edges
+    if _mean(corpus.reward[last]) > _mean(corpus.reward[first]):
+        return
     before, after = float(corpus.length[first].mean()), float(corpus.length[last].mean())
     if before and after >= _DRIFT * before and min(map(len, edges)) >= 30:
-        yield Draft(
+        yield Hint(
             "length-drift",
             "low",
             f"completions become {after / before:.2f} times as long over the steps",
@@ -138,7 +174,12 @@ def _drift(corpus: Corpus) -> Iterator[Draft]:
         )
 
 
-def _cut(corpus: Corpus) -> Iterator[Draft]:
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _cut(corpus: Corpus) -> Iterator[Hint]:
     """More and more completions end at the limit."""
     if (edges := _edges(corpus)) is None:
         return
@@ -152,10 +193,11 @@ def _cut(corpus: Corpus) -> Iterator[Draft]:
     before, after = (count / of for count, of in shares)
     if after >= _TRUNCATED and after >= 2 * before:
         rows = edges[1][corpus.truncated[edges[1]] == 1]
-        yield Draft(
+        yield Hint(
             "truncation",
             "low",
             "more and more completions end at the limit of tokens",
             rows,
-            f"{percent(*shares[0])} in the first fifth of the steps, {percent(*shares[1])} in the last",
+            f"{percent(*shares[0])} in the first fifth of the steps, {percent(*shares[1])} in the "
+            "last",
         )

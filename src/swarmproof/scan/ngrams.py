@@ -1,43 +1,37 @@
-"""Words that go with reward, or with one sender: n-grams of 1 to 4 words and marks.
+"""Counts of n-grams of 1 to 4 words and marks.
 
 Every n-gram is counted once for a completion. First all of them are counted in a table of buckets,
 which takes the same memory for every file. The n-grams of suspicious buckets are then counted
-exactly. A p-value is corrected for the number of buckets that hold anything.
+exactly.
 """
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from swarmproof.scan.chance import LEVEL, corrected, middle, percent, tail
-from swarmproof.scan.corpus import UNKNOWN, Corpus, Span, placed
-from swarmproof.scan.draft import Draft
+from swarmproof.scan.corpus import Corpus, code
 
 LONGEST = 4
 _BITS = 21  # of the number of buckets
-_MOST_BUCKETS = 3000  # that are counted exactly
-_MOST_SENDERS = 32
-_ENOUGH = 3  # senders: of two that differ, nobody can say which one is honest
-_MOST_FINDINGS = 8  # of one check
-_LEAST_GROUPS = 4  # that must show an n-gram: fewer are about their problem
+_KEY_BITS = 44  # of the number of an n-gram; the rest is for the rows of a block
+MOST_BUCKETS = 3000  # that are counted exactly
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 _SPREADER = np.uint64(0xBF58476D1CE4E5B9)
 
-# With reward: n-grams of at least this share of the good completions, where nearly no other
-# completion of equal form has them.
-LEAST_SHARE = 0.01
-LEAST_ODDS = 8.0
-# With a sender: this many times as common as with the others.
-LEAST_RATIO = 3.0
+# Numbers and marks. One or two of them are about a problem's numbers, and each sender may have
+# problems of its own.
+_PLAIN = frozenset({1, *map(code, string.punctuation), *(code(str(i)) for i in range(100))})
 
 
 @dataclass(frozen=True, slots=True)
-class _Gram:
+class Gram:
     codes: tuple[int, ...]
     rows: np.ndarray  # of the completions, ascending
+    everywhere: np.ndarray | None = None  # those of others, too
 
 
 def grams(codes: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -56,47 +50,69 @@ def grams(codes: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[int, np.ndar
         yield n, keys[place], place
 
 
-def _counted(corpus: Corpus) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def counted_once(corpus: Corpus) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Bucket, key and row of each n-gram of each completion, once for a completion."""
     for first, codes, lengths in corpus.blocks():
-        row = np.repeat(np.arange(first, first + len(lengths)), lengths)
+        row = np.repeat(np.arange(len(lengths), dtype=np.uint64), lengths)
         for _, keys, place in grams(codes, lengths):
-            pairs = np.lexsort((keys, row[place]))
-            key, of = keys[pairs], row[place][pairs]
-            new = np.ones(len(key), bool)
-            new[1:] = (key[1:] != key[:-1]) | (of[1:] != of[:-1])
-            key, of = key[new], of[new]
+            # One number for row and n-gram, since one column sorts far faster than two.
+            both = np.sort(
+                (row[place] << np.uint64(_KEY_BITS)) | (keys >> np.uint64(64 - _KEY_BITS))
+            )
+            both = both[np.diff(both, prepend=~both[:1]) != 0]
+            key = both << np.uint64(64 - _KEY_BITS)
+            of = (both >> np.uint64(_KEY_BITS)).astype(np.int64) + first
             yield (key >> np.uint64(64 - _BITS)).astype(np.int64), key, of
 
 
-class _Table:
+def _cut(keys: np.ndarray) -> np.ndarray:
+    """Keys as `counted_once` gives them."""
+    low = np.uint64(64 - _KEY_BITS)
+    cut: np.ndarray = keys >> low << low
+    return cut
+
+
+class Buckets:
     """Counts by bucket, for weights that are given by row."""
 
-    def __init__(self, corpus: Corpus, weights: Sequence[np.ndarray]) -> None:
-        self.counts = [np.zeros(1 << _BITS) for _ in weights]
-        for bucket, _, row in _counted(corpus):
+    def __init__(
+        self, corpus: Corpus, weights: Sequence[np.ndarray], unit: np.ndarray | None = None
+    ) -> None:
+        self.counts = np.zeros((len(weights), 1 << _BITS))
+        for bucket, _, row in counted_once(corpus):
+            if unit is not None:  # rows of one unit count once, as far as they are in one block
+                order = np.lexsort((unit[row], bucket))
+                bucket, row = bucket[order], row[order]
+                new = (np.diff(bucket, prepend=-1) != 0) | (np.diff(unit[row], prepend=-1) != 0)
+                bucket, row = bucket[new], row[new]
             for table, weight in zip(self.counts, weights, strict=True):
                 table += np.bincount(bucket, weight[row], minlength=1 << _BITS)
 
 
-def _exact(corpus: Corpus, suspicious: np.ndarray) -> list[_Gram]:
+def exact(corpus: Corpus, suspicious: np.ndarray) -> list[Gram]:
     """The n-grams of some buckets, with the rows that have them."""
+    if not len(suspicious):
+        return []
     wanted = np.zeros(1 << _BITS, bool)
-    wanted[suspicious[:_MOST_BUCKETS]] = True
+    wanted[suspicious[:MOST_BUCKETS]] = True
     keys, rows = [], []
-    for bucket, key, row in _counted(corpus):
+    for bucket, key, row in counted_once(corpus):
         inside = wanted[bucket]
         keys.append(key[inside])
         rows.append(row[inside])
-    if not keys:
+    if not any(map(len, keys)):
         return []
     key, row = np.concatenate(keys), np.concatenate(rows)
     order = np.lexsort((row, key))
     key, row = key[order], row[order]
-    borders = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.empty(0, int)
+    borders = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
     parts = np.split(row, borders[1:])
     common = {int(key[b]): part for b, part in zip(borders, parts, strict=True) if len(part) > 2}
-    return [_Gram(codes, common[k]) for k, codes in _spelt(corpus, common)]
+    return [
+        Gram(codes, common[k])
+        for k, codes in _spelt(corpus, common)
+        if len(codes) > 2 or not _PLAIN.issuperset(codes)
+    ]
 
 
 def _spelt(
@@ -114,220 +130,24 @@ def _spelt(
             own = codes[ends[i] - lengths[i] : ends[i]]
             left = set(by_row[row])
             for n, keys, place in grams(own, lengths[i : i + 1]):
-                for key, at in zip(keys.tolist(), place.tolist(), strict=True):
+                for key, at in zip(_cut(keys).tolist(), place.tolist(), strict=True):
                     if key in left:
                         left.discard(key)
                         yield key, tuple(own[at : at + n].tolist())
 
 
-def by_reward(corpus: Corpus) -> list[Draft]:
-    """N-grams far commoner in good completions than in the others of their groups.
-
-    The others are those of equal form: what at least 90 % of the good ones have, such as the tags of
-    an answer, is a condition of the reward, and says nothing if a completion without it is bad.
-    """
-    mixed = ~np.isnan(corpus.chance)
-    if mixed.sum() < 40:
-        return []
-    fit = mixed & _formed(corpus, mixed)
-    chance = _chance_among(corpus, fit)
-    fit &= ~np.isnan(chance)
-    good = fit & (corpus.good == 1)
-    if good.sum() < 20 or (fit & ~good).sum() < 10:
-        return []
-    expected = np.where(fit, np.nan_to_num(chance), 0.0)
-    table = _Table(corpus, (fit.astype(float), good.astype(float), expected))
-    of, count, mean = table.counts
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = tail(count, of, mean / of)
-    p[count < LEAST_SHARE * good.sum()] = 1.0
-    looked_at = int((of > 0).sum())
-    suspicious = np.flatnonzero(p * looked_at < LEVEL)
-    suspicious = suspicious[np.argsort(p[suspicious])]
-    found = []
-    for gram in _exact(corpus, suspicious):
-        rows = gram.rows[fit[gram.rows]]
-        right = int(good[rows].sum())
-        odds = _odds(right, len(rows) - right, int(good.sum()), int((fit & ~good).sum()))
-        groups = len(np.unique(corpus.group[rows[good[rows]]]))
-        if len(rows) and right >= LEAST_SHARE * good.sum() and odds >= LEAST_ODDS:
-            value = corrected(float(tail(right, len(rows), chance[rows].mean())), looked_at)
-            if groups >= _LEAST_GROUPS and value < LEVEL:
-                found.append((value, gram, right, len(rows) - right))
-    good_rows = corpus.good == 1
-    drafts = []
-    for value, gram, right, wrong, patterns in _merged(found):
-        rows = gram.rows[good_rows[gram.rows]]
-        drafts.append(
-            Draft(
-                "reward-words",
-                "high" if value < 1e-12 else "medium",
-                f"{{shown}}: in {len(rows)} rewarded completions, and nearly no other of their groups",
-                rows,
-                f"in {percent(right, good.sum())} of {int(good.sum())} rewarded completions, in "
-                f"{percent(wrong, (fit & ~good).sum())} of {int((fit & ~good).sum())} others of the "
-                f"same form{_rise(corpus, rows)}",
-                value,
-                spans=_finder(patterns),
-                shows=_shower(gram.codes),
-            )
-        )
-    return drafts
-
-
-def _formed(corpus: Corpus, mixed: np.ndarray) -> np.ndarray:
-    """Whether a completion has what nearly all good ones have."""
-    good = mixed & (corpus.good == 1)
-    table = _Table(corpus, (good.astype(float),))
+def formed(corpus: Corpus) -> np.ndarray:
+    """Whether a completion has what nearly all good ones have, such as the tags of an answer."""
+    if (known := corpus.kept.get("formed")) is not None:
+        return known
+    good = ~np.isnan(corpus.chance) & (corpus.good == 1)
+    table = Buckets(corpus, (good.astype(float),))
     needed = table.counts[0] >= 0.9 * good.sum()
     have = np.zeros(len(corpus))
-    for bucket, _, row in _counted(corpus):
+    for bucket, _, row in counted_once(corpus):
         inside = needed[bucket]
         have += np.bincount(row[inside], minlength=len(corpus))
     # Nearly all of them, since single ones may be style.
     least = np.quantile(have[good], 0.1) if good.any() else 0.0
-    result: np.ndarray = have >= least
-    return result
-
-
-def _chance_among(corpus: Corpus, fit: np.ndarray) -> np.ndarray:
-    groups = int(corpus.group.max(initial=-1)) + 1
-    of = np.bincount(corpus.group[fit], minlength=groups)
-    good = np.bincount(corpus.group[fit & (corpus.good == 1)], minlength=groups)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = good / of
-    share[(share <= 0) | (share >= 1)] = np.nan
-    result: np.ndarray = share[corpus.group]
-    return result
-
-
-def _odds(right: int, wrong: int, rights: int, wrongs: int) -> float:
-    """The odds ratio, with half a count more in each cell."""
-    return ((right + 0.5) / (rights - right + 0.5)) / ((wrong + 0.5) / (wrongs - wrong + 0.5))
-
-
-def by_sender(corpus: Corpus) -> list[Draft]:
-    """N-grams far commoner in one sender's good completions than in those of all others."""
-    counted = (corpus.good != 0) & (corpus.sender != UNKNOWN)
-    of_S = np.bincount(corpus.sender[counted], minlength=len(corpus.senders))
-    known = np.flatnonzero(of_S >= 20)
-    known = known[np.argsort(-of_S[known])][:_MOST_SENDERS]
-    if len(known) < _ENOUGH:
-        return []
-    weights = [((corpus.sender == s) & counted).astype(float) for s in known]
-    table = np.stack(_Table(corpus, weights).counts)
-    looked_at = int((table.sum(0) > 0).sum()) * len(known)
-    rates = (table + 0.5) / (of_S[known, None] + 1)
-    drafts = []
-    for i, s in enumerate(known):
-        others = np.sort(np.delete(rates, i, axis=0), axis=0)[(len(known) - 1) // 2]
-        p = tail(table[i], of_S[s], others)
-        p[table[i] < max(4, LEAST_SHARE * of_S[s])] = 1.0
-        suspicious = np.flatnonzero(p * looked_at < LEVEL)
-        suspicious = suspicious[np.argsort(p[suspicious])]
-        found = []
-        for gram in _exact(corpus, suspicious):
-            rows = gram.rows[counted[gram.rows]]
-            by = np.bincount(corpus.sender[rows], minlength=len(of_S))
-            rate = middle(np.delete((by[known] + 0.5) / (of_S[known] + 1), i))
-            value = corrected(float(tail(by[s], of_S[s], rate)), looked_at)
-            own = gram.rows[corpus.sender[gram.rows] == s]
-            if (
-                value < LEVEL
-                and by[s] >= LEAST_RATIO * rate * of_S[s]
-                and len(np.unique(corpus.group[own])) >= _LEAST_GROUPS
-            ):
-                found.append((value, _Gram(gram.codes, own), int(by[s]), int(by.sum() - by[s])))
-        for value, gram, mine, theirs, patterns in _merged(found):
-            rest = int(of_S[known].sum() - of_S[s])
-            drafts.append(
-                Draft(
-                    "sender-words",
-                    "high",
-                    f"{{shown}}: one sender writes it {len(gram.rows)} times, the others seldom",
-                    gram.rows,
-                    f"in {percent(mine, of_S[s])} of its {of_S[s]} completions that count, in "
-                    f"{percent(theirs, rest)} of {rest} of the others{_rise(corpus, gram.rows)}",
-                    value,
-                    (corpus.senders[s],),
-                    _finder(patterns),
-                    _shower(gram.codes),
-                )
-            )
-    return drafts
-
-
-def _rise(corpus: Corpus, rows: np.ndarray) -> str:
-    """How the share of the completions with an n-gram moves over the steps, for a person."""
-    steps = np.unique(corpus.step)
-    steps = steps[steps != UNKNOWN]
-    if len(steps) < 5:
-        return ""
-    edge = max(1, len(steps) // 5)
-    ends = []
-    for part in (steps[:edge], steps[-edge:]):
-        inside = np.isin(corpus.step, part)
-        ends.append(percent(int(inside[rows].sum()), int(inside.sum())))
-    return f"; {ends[0]} of all in the first fifth of the steps, {ends[1]} in the last"
-
-
-_Found = tuple[float, _Gram, int, int]
-
-
-def _merged(
-    found: list[_Found],
-) -> Iterator[tuple[float, _Gram, int, int, tuple[tuple[int, ...], ...]]]:
-    """N-grams in mostly the same completions are one finding, which the strongest stands for."""
-    found = sorted(found, key=lambda one: (one[0], -len(one[1].codes)))
-    told = 0
-    while found and told < _MOST_FINDINGS:
-        value, leader, a, b = found[0]
-        same, rest = [], []
-        for one in found:
-            shared = len(np.intersect1d(one[1].rows, leader.rows, assume_unique=True))
-            least = min(len(one[1].rows), len(leader.rows))
-            (same if shared > 0.5 * least else rest).append(one)
-        yield value, leader, a, b, tuple(one[1].codes for one in same)
-        found, told = rest, told + 1
-
-
-def _finder(patterns: tuple[tuple[int, ...], ...]) -> "_Finder":
-    return _Finder(patterns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Finder:
-    """The places of n-grams in a text; what touches is one place."""
-
-    patterns: tuple[tuple[int, ...], ...]
-
-    def __call__(self, text: str) -> list[Span]:
-        wanted: dict[int, list[tuple[int, ...]]] = {}
-        for pattern in self.patterns:
-            wanted.setdefault(pattern[0], []).append(pattern)
-        found = placed(text)
-        codes = tuple(one for one, _ in found)
-        covered = [False] * len(codes)
-        for at, one in enumerate(codes):
-            for pattern in wanted.get(one, ()):
-                if codes[at : at + len(pattern)] == pattern:
-                    covered[at : at + len(pattern)] = [True] * len(pattern)
-        spans: list[Span] = []
-        for at, (_, (start, end)) in enumerate(found):
-            if covered[at] and at and covered[at - 1]:
-                spans[-1] = (spans[-1][0], end)
-            elif covered[at]:
-                spans.append((start, end))
-        return spans
-
-
-@dataclass(frozen=True, slots=True)
-class _Shower:
-    codes: tuple[int, ...]
-
-    def __call__(self, text: str) -> bool:
-        return bool(_Finder((self.codes,))(text))
-
-
-def _shower(codes: tuple[int, ...]) -> _Shower:
-    return _Shower(codes)
+    corpus.kept["formed"] = have >= least
+    return corpus.kept["formed"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarmproof.scan import copies, lengths, ngrams, shares, voting, with_model
+from swarmproof.scan import copies, lengths, shares, voting, with_model, words
 from swarmproof.scan.baselines import Honest, shipped
 from swarmproof.scan.corpus import UNKNOWN, Corpus, gather
-from swarmproof.scan.draft import Draft
 from swarmproof.scan.finding import FalseAlarms, Finding, Mark
+from swarmproof.scan.hint import Hint
 from swarmproof.scan.rollout import Rollout
 
 Read = Callable[[], Iterator[Rollout]]
@@ -44,7 +44,7 @@ def screen(
     control = None if reference is None else gather(reference(), shares.LOOKS)
     try:
         honest = shipped() if control is None else _of_reference(control)
-        drafts = without_model(corpus, honest)
+        drafts = without_model(corpus, honest, control)
         if model or judge:
             refused = with_model.refused(read, corpus, model, judge=judge)
             if control is not None and reference is not None:
@@ -60,13 +60,13 @@ def screen(
     return sorted(found, key=lambda one: (_ORDER[one.severity], one.p_value or 0.0, one.check))
 
 
-def without_model(corpus: Corpus, honest: Honest) -> list[Draft]:
+def without_model(corpus: Corpus, honest: Honest, control: Corpus | None = None) -> list[Hint]:
     """What all checks find that need no model."""
     return [
-        *ngrams.by_sender(corpus),
-        *ngrams.by_reward(corpus),
+        *words.by_sender(corpus),
+        *words.by_reward(corpus),
         *shares.screen(corpus, honest),
-        *lengths.screen(corpus),
+        *lengths.screen(corpus, control),
         *copies.screen(corpus, honest),
         *voting.screen(corpus),
     ]
@@ -90,7 +90,7 @@ def counts(corpus: Corpus) -> Mapping[str, tuple[int, int, str]]:
             groups = len(np.unique(corpus.group[counted]))
             result[f"{check.name}/one"] = (most, groups, "problems")
     sketch = copies.sketches(corpus)
-    usable = (sketch != 0) & (corpus.good != 0)
+    usable = (sketch != 0) & (corpus.good != 0) & (corpus.length >= copies.LONG)
     by_text: dict[int, set[int]] = {}
     for key, prompt in zip(sketch[usable].tolist(), corpus.prompt[usable].tolist(), strict=True):
         by_text.setdefault(key, set()).add(prompt)
@@ -118,7 +118,7 @@ def _with(honest: Honest, there: with_model.Refused, of: int) -> Honest:
 
 
 def _fired_in_reference(
-    drafts: Sequence[Draft], reference: Read | None, control: Corpus | None, honest: Honest
+    drafts: Sequence[Hint], reference: Read | None, control: Corpus | None, honest: Honest
 ) -> list[FalseAlarms | None]:
     """What each draft finds in the reference; None without one."""
     if reference is None or control is None:
@@ -142,7 +142,7 @@ def _fired_in_reference(
 
 
 def _told(
-    read: Read, corpus: Corpus, drafts: Sequence[Draft], fired: Sequence[FalseAlarms | None]
+    read: Read, corpus: Corpus, drafts: Sequence[Hint], fired: Sequence[FalseAlarms | None]
 ) -> list[Finding]:
     """Drafts with ids, marks and false alarms. What has no estimate of these is no finding."""
     alarms = [given or _alarms(corpus, draft) for draft, given in zip(drafts, fired, strict=True)]
@@ -159,14 +159,17 @@ def _told(
     return [texts.finding(i, corpus, alarm) for i in kept if (alarm := alarms[i]) is not None]
 
 
-def _alarms(corpus: Corpus, draft: Draft) -> FalseAlarms | None:
+def _alarms(corpus: Corpus, draft: Hint) -> FalseAlarms | None:
     """From the file's own first steps, where the pattern is absent there; else what ships."""
+    if draft.first_steps is not None:
+        return draft.first_steps
     steps = np.unique(corpus.step)
     steps = steps[steps != UNKNOWN]
     if draft.shows is not None and len(steps) >= _EARLY_STEPS:
         edge = max(1, len(steps) // 5)
         early = np.isin(corpus.step, steps[:edge])
-        if early.sum() >= _EARLY_ROWS and not early[draft.rows].any():
+        everywhere = draft.rows if draft.everywhere is None else draft.everywhere
+        if early.sum() >= _EARLY_ROWS and not early[everywhere].any():
             source = f"steps {steps[0]} to {steps[edge - 1]} of the data"
             return FalseAlarms(0, int(early.sum()), "completions", source)
     own = shipped()
@@ -184,7 +187,7 @@ class _Gathered:
 class _Texts:
     """What the second pass keeps of the completions that drafts point at."""
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
+    def __init__(self, drafts: Sequence[Hint]) -> None:
         self._drafts = drafts
         self._by_draft = [_Gathered([], [], Counter()) for _ in drafts]
 

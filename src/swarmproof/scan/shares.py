@@ -11,8 +11,8 @@ from swarmproof.scan.baselines import Honest
 from swarmproof.scan.chance import LEVEL, corrected, middle, percent, tail
 from swarmproof.scan.checks import characters, openers, programs, shape, statements
 from swarmproof.scan.corpus import UNKNOWN, Corpus, Look, Span
-from swarmproof.scan.draft import Draft
 from swarmproof.scan.finding import Severity
+from swarmproof.scan.hint import Hint
 
 _ENOUGH = 3  # senders
 _LEAST = 3  # completions with a hit
@@ -55,12 +55,12 @@ CHECKS: tuple[Check, ...] = (
 LOOKS: Mapping[str, Look] = {check.name: check.look for check in CHECKS}
 
 
-def screen(corpus: Corpus, honest: Honest) -> list[Draft]:
+def screen(corpus: Corpus, honest: Honest) -> list[Hint]:
     """All findings of all looks."""
     return [draft for check in CHECKS for draft in _of(check, corpus, honest)]
 
 
-def _of(check: Check, corpus: Corpus, honest: Honest) -> list[Draft]:
+def _of(check: Check, corpus: Corpus, honest: Honest) -> list[Hint]:
     hits = corpus.hits(check.name)
     counted = corpus.good != 0 if check.only_good else np.ones(len(corpus), bool)
     rows = np.unique(hits.rows)
@@ -74,17 +74,17 @@ def _of(check: Check, corpus: Corpus, honest: Honest) -> list[Draft]:
         return found
     if found := _reward(check, corpus, rows):
         return found
-    return _file(check, corpus, rows, counted, honest)
+    return _file(check, rows, counted, honest)
 
 
 def _draft(
     check: Check, summary: str, rows: np.ndarray, strength: str, p: float,
-    senders: tuple[str, ...] = (), kind: str | None = None,
-) -> Draft:  # fmt: skip
+    senders: tuple[str, ...] = (), kind: str | None = None, everywhere: np.ndarray | None = None,
+) -> Hint:  # fmt: skip
     finder = _Finder(check.look, kind)
-    return Draft(
+    return Hint(
         check.name, check.severity, summary, rows, strength, p, senders, finder,
-        lambda text: bool(finder(text)),
+        lambda text: bool(finder(text)), everywhere,
     )  # fmt: skip
 
 
@@ -97,9 +97,7 @@ class _Finder:
         return [span for span, kind in self.look(text) if self.kind in (None, kind)]
 
 
-def _file(
-    check: Check, corpus: Corpus, rows: np.ndarray, counted: np.ndarray, honest: Honest
-) -> list[Draft]:
+def _file(check: Check, rows: np.ndarray, counted: np.ndarray, honest: Honest) -> list[Hint]:
     """More completions than in honest data."""
     if check.style and not honest.given:
         return []
@@ -113,7 +111,7 @@ def _file(
     ]
 
 
-def _reward(check: Check, corpus: Corpus, rows: np.ndarray) -> list[Draft]:
+def _reward(check: Check, corpus: Corpus, rows: np.ndarray) -> list[Hint]:
     """More of the rewarded completions than of the others of their groups."""
     if check.only_good:
         return []
@@ -127,10 +125,10 @@ def _reward(check: Check, corpus: Corpus, rows: np.ndarray) -> list[Draft]:
         return []
     strength = f"{len(good)} of {len(mixed)} with it are rewarded"
     return [_draft(check, f"{len(good)} rewarded completions have {check.what}: {{shown}}", good,
-                   strength, p)]  # fmt: skip
+                   strength, p, everywhere=np.unique(corpus.hits(check.name).rows))]  # fmt: skip
 
 
-def _one_kind(check: Check, corpus: Corpus, counted: np.ndarray, honest: Honest) -> list[Draft]:
+def _one_kind(check: Check, corpus: Corpus, counted: np.ndarray, honest: Honest) -> list[Hint]:
     """The same thing in answers to many problems."""
     hits = corpus.hits(check.name)
     inside = counted[hits.rows]
@@ -150,11 +148,12 @@ def _one_kind(check: Check, corpus: Corpus, counted: np.ndarray, honest: Honest)
             f"answers to {by_kind[kind]} of {groups} problems have it; in honest data one of these "
             f"is in at most {100 * rate:.2f} %"
         )
-        drafts.append(_draft(check, what, own, strength, p, kind=hits.names[kind]))
+        drafts.append(_draft(check, what, own, strength, p, kind=hits.names[kind],
+                             everywhere=np.unique(hits.rows[hits.kinds == kind])))  # fmt: skip
     return drafts
 
 
-def _senders(check: Check, corpus: Corpus, rows: np.ndarray, counted: np.ndarray) -> list[Draft]:
+def _senders(check: Check, corpus: Corpus, rows: np.ndarray, counted: np.ndarray) -> list[Hint]:
     """One sender far more often than the others."""
     inside = counted & (corpus.sender != UNKNOWN)
     of = np.bincount(corpus.sender[inside], minlength=len(corpus.senders))
@@ -175,5 +174,8 @@ def _senders(check: Check, corpus: Corpus, rows: np.ndarray, counted: np.ndarray
                 f"{percent(*rest)} of {rest[1]} of the others"
             )
             what = f"{len(mine)} completions of one sender have {check.what}: {{shown}}"
-            drafts.append(_draft(check, what, mine, strength, p, (corpus.senders[s],)))
+            everywhere = np.unique(corpus.hits(check.name).rows)
+            drafts.append(
+                _draft(check, what, mine, strength, p, (corpus.senders[s],), everywhere=everywhere)
+            )
     return drafts

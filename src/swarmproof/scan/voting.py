@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from swarmproof.scan.corpus import Corpus
-from swarmproof.scan.draft import Draft
+from swarmproof.scan.hint import Hint
 
 _LEAST = 3  # groups
 _CLOSE = 1e-3
 
 
-def screen(corpus: Corpus) -> Iterator[Draft]:
+def screen(corpus: Corpus) -> Iterator[Hint]:
     """Groups whose advantages are those of all rewards, those of masked completions included."""
     known = ~np.isnan(corpus.reward) & ~np.isnan(corpus.advantage)
     rows = np.flatnonzero(known & np.isin(corpus.group, corpus.group[corpus.masked]))
@@ -37,7 +37,7 @@ def screen(corpus: Corpus) -> Iterator[Draft]:
         if _fits(own, with_them) and not _fits(own, without):
             voted.append(members)
     if len(voted) >= _LEAST:
-        yield Draft(
+        yield Hint(
             "masked-votes",
             "high",
             f"in {len(voted)} groups a masked completion moves the advantages of the others",
@@ -51,6 +51,8 @@ def _advantages(reward: np.ndarray) -> list[np.ndarray]:
     """The usual normalisations of a group's rewards."""
     centred = reward - reward.mean()
     result = [centred]
+    if len(reward) > 1:  # each against the mean of the others (RLOO)
+        result.append(centred * len(reward) / (len(reward) - 1))
     for ddof in (0, 1):
         if len(reward) > ddof:
             deviation = float(reward.std(ddof=ddof))

@@ -9,10 +9,10 @@ import numpy as np
 
 from swarmproof.guard.guard import Guard
 from swarmproof.scan.baselines import Honest
-from swarmproof.scan.chance import LEVEL, corrected, percent, tail
+from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
-from swarmproof.scan.draft import Draft
-from swarmproof.scan.finding import Severity
+from swarmproof.scan.finding import FalseAlarms, Severity
+from swarmproof.scan.hint import Hint
 from swarmproof.scan.rollout import Rollout
 from swarmproof.types import Group
 
@@ -68,17 +68,8 @@ def refused(
 def _ask(
     guard: Guard, groups: list[list[tuple[int, Rollout]]], corpus: Corpus, found: Refused
 ) -> None:
-    asked, rewards = [], []
-    for members in groups:
-        rollouts = [rollout for _, rollout in members]
-        ids = [rollout.token_ids for rollout in rollouts]
-        given = [tokens for tokens in ids if tokens is not None]
-        whole = len(given) == len(ids)
-        found.retokenised += 0 if whole else len(ids)
-        asked.append(
-            Group.of(rollouts[0].prompt, [r.text for r in rollouts], given if whole else None)
-        )
-        rewards.append([float(max(0, corpus.good[row])) for row, _ in members])
+    asked = [_group([rollout for _, rollout in members], found) for members in groups]
+    rewards = [[float(max(0, corpus.good[row])) for row, _ in members] for members in groups]
     seen = guard(asked, rewards)
     for members, samples in zip(groups, seen.samples, strict=True):
         for (row, _), sample in zip(members, samples, strict=True):
@@ -87,22 +78,31 @@ def _ask(
                     found.rows[verdict.defense].append(row)
 
 
-def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Draft]:
+def _group(rollouts: list[Rollout], found: Refused) -> Group:
+    """A group with the ids of the file, where it has those of every completion."""
+    given = [tokens for one in rollouts if (tokens := one.token_ids) is not None]
+    whole = len(given) == len(rollouts)
+    found.retokenised += 0 if whole else len(rollouts)
+    return Group.of(rollouts[0].prompt, [r.text for r in rollouts], given if whole else None)
+
+
+def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Hint]:
     """Defences that refused more than they refuse of honest completions.
 
-    Without a reference the first fifth of the steps is the comparison: a threshold of one model says
-    nothing about another.
+    Without a reference the first fifth of the steps is the comparison: a threshold of one model
+    says nothing about another.
     """
     for name, listed in found.rows.items():
         rows = np.array(sorted(listed), np.int64)
         counted, early = np.ones(len(corpus), bool), _early(corpus)
-        rate = honest.upper(name)
+        rate, known = honest.upper(name), None
         if not honest.given and early is not None:
             counted = ~early
-            first = int(np.isin(rows, np.flatnonzero(early)).sum())
-            from swarmproof.scan.chance import upper
-
+            first = int(early[rows].sum())
             rate = upper(first, int(early.sum()))
+            last = int(corpus.step[early].max())
+            source = f"steps {int(corpus.step[early].min())} to {last} of the data"
+            known = FalseAlarms(first, int(early.sum()), "completions", source)
         own = rows[counted[rows]] if len(rows) else rows
         p = corrected(float(tail(len(own), int(counted.sum()), rate)), len(found.rows))
         if len(own) >= 3 and p < LEVEL:
@@ -112,13 +112,14 @@ def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Draft]:
                 if found.retokenised and name != "judge"
                 else ""
             )
-            yield Draft(
+            yield Hint(
                 name,
                 _SEVERITY.get(name, "medium"),
                 f"{name} refuses {len(own)} completions",
                 own,
                 f"{percent(len(own), counted.sum())} of {int(counted.sum())}{again}",
                 p,
+                first_steps=known,
             )
 
 

@@ -29,12 +29,10 @@ def repetition(text: str) -> list[tuple[Span, str]]:
 
 def after_the_end(text: str) -> list[tuple[Span, str]]:
     """Words behind the last answer."""
-    last = None
-    for last in _END.finditer(text):
-        pass
-    if last is None:
+    ends = [match.end() for match in _END.finditer(text)]
+    if not ends:
         return []
-    behind = text[last.end() :]
+    behind = text[ends[-1] :]
     if len(behind.strip()) < _LEAST_BEHIND or not _LETTERS.search(behind):
         return []
-    return [((last.end(), len(text)), "words")]
+    return [((ends[-1], len(text)), "words")]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from swarmproof.scan.corpus import Span
-from swarmproof.scan.finding import Severity
+from swarmproof.scan.finding import FalseAlarms, Severity
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Hint:
     """One pattern, and the rows that show it."""
 
     check: str
@@ -27,3 +27,7 @@ class Draft:
     spans: Callable[[str], Sequence[Span]] | None = None
     # Whether a text of other data shows the same; None: it is about a file, a group or a sender.
     shows: Callable[[str], bool] | None = None
+    # All rows that show the same, whoever wrote them and whatever they earn; None: `rows` are all.
+    everywhere: np.ndarray | None = None
+    # How often it is so in the first steps, where the check compares with these itself.
+    first_steps: FalseAlarms | None = None
