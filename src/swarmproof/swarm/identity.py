@@ -16,7 +16,8 @@ from swarmproof.config import TrialConfig
 from swarmproof.records.folder import read_json, write_json
 from swarmproof.tasks import Task
 from swarmproof.types import Problem
-from swarmproof.zoo.locate import files_of
+from swarmproof.zoo import added
+from swarmproof.zoo.locate import files_of, locate
 
 FINGERPRINTS = "fingerprints.json"
 _hashes: dict[tuple[Path, int, int], str] = {}
@@ -53,7 +54,7 @@ def run_id(
 
 
 def fingerprints(config: TrialConfig, task: Task) -> dict[str, str]:
-    """A hash of the data and of each model, by readable names.
+    """A hash of the data and of each model, and the source of added models, by readable names.
 
     Args:
         config: config of the trial.
@@ -62,9 +63,12 @@ def fingerprints(config: TrialConfig, task: Task) -> dict[str, str]:
     Raises:
         ValueError: a model cannot be found.
     """
-    return {_data_of(config): data_fingerprint(task)} | {
-        _model_at(path): model_fingerprint(path) for path in config.model_paths
-    }
+    sources = {path: added.origin(Path(locate(path))) for path in config.model_paths}
+    return (
+        {_data_of(config): data_fingerprint(task)}
+        | {_model_at(path): model_fingerprint(path) for path in config.model_paths}
+        | {f"the source of {_model_at(path)}": told for path, told in sources.items() if told}
+    )
 
 
 def _data_of(config: TrialConfig) -> str:
