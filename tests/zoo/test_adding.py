@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ggufs import write_gguf
-from swarmproof import registry
+from swarmproof import registry, steps
 from swarmproof.config import load
 from swarmproof.policies import policy
 from swarmproof.swarm import identity
@@ -231,6 +231,8 @@ def test_a_name_that_is_taken_is_not_overwritten(quantized: Path, home: Path) ->
 def test_a_known_model_that_is_not_here_says_how_it_is_added() -> None:
     with pytest.raises(ValueError, match="`swarmproof zoo add smollm2-135m` adds it"):
         locate("smollm2-135m")
+    with pytest.raises(ValueError, match=r"arm no-attack: .*`swarmproof zoo add smollm2-135m`"):
+        steps.prepare("small/text-horizontal")
 
 
 ADD = [sys.executable, "-m", "swarmproof", "zoo", "add", "mine", "--from"]
