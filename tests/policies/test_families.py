@@ -6,6 +6,7 @@ is refused in one line. The table in docs/models.md is this file's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def wrapped(backend: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-TOKENIZERS = {
+TOKENIZERS: dict[str, Callable[[], Any]] = {
     "BPE on bytes": byte_tokenizer,
     "BPE with byte fallback, Llama 2": lambda: wrapped(byte_fallback(prefix=True)),
     "BPE with byte fallback, Gemma": lambda: wrapped(byte_fallback(prefix=False)),

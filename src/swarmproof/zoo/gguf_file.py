@@ -18,6 +18,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from swarmproof.zoo import saving
+
 # What the reader raises on a file that was cut off or damaged.
 _DAMAGE = (ValueError, LookupError, TypeError, OverflowError, AttributeError, struct.error)
 
@@ -78,7 +80,7 @@ def contents(file: Path) -> GgufContents:
     )
 
 
-def convert(file: Path, found: GgufContents, out: Path) -> None:
+def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
     """Write the model of a GGUF file as an ordinary folder, in float32.
 
     The weights are those of the dequantized model, bit by bit, and tied weights stay tied.
@@ -87,6 +89,7 @@ def convert(file: Path, found: GgufContents, out: Path) -> None:
         file: the GGUF.
         found: its `contents`.
         out: the folder to write.
+        work: a folder for a link to the file.
 
     Raises:
         ValueError: transformers cannot read this architecture; one line.
@@ -97,12 +100,16 @@ def convert(file: Path, found: GgufContents, out: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    # In a folder of its own: beside other files, transformers would read the tokenizer from them.
+    alone = work / "gguf"
+    alone.mkdir()
+    (alone / "model.gguf").symlink_to(file.absolute())
     try:
         # Its bar of hundreds of tensors cannot be switched off.
         with contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf")
             loaded = AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, dtype=torch.float32
+                alone, gguf_file="model.gguf", dtype=torch.float32
             )
     except (*_DAMAGE, RuntimeError, ImportError) as error:
         raise ValueError(
@@ -118,7 +125,7 @@ def convert(file: Path, found: GgufContents, out: Path) -> None:
     model.tie_weights()
     model.generation_config = loaded.generation_config
     _split_digits(tokenizer, found.splitting)
-    model.save_pretrained(out)
+    saving.save(model, out)
     tokenizer.save_pretrained(out)
 
 
