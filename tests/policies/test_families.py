@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from lessons import PROMPTS, accumulate, drawn, gradients, samples, trained
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from models import EOS, byte_tokenizer
+from policies.lessons import PROMPTS, accumulate, drawn, gradients, samples, trained
 from swarmproof.policies import sampler
 from swarmproof.policies.codec import Codec
 from swarmproof.policies.policy import TrainedPolicy, load
