@@ -171,6 +171,8 @@ def execute(
     folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
     try:
         on_start(plan)
+        if plan.place.engine == "local":  # on a cluster each machine makes its own
+            warm_up(plan, (lambda _: None) if quiet else (lambda line: print(line, flush=True)))
         with following(plan.track, plan.folder, warn) as wrap:
             run_trials(
                 _trials(folder), place=plan.place, resume=plan.resume, quiet=quiet, wrap=wrap
@@ -178,6 +180,15 @@ def execute(
         folder.write_summary()
     finally:
         folder.close()
+
+
+def warm_up(plan: RunPlan, say: Callable[[str], None]) -> None:
+    """Make the warmed-up models of a plan's arms, once for all trials."""
+    arms = [arm for arm in plan.config.arms.values() if arm.warmup.steps]
+    if arms:
+        from swarmproof.swarm import warmup
+
+        warmup.prepare(arms, say)
 
 
 def run_trials(

@@ -167,6 +167,8 @@ def test_an_unknown_kind_and_a_folder_without_a_run(tmp_path: Path) -> None:
     assert_one_line(swarmproof("report", tmp_path, cwd=tmp_path), "not a run folder")
     assert_one_line(swarmproof("report", tmp_path / "x", cwd=tmp_path), "is not there")
     assert_one_line(swarmproof("zoo", "build", "big", "--out=x", cwd=tmp_path), "tiny-math")
+    assert_one_line(swarmproof("zoo", "add", "big", cwd=tmp_path), "known: smollm2-135m", "--from")
+    assert_one_line(swarmproof("zoo", "add", "a", "--from=x.gguf", cwd=tmp_path), "no file x.gguf")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,32 @@ def test_a_model_that_packing_computes_passes(
     adopt(random_model(CONFIG_MAPPING[kind](**{**SMALL, **extra})).to(dtype), byte_tokenizer())
 
 
+def deep_llama() -> Any:
+    model = random_model(CONFIG_MAPPING["llama"](**{**SMALL, "num_hidden_layers": 24}))
+    return model.to(torch.bfloat16)
+
+
+def test_a_deep_model_may_round_as_much_as_its_own_attention_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Trained ones round more than the tolerance; random ones only more than a smaller one."""
+    monkeypatch.setattr(selftest, "_ROUGH_TOLERANCE", 5e-3)
+    adopt(deep_llama(), byte_tokenizer())
+    monkeypatch.setattr(selftest, "_own_rounding", lambda *_: 0.0)
+    with pytest.raises(ValueError, match=r"rounding explains 0\.005;"):
+        adopt(deep_llama(), byte_tokenizer())
+
+
+@pytest.mark.parametrize("part", ["_attend_inputs", "attend"])
+def test_a_mistake_is_found_in_a_deep_model_too(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    right = getattr(attention.PackedLayout, part)
+    monkeypatch.setattr(
+        attention.PackedLayout, part, lambda self, *args: right(self, *args).roll(1, -1)
+    )
+    with pytest.raises(ValueError, match="otherwise in packed attention than in its own"):
+        adopt(deep_llama(), byte_tokenizer())
+
+
 def test_a_window_shorter_than_the_context_is_refused_with_both_lengths() -> None:
     """Rows as short as those of the self-test would not show it."""
     config = Phi3Config(**{**SMALL, "sliding_window": 511})

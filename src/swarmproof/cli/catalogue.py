@@ -64,9 +64,14 @@ def explain(name: str) -> Iterator[str]:
 
 def _models() -> Iterator[str]:
     from swarmproof import zoo
+    from swarmproof.zoo import addable, added
 
     for name in zoo.names():
         yield f"  {name}"
+    for name in added.names():
+        yield f"  {name} (added)"
+    for name in addable.ADDABLE.keys() - {*added.names()}:
+        yield f"  {name} (not here yet: swarmproof zoo add {name})"
     yield "  or a folder with a Hugging Face model, or a hub id"
 
 

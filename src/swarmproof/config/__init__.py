@@ -13,6 +13,7 @@ from swarmproof.config.settings import (
     SamplingConfig,
     SwarmConfig,
     Topology,
+    WarmupConfig,
 )
 from swarmproof.config.tables import override
 
@@ -29,6 +30,7 @@ __all__ = [
     "SwarmConfig",
     "Topology",
     "TrialConfig",
+    "WarmupConfig",
     "describes",
     "find",
     "load",

@@ -20,6 +20,7 @@ from swarmproof.config.settings import (
     SamplingConfig,
     SwarmConfig,
     Table,
+    WarmupConfig,
 )
 
 MAX_SEEDS = 1000
@@ -47,6 +48,14 @@ class TrialConfig(Table):
     model: Annotated[ModelConfig, Field(description="the model that every node trains")] = (
         ModelConfig()
     )
+    warmup: Annotated[
+        WarmupConfig,
+        # Left out where there is none: configs without it must stay what they are.
+        Field(
+            exclude_if=lambda table: not table.steps,
+            description="a supervised phase before round 0",
+        ),
+    ] = WarmupConfig()
     swarm: Annotated[SwarmConfig, Field(description="who takes part")] = SwarmConfig()
     batch: Annotated[BatchConfig, Field(description="the work of a round")] = BatchConfig()
     sampling: Annotated[SamplingConfig, Field(description="the generation strategy")] = (

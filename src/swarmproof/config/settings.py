@@ -45,6 +45,37 @@ class ModelConfig(Table):
     ] = False
 
 
+class WarmupConfig(Table):
+    """A short supervised phase before round 0, on the task's own solutions: teaches the format.
+
+    All arms and seeds start from the same warmed-up model, which is kept in the cache folder.
+    """
+
+    steps: Annotated[
+        int, Field(ge=0, le=MAX_ROUNDS, description="optimiser steps; 0: no warm-up")
+    ] = 0
+    batch: Annotated[int, Field(ge=1, le=65_536, description="solutions in a step")] = 8
+    lr: Annotated[
+        float, Field(gt=0, le=10, description="learning rate of Adam; falls linearly to 0")
+    ] = 2e-4
+    problems: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_COUNT,
+            description="so many of the last training problems; no round of the trial uses them",
+        ),
+    ] = 320
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the order of the problems")] = 0
+    dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(
+            description="the type that it computes in, whatever that of the arm; the weights that "
+            "it leaves have 32 bits"
+        ),
+    ] = "float32"
+
+
 class SwarmConfig(Table):
     """Who takes part, and how the work is divided."""
 

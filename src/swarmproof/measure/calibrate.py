@@ -17,6 +17,7 @@ from swarmproof import registry
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.records.summary import refused
+from swarmproof.swarm import warmup
 from swarmproof.tasks import Task
 
 _DRAWN_EACH = 12  # completions sampled per problem
@@ -142,10 +143,9 @@ def _scores_of_right(
         task, pairs = honest.recorded(run, run_arm, count)
     else:
         task = registry.build(Task, trial.task)
-        policy = load_policy(trial.model, trial.sampling)
-        pairs = honest.draw(
-            policy, task, task.problems("train"), count, each=_DRAWN_EACH, seed=seed
-        )
+        policy = load_policy(warmup.start_model(trial, task), trial.sampling)
+        train = warmup.split(trial, task.problems("train"))
+        pairs = honest.draw(policy, task, train, count, each=_DRAWN_EACH, seed=seed)
     pairs = sorted(pairs, key=lambda pair: pair[0].id)
     verdicts = honest.verdicts(defense, task, pairs, seed)
     return [(of.id, verdict.score) for (of, _), verdict in zip(pairs, verdicts, strict=True)]
@@ -159,12 +159,18 @@ def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: in
     from swarmproof.policies.policy import load as load_policy
 
     task = registry.build(Task, trial.task)
-    policy = load_policy(trial.model, trial.sampling)
+    policy = load_policy(warmup.start_model(trial, task), trial.sampling)
     guard = Guard(
         [defense], model=policy, sampling=trial.sampling, seed=seed, programs=task.writes_programs
     )
     drawn = honest.rounds(
-        policy, task, task.problems("train"), trial.swarm, trial.batch, count=count, seed=seed
+        policy,
+        task,
+        warmup.split(trial, task.problems("train")),
+        trial.swarm,
+        trial.batch,
+        count=count,
+        seed=seed,
     )
     found = []
     for round, groups in enumerate(drawn):

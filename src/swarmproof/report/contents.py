@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmproof.records.run import Run
-from swarmproof.report import expectation, states
+from swarmproof.report import beginnings, expectation, states
 from swarmproof.report.headline import headline
 
 
@@ -23,7 +23,7 @@ class Contents:
     run: Run
     title: str
     states: Mapping[str, str]  # arm -> how far it is if unfinished, else empty
-    notes: Sequence[str]  # changed settings, the file's expectation
+    notes: Sequence[str]  # what the nodes start from, changed settings, the file's expectation
     headline: Mapping[str, str]  # arm -> what was measured
     configs: Mapping[str, Any]  # as they were written, by the name of the run
 
@@ -35,7 +35,7 @@ def of_run(run: Run) -> Contents:
         run=run,
         title=run.config.get("title") or run.summary["experiment"],
         states=told,
-        notes=expectation.notes(run.config, told),
+        notes=[*beginnings.notes(run), *expectation.notes(run.config, told)],
         headline=headline(run.summary, run.config, told),
         configs={run.summary["experiment"]: run.config},
     )

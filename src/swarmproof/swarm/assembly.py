@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from swarmproof.defenses import Defense
 from swarmproof.defenses.base import Setting
 from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.guard.guard import Guard
-from swarmproof.swarm import context, identity
+from swarmproof.swarm import context, identity, warmup
 from swarmproof.tasks import Task
 from swarmproof.types import NodeId, Problem, withheld
 from swarmproof.zoo import hub
@@ -56,7 +56,7 @@ def _pickable(config: TrialConfig, parts: _Parts) -> Sequence[Problem] | None:
     swarm = config.swarm
     if swarm.topology != "vertical" or not swarm.malicious or swarm.problems == "dealt":
         return None
-    train = parts.task.problems("train")
+    train = warmup.split(config, parts.task.problems("train"))
     attack = parts.attack
     picks = tuple(p for p in train if attack.picks(p if attack.oracle else withheld(p)))
     return None if len(picks) == len(train) else picks
@@ -93,6 +93,7 @@ def check(config: TrialConfig) -> None:
         raise ValueError(
             f"batch.problems is {config.batch.problems}, and the task has only {count} to train on"
         )
+    warmup.split(config, parts.task.problems("train"))
     if not _heldout(config, parts):
         raise ValueError(
             f"the task has no held-out problems to which the attack {parts.attack.name!r} applies"
@@ -140,15 +141,20 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         raise ValueError(f"there is no node {unknown[0]}; the swarm has nodes 0 to {nodes[-1]}")
     malicious = _malicious(config)
     attacks_here = bool(here & {*malicious})
+    warm = {
+        path: warmup.warmed(config, path, parts.task)
+        for path in (config.model_paths if config.warmup.steps else ())
+    }
     # A local adversary keeps the first model in step with the honest nodes. For that it needs the
     # same completions as they do.
     cohorts = tuple(
-        _cohort(config, members, parts, run_seed)
+        _cohort(config, members, parts, run_seed, warm)
         for place, members in enumerate(config.cohorts)
         if here & {*members.nodes} or (attacks_here and place == 0)
     )
     # Computed after the models are loaded, because only then all files of a hub model are local.
-    fingerprints = identity.fingerprints(config, parts.task)
+    warmed = {path: found.fingerprint for path, found in warm.items()}
+    fingerprints = identity.fingerprints(config, parts.task, warmed)
     run = identity.run_id(config, run_seed, fingerprints, nonce=parts.exchange.nonce)
     adversary = _adversary(config, parts, cohorts[0], run_seed) if attacks_here else None
     return Swarm(
@@ -156,9 +162,10 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         run_seed=run_seed,
         run_id=run,
         fingerprints=fingerprints,
+        warmups={path: found.record for path, found in warm.items()},
         task=parts.task,
         attack=parts.attack,
-        train={problem.id: problem for problem in parts.task.problems("train")},
+        train={p.id: p for p in warmup.split(config, parts.task.problems("train"))},
         heldout=_heldout(config, parts),
         malicious=frozenset(malicious),
         cohorts=cohorts,
@@ -196,12 +203,19 @@ def _max_bytes(config: TrialConfig) -> int:
     return wire.max_bytes(num_slots, config.sampling.max_new_tokens)
 
 
-def _cohort(config: TrialConfig, members: Members, parts: _Parts, run_seed: int) -> Cohort:
+def _cohort(
+    config: TrialConfig,
+    members: Members,
+    parts: _Parts,
+    run_seed: int,
+    warm: Mapping[str, warmup.Warmed],
+) -> Cohort:
     """One cohort, with its own model and its own guard."""
     from swarmproof.policies import policy
     from swarmproof.swarm.node import Cohort
 
-    model = config.model.model_copy(update={"path": members.path})
+    path = str(warm[members.path].folder) if members.path in warm else members.path
+    model = config.model.model_copy(update={"path": path})
     trained = policy.train(model, config.grpo, config.sampling)
     # Only the text of a completion by another model is used. Malicious nodes may claim any model,
     # so they count as running a model of their own.

@@ -10,15 +10,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from swarmproof.config import TrialConfig
 from swarmproof.records.folder import read_json, write_json
 from swarmproof.tasks import Task
 from swarmproof.types import Problem
-from swarmproof.zoo.locate import files_of
+from swarmproof.zoo import added
+from swarmproof.zoo.locate import files_of, locate
 
 FINGERPRINTS = "fingerprints.json"
+SOURCE_OF = "the source of "  # in front of an added model, in the fingerprints
 _hashes: dict[tuple[Path, int, int], str] = {}
 
 
@@ -49,22 +52,32 @@ def run_id(
         "seed": seed,
         "nonce": nonce,
     }
+    if config.warmup.steps:
+        shared["warmup"] = config.warmup.model_dump(mode="json")
+        shared["warmed"] = [fingerprints[_warmed_at(path)] for path in config.model_paths]
     return _hash([json.dumps(shared, sort_keys=True, default=str).encode()])
 
 
-def fingerprints(config: TrialConfig, task: Task) -> dict[str, str]:
-    """A hash of the data and of each model, by readable names.
+def fingerprints(
+    config: TrialConfig, task: Task, warmed: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """A hash of the data and of each model, and the source of added models, by readable names.
 
     Args:
         config: config of the trial.
         task: the task of the config, with its data loaded.
+        warmed: model path -> fingerprint after the warm-up, if there is one.
 
     Raises:
         ValueError: a model cannot be found.
     """
-    return {_data_of(config): data_fingerprint(task)} | {
-        _model_at(path): model_fingerprint(path) for path in config.model_paths
-    }
+    sources = {path: added.origin(Path(locate(path))) for path in config.model_paths}
+    return (
+        {_data_of(config): data_fingerprint(task)}
+        | {_model_at(path): model_fingerprint(path) for path in config.model_paths}
+        | {f"{SOURCE_OF}{_model_at(path)}": told for path, told in sources.items() if told}
+        | {_warmed_at(path): told for path, told in warmed.items()}
+    )
 
 
 def _data_of(config: TrialConfig) -> str:
@@ -73,6 +86,10 @@ def _data_of(config: TrialConfig) -> str:
 
 def _model_at(path: str) -> str:
     return f"the model at {path!r}"
+
+
+def _warmed_at(path: str) -> str:
+    return f"the warmed-up {_model_at(path).removeprefix('the ')}"
 
 
 def data_fingerprint(task: Task) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
@@ -41,6 +42,7 @@ class Swarm:
     local: frozenset[NodeId]  # the nodes that this process runs
     channel: Channel
     deadline: float  # seconds to wait for the messages of a round
+    warmups: Mapping[str, Mapping[str, Any]]  # model path -> the record of its warm-up
 
     def deal(self, round: int) -> Assignment:
         """The assignment of a round before any node picks."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarmproof.config import TrialConfig
-from swarmproof.swarm import checkpoint, identity
+from swarmproof.swarm import checkpoint, identity, warmup
 from swarmproof.swarm.allocator import keep_freed_memory
 from swarmproof.swarm.assembly import assemble
 from swarmproof.types import NodeId, RoundRecord
@@ -71,6 +71,7 @@ def play_trial(trial: Trial, *, resume: bool) -> Iterator[tuple[RoundRecord, flo
     swarm = assemble(trial.config, trial.seed, trial.local)
     start, offsets = checkpoint.restore(trial.folder, swarm) if resume else (0, None)
     identity.remember(trial.folder, swarm.fingerprints, resume=resume)
+    warmup.remember(trial.folder, swarm.warmups)
     if offsets is None:
         (trial.folder / checkpoint.CHECKPOINT).unlink(missing_ok=True)
     several = len(trial.config.cohorts) > 1

@@ -37,13 +37,25 @@ def require(repo: str, key: str = "model.path") -> None:
     Raises:
         ValueError: one line with the remedy.
     """
-    from huggingface_hub import constants, get_token, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(repo, "config.json"), str):
         return
-    where = f"{key} = {repo!r} is not in the local cache, and"
+    _request(
+        repo, f"{key} = {repo!r} is not in the local cache, and", ", or give a model directory"
+    )
+
+
+def ask(repo: str) -> None:
+    """Raise ValueError unless the hub itself has the repository `repo` and can be reached now."""
+    _request(repo, f"{repo} cannot be had from the hub:", "")
+
+
+def _request(repo: str, where: str, remedy: str) -> None:
+    from huggingface_hub import constants, get_token
+
     if constants.HF_HUB_OFFLINE:
-        raise ValueError(f"{where} HF_HUB_OFFLINE is set; unset it, or give a model directory")
+        raise ValueError(f"{where} HF_HUB_OFFLINE is set; unset it{remedy}")
     request = urllib.request.Request(f"{constants.ENDPOINT}/api/models/{repo}", method="HEAD")
     if token := get_token():
         # Not sent along with a redirect: the token is for the hub only.
@@ -58,5 +70,5 @@ def require(repo: str, key: str = "model.path") -> None:
     except OSError as error:
         raise ValueError(
             f"{where} the hub cannot be reached ({getattr(error, 'reason', error)}); check the "
-            "network, or give a model directory"
+            f"network{remedy}"
         ) from None

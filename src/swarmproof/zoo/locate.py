@@ -1,20 +1,21 @@
-"""Locates a model: a zoo name, a directory, or a hub id. Imports no torch."""
+"""Locates a model: a zoo name, an added one, a directory, or a hub id. Imports no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from swarmproof import zoo
+from swarmproof.zoo import added
 
 # Suffixes of the files of a model.
-_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".gguf")
+SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".gguf")
 
 
 def locate(path: str, key: str = "model.path") -> str:
     """The argument of `from_pretrained` for a model path of the config.
 
     Args:
-        path: a zoo name, a directory, or a hub id.
+        path: a zoo name, the name of an added model, a directory, or a hub id.
         key: the config key of the path, named in the error.
 
     Raises:
@@ -22,6 +23,8 @@ def locate(path: str, key: str = "model.path") -> str:
     """
     if path in zoo.names():
         return str(zoo.path(path))
+    if (folder := added.path(path)) is not None:
+        return str(folder)
     if Path(path).is_dir():
         if not (Path(path) / "config.json").is_file():
             raise ValueError(f"{key} = {path!r} has no config.json; is it a model directory?")
@@ -29,13 +32,13 @@ def locate(path: str, key: str = "model.path") -> str:
     if path.count("/") == 1 and not path.startswith((".", "/", "~")):
         return path
     raise ValueError(
-        f"{key} = {path!r} is not a directory, a hub id (owner/name) or a zoo model; "
-        f"the zoo has: {', '.join(zoo.names())}"
+        f"{key} = {path!r} is not a directory, a hub id (owner/name) or a zoo model"
+        f"{added.hint(path)}; the zoo has: {', '.join((*zoo.names(), *added.names()))}"
     )
 
 
 def files_of(path: str, key: str = "model.path") -> list[Path]:
-    """The files of a model, sorted by name: weights, configs, tokenizer.
+    """The files of a model, sorted by name: weights, configs, tokenizer; not the card.
 
     For a hub model, these are the files in the local cache.
 
@@ -50,5 +53,7 @@ def files_of(path: str, key: str = "model.path") -> list[Path]:
         if not isinstance(config, str):
             raise ValueError(f"{key} = {path!r} is not in the local cache; load it once")
         folder = Path(config).parent
-    found = [file for file in folder.iterdir() if file.suffix in _SUFFIXES]
+    found = [
+        file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name != added.CARD
+    ]
     return sorted(found, key=lambda file: file.name)

@@ -1,0 +1,272 @@
+"""The warm-up: a short supervised phase on the task's own solutions, before round 0.
+
+The warmed-up model is kept in the cache folder, under a hash of everything that it depends on. So
+all arms and seeds, and all processes of this machine, start from the same bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from swarmproof import registry
+from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig, TrialConfig
+from swarmproof.records.folder import read_json, write_json
+from swarmproof.swarm import identity
+from swarmproof.tasks import Task
+from swarmproof.types import Completion, Problem, Sample, Slot
+from swarmproof.zoo import places, saving
+from swarmproof.zoo.locate import files_of, locate
+
+if TYPE_CHECKING:
+    from swarmproof.policies.policy import TrainedPolicy
+
+WARMUP = "warmup.json"  # in the folder of a trial, and beside the model in the cache
+_MODEL = "model"  # the Hugging Face folder in a folder of the cache
+_STYLES = 2  # so many of the worked solutions of a problem are taught
+_WEIGHTS = (".safetensors", ".bin", ".index.json", ".gguf")
+_VERSIONS = ("torch", "transformers", "tokenizers")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """A warmed-up model."""
+
+    folder: Path  # a Hugging Face folder in the cache
+    fingerprint: str  # of its files
+    record: Mapping[str, Any]  # the settings, the loss of the first and last step, the accuracy
+
+
+def split(config: TrialConfig, train: Sequence[Problem]) -> Sequence[Problem]:
+    """The training problems that rounds use: all but those of the warm-up.
+
+    Raises:
+        ValueError: the warm-up leaves too few for a round.
+    """
+    if not config.warmup.steps:
+        return train
+    left = train[: max(0, len(train) - config.warmup.problems)]
+    if len(left) < config.batch.problems:
+        raise ValueError(
+            f"the task has {len(train)} training problems, and warmup.problems = "
+            f"{config.warmup.problems} leaves {len(left)} of them for rounds of "
+            f"{config.batch.problems}; lower warmup.problems"
+        )
+    return left
+
+
+def prepare(configs: Iterable[TrialConfig], say: Say) -> None:
+    """Make the warmed-up models of several arms that are not in the cache yet.
+
+    Raises:
+        ValueError, OSError: as `warmed`.
+    """
+    for config in configs:
+        for path in dict.fromkeys(config.model_paths if config.warmup.steps else ()):
+            warmed(config, path, registry.build(Task, config.task), say)
+
+
+def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None) -> Warmed:
+    """The model at `path` after its warm-up: from the cache, or made now.
+
+    Other processes that want the same model wait meanwhile.
+
+    Raises:
+        ValueError: the training diverged, a solution cannot be encoded, or the cache is damaged.
+        OSError: the cache folder cannot be written.
+    """
+    examples = _examples(config, task)
+    if not Path(locate(path)).is_dir():  # on the hub: its files are hashed, so they come first
+        from swarmproof.policies import policy
+
+        policy.load(config.model.model_copy(update={"path": path}))
+    key = _key(config, path, examples)
+    folder = places.cache() / "warmup" / key
+    with _only_one(folder):
+        if not folder.is_dir():
+            say(f"warm-up of {path}: {config.warmup.steps} steps, kept in {folder}")
+            _make(config, path, examples, folder, say)
+        record = dict(read_json(folder, WARMUP, f"delete {folder}"))
+        fingerprint = identity.model_fingerprint(str(folder / _MODEL))
+        if record.pop("fingerprint", None) != fingerprint:
+            raise ValueError(f"{folder} was changed since it was made; delete it")
+        record |= _accuracy(config, folder, task)
+    return Warmed(folder / _MODEL, fingerprint, record)
+
+
+def start_model(config: TrialConfig, task: Task) -> ModelConfig:
+    """The model that the nodes start from: after its warm-up, if there is one."""
+    if not config.warmup.steps:
+        return config.model
+    folder = warmed(config, config.model.path, task).folder
+    return config.model.model_copy(update={"path": str(folder)})
+
+
+def _examples(config: TrialConfig, task: Task) -> list[tuple[str, str]]:
+    """Prompt and solution of every example of the warm-up, in the order of the steps."""
+    settings = config.warmup
+    train = task.problems("train")
+    reserved = list(train[len(split(config, train)) :])
+    rng = Random(f"warmup/{settings.seed}")
+    found: list[tuple[str, str]] = []
+    for epoch in range(-(-settings.steps * settings.batch // len(reserved))):
+        rng.shuffle(reserved)
+        found += [
+            (task.prompt(problem), task.oracle(problem, (epoch + i) % _STYLES))
+            for i, problem in enumerate(reserved)
+        ]
+    return found[: settings.steps * settings.batch]
+
+
+def _key(config: TrialConfig, path: str, examples: Sequence[tuple[str, str]]) -> str:
+    told = {
+        "model": identity.model_fingerprint(path),
+        "device": config.model.device.partition(":")[0],
+        "examples": examples,
+        "settings": config.warmup.model_dump(mode="json"),
+        "versions": [version(name) for name in _VERSIONS],
+        "method": 1,  # counted up when the training below changes
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make(
+    config: TrialConfig, path: str, examples: Sequence[tuple[str, str]], folder: Path, say: Say
+) -> None:
+    """Train, and put the folder in place in one step."""
+    from swarmproof.policies import policy
+
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    with _one_thread():
+        model = config.model.model_copy(update={"path": path, "dtype": config.warmup.dtype})
+        trained = policy.train(model, GrpoConfig(lr=config.warmup.lr), SamplingConfig())
+        losses = _teach(trained, config, examples, say)
+    trained.model.float()
+    for weight, master in zip(trained.model.parameters(), trained.learner.masters, strict=True):
+        weight.data = master.data
+    try:
+        saving.save(trained.model, part / _MODEL)
+        for file in files_of(path):
+            if not file.name.endswith(_WEIGHTS) and not (part / _MODEL / file.name).exists():
+                shutil.copyfile(file, part / _MODEL / file.name)
+        record = {
+            **config.warmup.model_dump(mode="json"),
+            "loss_first": losses[0],
+            "loss_last": losses[-1],
+            "fingerprint": identity.model_fingerprint(str(part / _MODEL)),
+        }
+        write_json(part / WARMUP, record)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a trial: sums are split by thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _teach(
+    trained: TrainedPolicy, config: TrialConfig, examples: Sequence[tuple[str, str]], say: Say
+) -> list[float]:
+    """Minimise the mean negative log-likelihood of the solutions; returns the loss of each step.
+
+    The learner's gradient of a completion with advantage 1 is that of its log-likelihood.
+    """
+    settings, learner = config.warmup, trained.learner
+    losses: list[float] = []
+    for step in range(settings.steps):
+        batch = examples[step * settings.batch : (step + 1) * settings.batch]
+        rows = [[trained.codec.encode(solution)] for _, solution in batch]
+        prompts = [prompt for prompt, _ in batch]
+        samples = [[_sample(row, len(batch))] for (row,) in rows]
+        loss = 0.0
+        for indices, forward in trained.scorer.passes(prompts, rows, [True] * len(batch)):
+            learner.accumulate(forward, [samples[i] for i in indices])
+            logps = forward.batch.split(forward.detached_logp().float())
+            loss -= sum(float(logp.mean()) for logp in logps) / len(batch)
+        rate = settings.lr * (1 - step / settings.steps)
+        learner.grpo = learner.grpo.model_copy(update={"lr": rate})
+        try:
+            learner.step()
+        except ValueError as error:
+            told = str(error).replace("grpo.lr", "warmup.lr")
+            raise ValueError(f"the warm-up diverged: {told}") from None
+        losses.append(loss)
+        if (step + 1) % 10 == 0 or step + 1 == settings.steps:
+            say(f"warm-up step {step + 1} of {settings.steps}, loss {loss:.3f}")
+    return losses
+
+
+def _sample(tokens: tuple[int, ...], batch: int) -> Sample:
+    return Sample(
+        completion=Completion(Slot(0, "warm-up", 0), 0, "", tokens),
+        verdicts=(),
+        reward=1.0,
+        kept=True,
+        weight=1.0,
+        advantage=1.0,
+        loss_weight=1 / batch,
+    )
+
+
+def _accuracy(config: TrialConfig, folder: Path, task: Task) -> dict[str, Any]:
+    """Accuracy on held-out problems, one sampled completion each; computed once and kept."""
+    from swarmproof.policies import policy
+
+    problems = task.problems("test")[: config.evaluation.problems]
+    told = [config.sampling.model_dump(mode="json"), [problem.id for problem in problems]]
+    name = f"accuracy-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.json"
+    if (folder / name).is_file():
+        return read_json(folder, name, f"delete {folder}")
+    with _one_thread():
+        model = config.model.model_copy(update={"path": str(folder / _MODEL)})
+        read = policy.load(model, config.sampling)
+        rng = Random("warmup/accuracy")
+        drawn = read.generator.generate(
+            [task.prompt(problem) for problem in problems],
+            [[rng.getrandbits(62)] for _ in problems],
+        )
+    texts = [read.codec.decode(rows) for rows in drawn]
+    rewards = task.group_rewards(list(zip(problems, texts, strict=True)))
+    found = {
+        "heldout_problems": len(problems),
+        "heldout_accuracy": sum(row[0] for row in rewards) / len(rewards),
+    }
+    write_json(folder / name, found)
+    return found
+
+
+def remember(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what the warm-ups of a trial were into its folder: model path -> record."""
+    if records:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / WARMUP, records)

