@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signing import RUN, header_of, roster_of, signed, signers
 
+from signing import RUN, header_of, roster_of, signed, signers
 from swarmproof.exchange.net import envelope
 from swarmproof.exchange.net.envelope import (
     HEADER_BYTES,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from signing import RUN
 
+from signing import RUN
 from swarmproof.exchange.net import keys
+from swarmproof.exchange.net.envelope import NOTHING
 from swarmproof.exchange.net.keys import Signer, make_keys
 from swarmproof.exchange.net.roster import Roster
 
@@ -64,17 +65,22 @@ def test_a_round_is_signed_once_also_after_a_restart(folder: Path) -> None:
     signer.note(RUN, 4, A)  # a node that resumes sends the same again
     signer.close()
     again = Signer.open(folder)
-    assert again.last(RUN) == (4, A.hex())
+    assert again.last_round(RUN) == 4
+    assert again.previous(RUN, 4) == NOTHING
+    assert again.previous(RUN, 5) == A
     with pytest.raises(ValueError, match=r"already signed round 4.*round 4 now; put back"):
         again.note(RUN, 4, B)
     with pytest.raises(ValueError, match=r"already signed round 4.*round 3 now"):
         again.note(RUN, 3, B)
     again.note(RUN, 5, B)
     again.note(bytes(32), 0, B)  # another run
-    assert again.last(RUN) == (5, B.hex())
+    assert again.last_round(RUN) == 5
+    assert again.previous(RUN, 5) == A
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"run": 3}', '{"run": ["x", "y"]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"run": 3}', '{"run": {"round": 1, "digest": "x", "previous": "y"}}']
+)
 def test_a_damaged_memory_stops_the_node(folder: Path, content: str) -> None:
     signer = Signer.open(folder)
     signer.note(RUN, 1, A)
@@ -82,8 +88,9 @@ def test_a_damaged_memory_stops_the_node(folder: Path, content: str) -> None:
     (folder / "signed.json").write_text(content)
     with pytest.raises(ValueError, match="damaged"):
         Signer.open(folder)
-    (folder / "signed.json").write_text(json.dumps({RUN.hex(): [1, A.hex()]}))
-    assert Signer.open(folder).last(RUN) == (1, A.hex())
+    row = {"round": 1, "digest": A.hex(), "previous": NOTHING.hex()}
+    (folder / "signed.json").write_text(json.dumps({RUN.hex(): row}))
+    assert Signer.open(folder).last_round(RUN) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"-----BEGIN PRIVATE KEY-----\n"])

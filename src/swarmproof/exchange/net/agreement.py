@@ -48,7 +48,7 @@ class Relay:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RoundRules:
     """What all nodes know of a round beforehand."""
 
     run: bytes
@@ -71,7 +71,7 @@ class Decision:
     late: frozenset[int]  # senders of headers that do not count, as this node saw it
     evidence: tuple[bytes, ...]  # see `guilty`
 
-    def digest(self, rules: Rules) -> bytes:
+    def digest(self, rules: RoundRules) -> bytes:
         """A hash of what all honest nodes share."""
         digest = hashlib.sha256(_OUTCOME_TAG + rules.run + rules.round.to_bytes(8, "big"))
         for node in range(len(rules.roster.keys)):
@@ -89,6 +89,7 @@ class _Seen:
     signed: Signed
     signatures: dict[int, bytes] = field(default_factory=dict)  # without the sender's
     counts: bool = False
+    withheld: bool = False  # it could have counted in a step, with its body
 
 
 class Agreement:
@@ -100,7 +101,7 @@ class Agreement:
         attempt: number of the attempt.
     """
 
-    def __init__(self, rules: Rules, signers: Mapping[int, Signer], attempt: int = 0) -> None:
+    def __init__(self, rules: RoundRules, signers: Mapping[int, Signer], attempt: int = 0) -> None:
         self.rules, self.attempt, self.step = rules, attempt, 1
         self._signers = signers
         self._seen: dict[int, dict[bytes, _Seen]] = {}  # by sender and digest
@@ -132,13 +133,15 @@ class Agreement:
             self._add(known, relay.signatures)
             self._count(sender)
 
-    def give(self, body: bytes) -> None:
-        """A body that was asked for; others are left out."""
+    def give(self, body: bytes) -> bool:
+        """A body; whether it was asked for. Others are left out."""
         wanted = {seen.signed.header.body: seen for seen in self._wanted()}
         seen = wanted.get(hashlib.sha256(body).digest())
-        if seen is not None and holds(seen.signed.header, body):
-            self._bodies[seen.signed.header.body] = body
-            self._count(seen.signed.header.node)
+        if seen is None or not holds(seen.signed.header, body):
+            return False
+        self._bodies[seen.signed.header.body] = body
+        self._count(seen.signed.header.node)
+        return True
 
     def wants(self) -> list[tuple[Header, tuple[int, ...]]]:
         """Headers whose bodies are missing, each with the nodes that should have the body."""
@@ -147,6 +150,7 @@ class Agreement:
     def advance(self) -> list[Relay]:
         """End this step; return what this node sends in the next one."""
         assert self.step <= self.rules.faults, "the last step ends with `decide`"
+        self._note_withheld()
         relays = []
         for seen in self._to_relay:
             text = relay_bytes(seen.signed.digest, self.attempt)
@@ -161,7 +165,12 @@ class Agreement:
 
     def decide(self) -> Decision:
         """The outcome, after the last step."""
-        withheld = {seen.signed.header.node for seen in self._wanted()}
+        self._note_withheld()
+        withheld = {
+            sender
+            for sender, of in self._seen.items()
+            if any(seen.withheld for seen in of.values())
+        }
         counting = {
             sender: [seen.signed for seen in of.values() if seen.counts]
             for sender, of in self._seen.items()
@@ -194,6 +203,10 @@ class Agreement:
                 seen.counts = True
                 self._to_relay.append(seen)
 
+    def _note_withheld(self) -> None:
+        for seen in self._wanted():
+            seen.withheld = True
+
     def _signed_enough(self, seen: _Seen) -> bool:
         return 1 + len(seen.signatures) >= self.step
 
@@ -222,6 +235,8 @@ def guilty(evidence: bytes, roster: Roster, limit: int) -> int:
     one, other = map(Signed.decode, (evidence[:SIGNED_BYTES], evidence[SIGNED_BYTES:]))
     if one.digest == other.digest:
         raise EnvelopeError("malformed", "the same header twice")
+    if one.header.kind != Kind.COMPLETIONS:
+        raise EnvelopeError("malformed", "a node may sign several messages of this kind")
     expected = expected_of(one.header)
     for signed in (one, other):
         verify(signed, expected, roster, limit)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import datetime
 import fcntl
-import json
 import os
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,9 +21,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
+from swarmproof.exchange.net.envelope import NOTHING
+
 KEY, TLS_KEY, CERTIFICATE = "node.key", "tls.key", "tls.crt"
 _SIGNED = "signed.json"
 _YEARS = 10
+
+
+_Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class _Last(msgspec.Struct, frozen=True):
+    """The last header that a key signed in a run."""
+
+    round: int
+    digest: _Hash
+    previous: _Hash
 
 
 class Signer:
@@ -31,7 +45,7 @@ class Signer:
     def __init__(self, key: Ed25519PrivateKey, folder: Path | None = None) -> None:
         self._key, self._folder = key, folder
         self._lock: int | None = None
-        self._signed: dict[str, tuple[int, str]] = {}
+        self._signed: dict[str, _Last] = {}
 
     @classmethod
     def new(cls) -> Signer:
@@ -76,9 +90,17 @@ class Signer:
         """The signature of a message, 64 bytes; the same each time."""
         return self._key.sign(message)
 
-    def last(self, run: bytes) -> tuple[int, str] | None:
-        """The last round that this key signed a message in, and the hash of its header."""
-        return self._signed.get(run.hex())
+    def previous(self, run: bytes, round: int) -> bytes:
+        """Hash of the last header that this key signed in a round before this one."""
+        last = self._signed.get(run.hex())
+        if last is None:
+            return NOTHING
+        return bytes.fromhex(last.previous if last.round == round else last.digest)
+
+    def last_round(self, run: bytes) -> int:
+        """The last round that this key signed a message in; -1 if none."""
+        last = self._signed.get(run.hex())
+        return -1 if last is None else last.round
 
     def note(self, run: bytes, round: int, digest: bytes) -> None:
         """Remember that this key signs this header, on disk, before anybody can see it.
@@ -87,17 +109,17 @@ class Signer:
             ValueError: it has signed another header for this round, or a later round.
             OSError: the folder cannot be written.
         """
-        last, now = self.last(run), (round, digest.hex())
-        if last == now:
+        last = self._signed.get(run.hex())
+        if last is not None and (last.round, last.digest) == (round, digest.hex()):
             return
-        if last is not None and last[0] >= round:
+        if last is not None and last.round >= round:
             raise ValueError(
-                f"this key has already signed round {last[0]}, and would sign round {round} now; "
-                "put back the node's newest archive and checkpoint, or make a new key"
+                f"this key has already signed round {last.round}, and would sign round {round} "
+                "now; put back the node's newest archive and checkpoint, or make a new key"
             )
-        self._signed[run.hex()] = now
+        self._signed[run.hex()] = _Last(round, digest.hex(), self.previous(run, round).hex())
         if self._folder is not None:
-            _replace(self._folder / _SIGNED, json.dumps(self._signed).encode())
+            _replace(self._folder / _SIGNED, msgspec.json.encode(self._signed))
 
     def close(self) -> None:
         """Let another process use the key."""
@@ -177,13 +199,12 @@ def _replace(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def _read_signed(path: Path) -> dict[str, tuple[int, str]]:
+def _read_signed(path: Path) -> dict[str, _Last]:
     if not path.exists():
         return {}
     try:
-        table = json.loads(path.read_bytes())
-        return {str(run): (int(round), str(digest)) for run, (round, digest) in table.items()}
-    except (ValueError, TypeError, AttributeError):
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Last])
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise ValueError(
             f"{path} is damaged, so it is unknown what this key has signed; make a new key"
         ) from None
