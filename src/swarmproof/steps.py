@@ -180,6 +180,44 @@ def execute(
         folder.close()
 
 
+def execute_nodes(
+    plan: RunPlan, *, quiet: bool, on_start: Callable[[RunPlan], None] = lambda _: None
+) -> None:
+    """Run every trial of a plan by a process for each node, one trial after another.
+
+    Args:
+        quiet: show no progress.
+        on_start: called when the folder exists and this process has locked it.
+
+    Raises:
+        ValueError, OSError: one line with the remedy; files written before stay valid.
+        KeyboardInterrupt: the run was interrupted; it can be resumed.
+    """
+    from rich.console import Console
+
+    from swarmproof.engines import nodes
+    from swarmproof.records.folder import RunFolder
+    from swarmproof.report.progress import Progress
+
+    for name, trial in plan.config.arms.items():
+        try:
+            nodes.check(trial)
+        except ValueError as error:
+            raise ValueError(f"arm {name}: {error}") from None
+    folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
+    try:
+        on_start(plan)
+        swarms = [nodes.NodeTrials.of(trial, folder.path / "nodes") for trial in _trials(folder)]
+        shown = [trial for swarm in swarms for trial in swarm.nodes]
+        jobs = max(len(swarm.nodes) for swarm in swarms)
+        with Progress(shown, jobs=jobs, console=Console(), quiet=quiet) as progress:
+            for swarm in swarms:
+                nodes.run_swarm(swarm, resume=plan.resume, on_event=progress.on_event)
+        folder.write_summary()
+    finally:
+        folder.close()
+
+
 def run_trials(
     trials: Sequence[Trial],
     *,

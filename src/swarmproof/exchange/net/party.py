@@ -43,8 +43,9 @@ class Terms:
         """
         if self.faults > num_nodes - 2:
             raise ValueError(
-                f"exchange.faults is {self.faults} of {num_nodes} nodes; it may be at most "
-                f"{max(0, num_nodes - 2)}, or nobody could prove an outcome to a node that was away"
+                f"exchange.faults is {self.faults} of {num_nodes} nodes, and a node that was away "
+                f"needs {self.faults + 1} others to prove an outcome; set exchange.faults = "
+                f"{max(0, num_nodes - 2)}, or have more nodes"
             )
         if not 1 <= self.quorum <= num_nodes:
             raise ValueError(f"exchange.quorum is {self.quorum}; the swarm has {num_nodes} nodes")

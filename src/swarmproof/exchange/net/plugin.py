@@ -65,15 +65,12 @@ class Net(Exchange):
             ValueError: the extra is not installed, the settings do not fit, the key is in use or
                 has signed more than the archive holds, or the network cannot be joined.
         """
-        _require_installed()
+        require_installed()
         from swarmproof.exchange.net.archive import Archive
         from swarmproof.exchange.net.channel import NetChannel
-        from swarmproof.exchange.net.party import Terms
 
-        num_nodes = len(session.nodes)
-        quorum = num_nodes // 2 + 1 if self.quorum is None else self.quorum
-        terms = Terms(self.faults, quorum, self.step)
-        terms.require(num_nodes)
+        # A process that plays all nodes has nobody to agree with.
+        terms = self._terms(len(session.nodes), alone=len(session.local) == len(session.nodes))
         with ExitStack() as opened:
             roster, signers = self._identities(session)
             for signer in signers.values():
@@ -84,6 +81,25 @@ class Net(Exchange):
             channel = NetChannel(session, roster, terms, signers, transport, entries)
             opened.pop_all()  # the channel closes them
             return channel
+
+    def require(self, num_nodes: int) -> None:
+        """Check that nodes in processes of their own can use these settings.
+
+        Raises:
+            ValueError: one line with the remedy.
+        """
+        require_installed()
+        self._terms(num_nodes, alone=num_nodes == 1)
+
+    def _terms(self, num_nodes: int, *, alone: bool) -> Terms:
+        from swarmproof.exchange.net.party import Terms
+
+        faults = min(self.faults, max(0, num_nodes - 2)) if alone else self.faults
+        quorum = num_nodes // 2 + 1 if self.quorum is None else self.quorum
+        terms = Terms(faults, quorum, self.step)
+        if not alone:
+            terms.require(num_nodes)
+        return terms
 
     def _identities(self, session: Session) -> tuple[Roster, dict[int, Signer]]:
         from swarmproof.exchange.net.keys import Signer
@@ -140,7 +156,8 @@ class Net(Exchange):
         return ZenohTransport(run.hex(), node, links, largest)
 
 
-def _require_installed() -> None:
+def require_installed() -> None:
+    """Raise ValueError, with the remedy, unless the extra `net` is installed."""
     missing = [name for name in ("cryptography", "zenoh") if find_spec(name) is None]
     if missing:
         raise ValueError(
