@@ -11,7 +11,7 @@ import pytest
 from signing import roster_of
 from swarmproof.config import TrialConfig
 from swarmproof.engines import nodes
-from swarmproof.engines.events import RoundDone
+from swarmproof.engines.events import Event, RoundDone
 from swarmproof.engines.nodes import NodeTrials
 from swarmproof.exchange.net.agreement import RoundRules
 from swarmproof.exchange.net.archive import AgreedRound, Archive, decode, supporters
@@ -44,7 +44,7 @@ def root(random_model: Path, foreign_model: Path, tmp_path_factory: pytest.TempP
     root = tmp_path_factory.mktemp("nodes")
     config = config_of(random_model, foreign_model, name="net", deadline=300.0, step=30.0)
     swarm = NodeTrials.of(Trial("e", "net", SEED, config, root / "net"), root / "nodes")
-    told = []
+    told: list[Event] = []
     nodes.run_swarm(swarm, resume=False, on_event=told.append)
     done = [(event.trial.arm, event.record.round) for event in told if isinstance(event, RoundDone)]
     assert sorted(done) == [(f"net, node {n}", r) for n in range(4) for r in range(NUM_ROUNDS)]

@@ -48,7 +48,7 @@ def up(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an earlier run.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run an experiment by real nodes over loopback: signed messages, one view, the same report.
+    """Run an experiment, by real nodes over loopback: signed messages, one view, the same report.
 
     Every node is a process with a key and an archive of its own, in RUN/nodes. One trial runs after
     another.
