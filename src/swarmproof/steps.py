@@ -21,6 +21,7 @@ from swarmproof.tracking.streams import require
 
 if TYPE_CHECKING:
     from swarmproof.engines.events import OnEvent
+    from swarmproof.engines.joining import Membership
     from swarmproof.records.folder import RunFolder
     from swarmproof.swarm.trial import Trial
 
@@ -213,6 +214,34 @@ def execute_nodes(
         with Progress(shown, jobs=jobs, console=Console(), quiet=quiet) as progress:
             for swarm in swarms:
                 nodes.run_swarm(swarm, resume=plan.resume, on_event=progress.on_event)
+        folder.write_summary()
+    finally:
+        folder.close()
+
+
+def execute_node(
+    membership: Membership, number: int, path: Path, links: dict[str, Any], *, quiet: bool
+) -> None:
+    """Take part in a swarm as one node, or continue to.
+
+    Args:
+        membership: the swarm.
+        number: of the node.
+        path: its run folder.
+        links: where it listens, which peers it knows, its key.
+        quiet: show no progress.
+
+    Raises:
+        ValueError, OSError: one line with the remedy; files written before stay valid.
+        KeyboardInterrupt: the same call continues.
+    """
+    from swarmproof.records.folder import RunFolder
+
+    arm, seed = membership.file.arm, membership.file.seed
+    folder = RunFolder.create(path, membership.config, resume=True)
+    try:
+        trial = membership.trial(number, folder.trial_folder(arm, seed), folder.path, links)
+        run_trials([trial], place=choose("local", None, 0), resume=True, quiet=quiet)
         folder.write_summary()
     finally:
         folder.close()

@@ -10,13 +10,15 @@ import pytest
 
 from signing import roster_of
 from swarmproof.config import TrialConfig
-from swarmproof.engines import nodes
+from swarmproof.engines import auditing, joining, nodes
 from swarmproof.engines.events import Event, RoundDone
 from swarmproof.engines.nodes import NodeTrials
 from swarmproof.exchange.net.agreement import RoundRules
 from swarmproof.exchange.net.archive import AgreedRound, Archive, decode, supporters
 from swarmproof.exchange.net.envelope import Signed
 from swarmproof.exchange.net.keys import Signer
+from swarmproof.exchange.net.roster import Roster
+from swarmproof.records import merging
 from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_rounds
 from swarmproof.swarm.trial import Trial, run_trial
 from swarms import trial_config
@@ -72,7 +74,7 @@ def test_every_archive_proves_every_round_to_a_third_party(root: Path) -> None:
     roster = roster_of(signers)
     weights: dict[tuple[int, int], set[bytes]] = {}
     for node in range(4):
-        archive = Archive(here / f"node-{node}" / nodes.ARCHIVE)
+        archive = Archive(here / f"node-{node}" / joining.ARCHIVE)
         assert archive.last == NUM_ROUNDS - 1
         for round in range(NUM_ROUNDS):
             raw = archive.read(round)
@@ -91,3 +93,38 @@ def test_every_archive_proves_every_round_to_a_third_party(root: Path) -> None:
         assert first == again == liar != other
         assert len(first) == len(other) == 1
     assert weights[0, 0] != weights[1, 0]
+
+
+def audited(root: Path, into: Path, archive: Path | None = None) -> auditing.Findings:
+    here = root / "nodes" / "net" / "seed-5"
+    membership = joining.Membership.read(here / joining.SWARM)
+    return auditing.audit(
+        membership.config.arms["net"],
+        SEED,
+        Roster.of(membership.roster),
+        archive or here / "node-2" / joining.ARCHIVE,
+        into,
+    )
+
+
+def test_a_third_party_gets_the_same_records_from_an_archive_alone(
+    root: Path, tmp_path: Path
+) -> None:
+    found = audited(root, tmp_path / "records")
+    assert (found.rounds, found.faults, found.sound) == (NUM_ROUNDS, [], True)
+    assert {n: (c.rounds, c.completions) for n, c in found.nodes.items()} == dict.fromkeys(
+        range(4), (NUM_ROUNDS, 8 * NUM_ROUNDS)
+    )
+    assert merging.differing([root / "simulation", tmp_path / "records"]) == []
+
+
+def test_an_audit_of_another_run_or_of_a_changed_one_stops(root: Path, tmp_path: Path) -> None:
+    path = root / "nodes" / "net" / "seed-5" / "node-1" / joining.ARCHIVE
+    before = path.read_bytes()
+    (tmp_path / "changed").write_bytes(before[:400] + b"x" + before[401:])
+    with pytest.raises(ValueError, match="damaged at byte"):
+        audited(root, tmp_path / "records", tmp_path / "changed")
+    with pytest.raises(ValueError, match="there is no archive"):
+        audited(root, tmp_path / "records", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert path.read_bytes() == before

@@ -12,6 +12,9 @@ from swarmproof import steps
 from swarmproof.cli.common import INTERRUPTED, Quiet, Settings, parse_seeds
 from swarmproof.cli.running import resume_command, show_report
 
+_SwarmFile = Annotated[
+    Path, typer.Argument(metavar="SWARM.TOML", help="The swarm's file, the same on all nodes.")
+]
 swarm = typer.Typer(help="A swarm of real processes on this machine.", no_args_is_help=True)
 node = typer.Typer(help="One node of a swarm over a network.", no_args_is_help=True)
 
@@ -87,6 +90,97 @@ def init(
     from swarmproof.exchange.net import keys
 
     public = keys.make_keys(folder, name or folder.resolve().name)
-    print(f"public key:  {public}")
-    print(f"certificate: {folder / keys.CERTIFICATE}")
-    print("Give both to the other nodes. The files that end in .key are secret.")
+    certificate = (folder / keys.CERTIFICATE).read_text().strip()
+    print("# For swarm.toml, the same file on all nodes. The files that end in .key are secret.")
+    print(f'[[nodes]]\nkey = "{public}"\ncertificate = """\n{certificate}\n"""')
+
+
+@node.command()
+def run(
+    swarm_file: _SwarmFile,
+    key: Annotated[Path, typer.Option(metavar="DIR", help="The node's keys, from `node init`.")],
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="tls/HOST:PORT", help="Listen here (repeatable).", show_default="nowhere"
+        ),
+    ] = None,
+    connect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="tls/HOST:PORT",
+            help="A reachable peer (repeatable); the others are found through it.",
+            show_default="none",
+        ),
+    ] = None,
+    lan: Annotated[bool, typer.Option("--lan", help="Also find peers by multicast.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The node's run folder.", show_default="DIR of the keys, with -run"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Take part in a swarm. The same command continues after an interruption."""
+    from swarmproof.engines.joining import Membership, number_of
+    from swarmproof.exchange.net.plugin import require_installed
+
+    require_installed()
+    membership = Membership.read(swarm_file)
+    steps.check(membership.config)
+    number = number_of(membership, key)
+    links = {"listen": listen or [], "peers": connect or [], "lan": lan, "key": str(key)}
+    folder = out or key.with_name(f"{key.name}-run")
+    try:
+        steps.execute_node(membership, number, folder, links, quiet=quiet)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    show_report([folder], folder)
+
+
+@node.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The node's run folder.")],
+) -> None:
+    """Show a node's last round and its ledger of peers."""
+    from swarmproof.report import ledger
+
+    print(ledger.of_folder(folder))
+
+
+@node.command()
+def verify(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="Of any node.")],
+    swarm_file: _SwarmFile,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also compare with the records in this folder of a trial.",
+            show_default="none",
+        ),
+    ] = None,
+) -> None:
+    """Audit a swarm from an archive: signatures, agreement, weights, draws, rewards, verdicts.
+
+    Plays all nodes again. Exit code 1: something is not as it should be.
+    """
+    import tempfile
+
+    from swarmproof.engines.auditing import audit
+    from swarmproof.engines.joining import Membership
+    from swarmproof.exchange.net.roster import Roster
+    from swarmproof.records import merging
+    from swarmproof.report import ledger
+
+    membership = Membership.read(swarm_file)
+    config, seed = membership.config.arms[membership.file.arm], membership.file.seed
+    with tempfile.TemporaryDirectory() as name:
+        found = audit(config, seed, Roster.of(membership.roster), archive, Path(name))
+        same = records is None or not merging.differing([records, Path(name)])
+    for line in ledger.of_audit(found):
+        print(line)
+    if records is not None:
+        print(f"the records in {records} {'follow' if same else 'DO NOT FOLLOW'} from the archive")
+    if not same or not found.sound:
+        raise typer.Exit(1)

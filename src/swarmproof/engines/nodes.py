@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from swarmproof.engines import local
 from swarmproof.engines.carrying import Carried
 from swarmproof.engines.events import OnEvent
+from swarmproof.engines.joining import ARCHIVE, CERTIFICATES, SwarmMember, write_swarm
 from swarmproof.records import merging
 from swarmproof.swarm.trial import Trial
 
 if TYPE_CHECKING:
     from swarmproof.config import TrialConfig
 
-ARCHIVE, KEYS, CERTIFICATES = "archive", "keys", "certificates.pem"
+KEYS = "keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +79,14 @@ def run_swarm(swarm: NodeTrials, *, resume: bool, on_event: OnEvent) -> None:
         ChildProcessError: a node was killed.
         TrialCrashedError: a bug in a node.
     """
-    keys = [_keys(trial, resume) for trial in swarm.nodes]
+    members = [_member(trial, resume) for trial in swarm.nodes]
     root = swarm.nodes[0].folder.parent
-    (root / CERTIFICATES).write_bytes(b"".join(certificate for _, certificate in keys))
-    endpoints = [f"tls/127.0.0.1:{port}" for port in _free_ports(len(keys))]
+    (root / CERTIFICATES).write_text("".join(member.certificate for member in members))
+    write_swarm(root, swarm.trial, members)  # for those who verify an archive
+    endpoints = [f"tls/127.0.0.1:{port}" for port in _free_ports(len(members))]
     own = {
-        "roster": [key for key, _ in keys],
+        "roster": [member.key for member in members],
         "certificates": str(root / CERTIFICATES),
-        "peers": endpoints[:1],
     }
     trials = [
         replace(trial, config=trial.config.model_copy(update={"exchange": {
@@ -128,16 +129,18 @@ def put_together(swarm: NodeTrials) -> None:
     merging.merge(first, swarm.trial.folder)
 
 
-def _keys(trial: Trial, resume: bool) -> tuple[str, bytes]:
-    """A node's public key and its certificate; made if they are missing."""
+def _member(trial: Trial, resume: bool) -> SwarmMember:
+    """What the others know of a node; its keys are made if they are missing."""
     from swarmproof.exchange.net import keys
 
     folder = trial.folder / KEYS
-    if not (resume and (folder / keys.KEY).exists()):
-        return keys.make_keys(folder, trial.folder.name), (folder / keys.CERTIFICATE).read_bytes()
-    signer = keys.Signer.open(folder)
-    signer.close()
-    return signer.public.hex(), (folder / keys.CERTIFICATE).read_bytes()
+    if resume and (folder / keys.KEY).exists():
+        signer = keys.Signer.open(folder)
+        signer.close()
+        key = signer.public.hex()
+    else:
+        key = keys.make_keys(folder, trial.folder.name)
+    return SwarmMember(key=key, certificate=(folder / keys.CERTIFICATE).read_text())
 
 
 def _free_ports(count: int) -> list[int]:

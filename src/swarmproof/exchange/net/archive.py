@@ -141,21 +141,26 @@ class Archive:
 
     Args:
         path: the file; None: entries are kept in memory, only the last few.
+        read_only: the file is not changed, and must exist.
 
     Raises:
         ValueError: the file is another's or damaged.
         OSError: it cannot be written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._memory: dict[int, bytes] = {}
         self._where: dict[int, tuple[int, int]] = {}  # round -> offset and length
         self._hash, self._end = bytes(_HASH), len(_MAGIC)
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not read_only and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(_MAGIC)
             self._open(path)
+            if not read_only:
+                os.truncate(path, self._end)
 
     @property
     def last(self) -> int:
@@ -200,8 +205,6 @@ class Archive:
             return file.read(place[1])
 
     def _open(self, path: Path) -> None:
-        if not path.exists():
-            path.write_bytes(_MAGIC)
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise ValueError(f"{path} is not an archive of swarmproof; choose another file")
@@ -216,7 +219,6 @@ class Archive:
                     raise ValueError(f"{path} is damaged at byte {start}; put back a whole one")
                 self._where[_round_of(raw, path)] = (start + 8 + _HASH, length)
                 self._hash, self._end = digest, start + 8 + _HASH + length
-        os.truncate(path, self._end)
 
 
 class _Round(msgspec.Struct):

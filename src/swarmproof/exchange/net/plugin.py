@@ -70,7 +70,8 @@ class Net(Exchange):
         from swarmproof.exchange.net.channel import NetChannel
 
         # A process that plays all nodes has nobody to agree with.
-        terms = self._terms(len(session.nodes), alone=len(session.local) == len(session.nodes))
+        alone = len(session.local) == len(session.nodes)
+        terms = self.terms(len(session.nodes), alone=alone)
         with ExitStack() as opened:
             roster, signers = self._identities(session)
             for signer in signers.values():
@@ -89,9 +90,18 @@ class Net(Exchange):
             ValueError: one line with the remedy.
         """
         require_installed()
-        self._terms(num_nodes, alone=num_nodes == 1)
+        self.terms(num_nodes, alone=num_nodes == 1)
 
-    def _terms(self, num_nodes: int, *, alone: bool) -> Terms:
+    def terms(self, num_nodes: int, *, alone: bool = False) -> Terms:
+        """The terms of agreement among this many nodes.
+
+        Args:
+            num_nodes: of the swarm.
+            alone: one process plays all of them, so that there is nobody to agree with.
+
+        Raises:
+            ValueError: they do not fit.
+        """
         from swarmproof.exchange.net.party import Terms
 
         faults = min(self.faults, max(0, num_nodes - 2)) if alone else self.faults
