@@ -37,7 +37,8 @@ def of_folder(folder: Path) -> str:
                 absent = ", ".join(f"{reason} {n}" for reason, n in sorted(why.items()))
                 refused = _share(counts["refused"], counts["completions"])
                 lines.append(
-                    f"  node {node}: {refused} completions refused, {counts['malformed']} malformed; "
+                    f"  node {node}: {refused} completions refused, "
+                    f"{counts['malformed']} malformed; "
                     f"absent in {why.total()} rounds{f' ({absent})' if absent else ''}"
                 )
     return "\n".join(lines)

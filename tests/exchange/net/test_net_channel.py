@@ -113,10 +113,31 @@ def whole(round: int, nodes: range | tuple[int, ...]) -> dict[int, bytes]:
 
 
 @pytest.mark.parametrize("faults", [0, 1, 2])
-def test_all_nodes_gather_what_all_sent(swarm: Callable[..., Nodes], faults: int) -> None:
+def test_all_nodes_gather_what_all_sent(
+    swarm: Callable[..., Nodes], faults: int, caplog: pytest.LogCaptureFixture
+) -> None:
     found = swarm(terms=Terms(faults, 3, STEP)).play(range(4), range(3))
     assert one_view(found) == [whole(round, range(4)) for round in range(3)]
     assert all(not g.absent and not g.evidence for of in found.values() for g in of)
+    assert caplog.text == ""
+
+
+def test_who_learns_an_outcome_from_its_peers_can_have_the_messages_at_once(
+    swarm: Callable[..., Nodes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first to decide waits for statements of those who wait for its messages."""
+
+    def weather(asker: int, node: int, key: str) -> float | None:
+        # The last of them does not hear the views of the last step.
+        return None if asker == 3 and key.startswith("v/0/0/3") and node != 3 else 0.0
+
+    nodes = swarm(network=Loopback(weather), terms=Terms(2, 3, 4.0))
+    began = time.monotonic()
+    found = nodes.play(range(4), range(1), deadline=60.0)
+    assert one_view(found) == [whole(0, range(4))]
+    assert time.monotonic() - began < 10.0
+    assert "not confirmed" not in caplog.text
+    nodes.network.weather = lambda *_: 0.0
 
 
 def test_delay_and_loss_change_nothing(

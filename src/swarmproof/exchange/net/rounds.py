@@ -54,6 +54,7 @@ class Conversation:
         self._outcomes: dict[int, tuple[bytes, bytes]] = {}  # node -> digest and statement
         self._hellos: dict[int, int] = {}
         self._turn = 0
+        self._noticed: float | None = None  # when peers were seen to have decided
 
     # An attempt -----------------------------------------------------------------------------------
 
@@ -85,12 +86,19 @@ class Conversation:
             if now >= grace or not (pending or machine.wants()):
                 self._awaited -= silent
                 return True
-            if self._decided_elsewhere():
+            if self._left_behind(now):
                 return False
             self._ask_step(machine, step, silent)
             wait = min(_POLL, max(0.0, end - now))
             for answer in self._asker.answers(wait):
                 self._hear(machine, step, silent, answer)
+
+    def _left_behind(self, now: float) -> bool:
+        """Whether peers have decided a while ago. Just after them, the last words arrive here."""
+        if self._decided_elsewhere() is None:
+            return False
+        self._noticed = now if self._noticed is None else self._noticed
+        return now >= self._noticed + self._party.terms.step / 2
 
     def _ask_step(self, machine: Agreement, step: int, silent: Collection[int]) -> None:
         party = self._party
@@ -189,6 +197,9 @@ class Conversation:
         """
         digest = decision.digest(self._rules)
         own = self._party.send_outcome(self.round, attempt, digest)
+        # Whoever learns the outcome from these statements can have the messages at once.
+        early = AgreedRound.of(self.round, decision, own, {})
+        self._party.serve(self.round, f"a/{self.round}", archive.encode(early))
         end = time.monotonic() + self._party.terms.step
         while self._party.remote and self._decided_elsewhere() is None:
             if time.monotonic() >= end:
