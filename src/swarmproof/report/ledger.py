@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from swarmproof.engines.auditing import Findings
 
 
+_COUNTS = ("completions", "refused", "malformed")
+
+
 def of_folder(folder: Path) -> str:
     """The ledger of a node, or of any run, from its records.
 
@@ -32,7 +35,8 @@ def of_folder(folder: Path) -> str:
             for node in map(str, range(trial.swarm.nodes)):
                 counts = Counter[str]()
                 for record in rounds:
-                    counts.update(record.by_node.get(node, {}))
+                    row = record.by_node.get(node, {})
+                    counts.update({key: int(row.get(key, 0)) for key in _COUNTS})
                 why = Counter(r.absent[node] for r in rounds if node in r.absent)
                 absent = ", ".join(f"{reason} {n}" for reason, n in sorted(why.items()))
                 refused = _share(counts["refused"], counts["completions"])
