@@ -84,7 +84,8 @@ class Conversation:
             if not silent & self._awaited and grace == end:
                 grace = min(end, now + self._party.terms.step / 2)
             if now >= grace or not (pending or machine.wants()):
-                self._awaited -= silent
+                # Whoever spoke is in step with this node, and its next words must be heard.
+                self._awaited = frozenset(self._party.remote) - silent
                 return True
             if self._left_behind(now):
                 return False
@@ -282,6 +283,7 @@ class Conversation:
             now = time.monotonic()
             enough = num_here >= self._party.terms.quorum and now - began >= patience
             if enough or num_here == len(self._party.nodes):
+                self._awaited = frozenset(here)
                 return attempt
             if self._decided_elsewhere() is not None:
                 return None
