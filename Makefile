@@ -1,4 +1,5 @@
 # make run    install into .venv (once) and run the headline experiment
+# make swarm  install what real nodes need (once) and run the headline experiment by four processes
 # make test   install the tools too (once) and run all tests
 # make test-integrations  the guard in other trainers, each in an environment of its own
 # make check  ruff, ruff format, mypy
@@ -14,12 +15,16 @@ ARGS ?=
 
 # A stamp is written only when its install went through, so that a broken one is done again.
 BASE := $(VENV)/.installed
+NET := $(VENV)/.installed-net
 DEV := $(VENV)/.installed-dev
 
-.PHONY: run test test-integrations check bench clean
+.PHONY: run swarm test test-integrations check bench clean
 
 run: $(BASE)
 	@$(BIN)/swarmproof run $(ARGS)
+
+swarm: $(NET)
+	@$(BIN)/swarmproof swarm up $(or $(ARGS),text-horizontal --arm logit --seeds 1)
 
 # One torch thread in each worker: they share the cores already. A file at a time, so that one worker
 # of pytest starts one Ray cluster.
@@ -48,6 +53,11 @@ $(BASE): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (once; takes a few minutes)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(NET): $(BASE)
+	@echo "Installing what real nodes need (once)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[net]'
 	@touch $@
 
 $(DEV): $(BASE)

@@ -21,6 +21,7 @@ from swarmproof.tracking.streams import require
 
 if TYPE_CHECKING:
     from swarmproof.engines.events import OnEvent
+    from swarmproof.engines.joining import Membership
     from swarmproof.records.folder import RunFolder
     from swarmproof.swarm.trial import Trial
 
@@ -189,6 +190,72 @@ def warm_up(plan: RunPlan, say: Callable[[str], None]) -> None:
         from swarmproof.swarm import warmup
 
         warmup.prepare(arms, say)
+
+
+def execute_nodes(
+    plan: RunPlan, *, quiet: bool, on_start: Callable[[RunPlan], None] = lambda _: None
+) -> None:
+    """Run every trial of a plan by a process for each node, one trial after another.
+
+    Args:
+        quiet: show no progress.
+        on_start: called when the folder exists and this process has locked it.
+
+    Raises:
+        ValueError, OSError: one line with the remedy; files written before stay valid.
+        KeyboardInterrupt: the run was interrupted; it can be resumed.
+    """
+    from rich.console import Console
+
+    from swarmproof.engines import nodes
+    from swarmproof.records.folder import RunFolder
+    from swarmproof.report.progress import Progress
+
+    for name, trial in plan.config.arms.items():
+        try:
+            nodes.check(trial)
+        except ValueError as error:
+            raise ValueError(f"arm {name}: {error}") from None
+    folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
+    try:
+        on_start(plan)
+        swarms = [nodes.NodeTrials.of(trial, folder.path / "nodes") for trial in _trials(folder)]
+        shown = [trial for swarm in swarms for trial in swarm.nodes]
+        jobs = max(len(swarm.nodes) for swarm in swarms)
+        with Progress(shown, jobs=jobs, console=Console(), quiet=quiet) as progress:
+            for swarm in swarms:
+                nodes.run_swarm(swarm, resume=plan.resume, on_event=progress.on_event)
+        folder.write_summary()
+    finally:
+        folder.close()
+
+
+def execute_node(
+    membership: Membership, number: int, path: Path, links: dict[str, Any], *, quiet: bool
+) -> None:
+    """Take part in a swarm as one node, or continue to.
+
+    Args:
+        membership: the swarm.
+        number: of the node.
+        path: its run folder.
+        links: where it listens, which peers it knows, its key.
+        quiet: show no progress.
+
+    Raises:
+        ValueError, OSError: one line with the remedy; files written before stay valid.
+        KeyboardInterrupt: the same call continues.
+    """
+    from swarmproof.records.folder import RunFolder
+
+    arm, seed = membership.file.arm, membership.file.seed
+    folder = RunFolder.create(path, membership.config, resume=True)
+    try:
+        trial = membership.trial(number, folder.trial_folder(arm, seed), folder.path, links)
+        run_trials([trial], place=choose("local", None, 0), resume=True, quiet=quiet)
+        folder.write_summary()
+    finally:
+        folder.close()
 
 
 def run_trials(

@@ -17,6 +17,7 @@ from swarmproof.cli import (
     boarding,
     files,
     judging,
+    nodes,
     reproducing,
     responding,
     rollouts,
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(boarding.app, name="board")
+app.add_typer(nodes.swarm, name="swarm")
+app.add_typer(nodes.node, name="node")
 app.command()(running.run)
 app.command()(running.report)
 app.command()(files.new)

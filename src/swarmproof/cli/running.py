@@ -75,10 +75,10 @@ def run(
     try:
         steps.execute(plan, quiet=quiet, on_start=_announce)
     except KeyboardInterrupt:
-        command = _resume_command(plan.folder)
+        command = resume_command(plan.folder)
         print(f"interrupted; continue with: {command}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    _report([plan.folder], plan.folder)
+    show_report([plan.folder], plan.folder)
 
 
 def report(
@@ -118,14 +118,15 @@ def report(
             tables.export(opened, export)
         opened.close()
     joined = Path("report-" + "+".join(name.replace("/", "-") for name in names))
-    _report(folders, out or (folders[0] if len(folders) == 1 else joined))
+    show_report(folders, out or (folders[0] if len(folders) == 1 else joined))
 
 
 def _announce(plan: steps.RunPlan) -> None:
     print(plan.heading)
 
 
-def _report(folders: Sequence[Path], out: Path) -> None:
+def show_report(folders: Sequence[Path], out: Path) -> None:
+    """Write the report of run folders, and show its table."""
     from swarmproof.records.run import load_run
     from swarmproof.report import contents, curves, html, terminal
 
@@ -142,7 +143,8 @@ def _report(folders: Sequence[Path], out: Path) -> None:
     print(f"curves: {', '.join(str(picture) for picture in drawn)}")
 
 
-def _resume_command(path: Path) -> str:
+def resume_command(path: Path) -> str:
+    """The command that continues an interrupted run."""
     words = [word for word in sys.argv[1:] if word != "--resume"]
     if not any(word == "--out" or word.startswith("--out=") for word in words):
         words += ["--out", str(path)]

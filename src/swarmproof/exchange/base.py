@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -62,6 +62,18 @@ class Exchange(Plugin):
 
 class Channel(ABC):
     """An open exchange. It guarantees the sender of a message, but nothing about its content."""
+
+    def describe(  # noqa: B027 - most send nothing beside the message
+        self, round: int, node: NodeId, *, slots: int, weights: Callable[[], bytes]
+    ) -> None:
+        """What a local node may say about its message of a round, before it publishes it.
+
+        Args:
+            round: number of the round.
+            node: the node.
+            slots: number of completions in the message.
+            weights: computes the fingerprint, 32 bytes, of the weights that drew them.
+        """
 
     @abstractmethod
     def publish(self, round: int, node: NodeId, payload: bytes) -> None:

@@ -6,6 +6,7 @@ Knows tokens and weights of samples, but not tasks, verdicts or nodes.
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Sequence
 
@@ -164,6 +165,14 @@ class Learner:
                 f"round {self.num_rounds}: the {what} is {value}; lower grpo.lr (now "
                 f"{self.grpo.lr:g}) and start a new run, as --resume keeps the settings"
             )
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the weights, in their order: equal only if every bit is."""
+        digest = hashlib.sha256()
+        for master in self.masters:
+            data = master.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(data.numpy().data)
+        return digest.digest()
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimiser as named tensors, for a checkpoint."""

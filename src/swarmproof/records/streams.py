@@ -88,7 +88,7 @@ class TrialWriter:
         header = _line({"schema": SCHEMA})
         for name in STREAMS:
             if not offsets[name]:
-                self._append(name, _member(header) if name == COMPLETIONS else header)
+                self._append(name, member(header) if name == COMPLETIONS else header)
 
     def write(
         self,
@@ -119,7 +119,7 @@ class TrialWriter:
             "cpu": dict(cpu),
         }
         # Completions are written first, so that every listed round has its completions.
-        self._append(COMPLETIONS, _member(lines))
+        self._append(COMPLETIONS, member(lines))
         self._append(TIMINGS, _line(timing))
         self._append(ROUNDS, _line(as_row(record)))
 
@@ -278,7 +278,8 @@ def _read_lines(path: Path, words: set[str], kind: Any) -> Iterator[Any]:
     return decode(whole.split(b"\n") if whole else [], path, words, kind, 1)
 
 
-def _member(lines: bytes) -> bytes:
+def member(lines: bytes) -> bytes:
+    """Lines as a gzip member, always the same bytes."""
     return gzip.compress(lines, _GZIP_LEVEL, mtime=0)
 
 

@@ -88,13 +88,13 @@ def play_round(swarm: Swarm, round: int) -> list[RoundOutcome]:
                 )
         with watch.step("produce"):
             produced = cohort.produce(dealt, swarm.local)
-            publish(swarm, round, produced)
+            publish(swarm, cohort, round, produced)
         seen += (completion for row in produced.values() for completion in row)
     if swarm.adversary is not None:
         with watches[swarm.cohorts[0].name].step("attack"):  # whose model it holds
             picks = swarm.adversary.picks(dealt)
             chosen, _ = assignment.with_picks(dealt, picks, swarm.train)
-            publish(swarm, round, swarm.adversary.produce(chosen, seen), picks)
+            publish(swarm, swarm.cohorts[0], round, swarm.adversary.produce(chosen, seen), picks)
 
     arrived = gather(swarm, dealt)
     outcomes = []
@@ -113,15 +113,22 @@ def play_round(swarm: Swarm, round: int) -> list[RoundOutcome]:
 
 def publish(
     swarm: Swarm,
+    cohort: Cohort,
     round: int,
     produced: Mapping[NodeId, Sequence[Completion]],
     picks: Mapping[NodeId, Sequence[str]] | None = None,
 ) -> None:
-    """Send every local node's completions, and the problems that it picked, if any."""
+    """Send every local node's completions, and the problems that it picked, if any.
+
+    `cohort` is the one whose model drew them, or would have drawn them for an adversary.
+    """
     for node, completions in produced.items():
         if node in swarm.local:
             picked = (picks or {}).get(node)
             payload = wire.encode(round, completions, run_id=swarm.run_id, picks=picked)
+            swarm.channel.describe(
+                round, node, slots=len(completions), weights=cohort.policy.learner.fingerprint
+            )
             swarm.channel.publish(round, node, payload)
 
 

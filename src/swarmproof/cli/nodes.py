@@ -1,0 +1,186 @@
+"""`swarm` and `node`: real nodes, each a process, over loopback or a network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarmproof import steps
+from swarmproof.cli.common import INTERRUPTED, Quiet, Settings, parse_seeds
+from swarmproof.cli.running import resume_command, show_report
+
+_SwarmFile = Annotated[
+    Path, typer.Argument(metavar="SWARM.TOML", help="The swarm's file, the same on all nodes.")
+]
+swarm = typer.Typer(help="A swarm of real processes on this machine.", no_args_is_help=True)
+node = typer.Typer(help="One node of a swarm over a network.", no_args_is_help=True)
+
+
+@swarm.callback()
+def _swarm() -> None:
+    """Without a callback, a single command would take the place of the group."""
+
+
+@swarm.command()
+def up(
+    experiment: Annotated[
+        str, typer.Argument(help="A shipped experiment, or a path that ends in .toml.")
+    ] = "text-horizontal",
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes, one for each node.", show_default="the file's"),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="Run only this arm (repeatable).", show_default="all"),
+    ] = None,
+    set_: Settings = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).",
+            show_default="the file's",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="runs/EXPERIMENT-N")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an earlier run.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment, by real nodes over loopback: signed messages, one view, the same report.
+
+    Every node is a process with a key and an archive of its own, in RUN/nodes. One trial runs after
+    another.
+    """
+    own = ["exchange.name=net", *([f"swarm.nodes={nodes}"] if nodes is not None else [])]
+    plan = steps.prepare(
+        experiment,
+        arms=arm or (),
+        overrides=[*own, *(set_ or ())],
+        seeds=parse_seeds(seeds),
+        out=out,
+        resume=resume,
+    )
+    try:
+        steps.execute_nodes(plan, quiet=quiet, on_start=lambda plan: print(plan.heading))
+    except KeyboardInterrupt:
+        print(f"interrupted; continue with: {resume_command(plan.folder)}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    show_report([plan.folder], plan.folder)
+
+
+@node.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="For the keys; made if missing.")],
+    name: Annotated[
+        str, typer.Option(help="In the certificate, for people.", show_default="the folder's")
+    ] = "",
+) -> None:
+    """Make a node's keys: Ed25519 to sign with, and a TLS certificate.
+
+    Prints what the operators of the other nodes need.
+    """
+    from swarmproof.exchange.net.plugin import require_installed
+
+    require_installed()
+    from swarmproof.exchange.net import keys
+
+    public = keys.make_keys(folder, name or folder.resolve().name)
+    certificate = (folder / keys.CERTIFICATE).read_text().strip()
+    print("# For swarm.toml, the same file on all nodes. The files that end in .key are secret.")
+    print(f'[[nodes]]\nkey = "{public}"\ncertificate = """\n{certificate}\n"""')
+
+
+@node.command()
+def run(
+    swarm_file: _SwarmFile,
+    key: Annotated[Path, typer.Option(metavar="DIR", help="The node's keys, from `node init`.")],
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="tls/HOST:PORT", help="Listen here (repeatable).", show_default="nowhere"
+        ),
+    ] = None,
+    connect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="tls/HOST:PORT",
+            help="A reachable peer (repeatable); the others are found through it.",
+            show_default="none",
+        ),
+    ] = None,
+    lan: Annotated[bool, typer.Option("--lan", help="Also find peers by multicast.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The node's run folder.", show_default="DIR of the keys, with -run"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Take part in a swarm. The same command continues after an interruption."""
+    from swarmproof.engines.joining import Membership, number_of
+    from swarmproof.exchange.net.plugin import require_installed
+
+    require_installed()
+    membership = Membership.read(swarm_file)
+    steps.check(membership.config)
+    number = number_of(membership, key)
+    links = {"listen": listen or [], "peers": connect or [], "lan": lan, "key": str(key)}
+    folder = out or key.with_name(f"{key.name}-run")
+    try:
+        steps.execute_node(membership, number, folder, links, quiet=quiet)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    show_report([folder], folder)
+
+
+@node.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The node's run folder.")],
+) -> None:
+    """Show a node's last round and its ledger of peers."""
+    from swarmproof.report import ledger
+
+    print(ledger.of_folder(folder))
+
+
+@node.command()
+def verify(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="Of any node.")],
+    swarm_file: _SwarmFile,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also compare with the records in this folder of a trial.",
+            show_default="none",
+        ),
+    ] = None,
+) -> None:
+    """Audit a swarm from an archive: signatures, agreement, weights, draws, rewards, verdicts.
+
+    Plays all nodes again. Exit code 1: something is not as it should be.
+    """
+    import tempfile
+
+    from swarmproof.engines.auditing import audit
+    from swarmproof.engines.joining import Membership
+    from swarmproof.exchange.net.roster import Roster
+    from swarmproof.records import merging
+    from swarmproof.report import ledger
+
+    membership = Membership.read(swarm_file)
+    config, seed = membership.config.arms[membership.file.arm], membership.file.seed
+    with tempfile.TemporaryDirectory() as name:
+        found = audit(config, seed, Roster.of(membership.roster), archive, Path(name))
+        same = records is None or not merging.differing([records, Path(name)])
+    for line in ledger.of_audit(found):
+        print(line)
+    if records is not None:
+        print(f"the records in {records} {'follow' if same else 'DO NOT FOLLOW'} from the archive")
+    if not same or not found.sound:
+        raise typer.Exit(1)
