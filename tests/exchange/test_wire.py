@@ -257,7 +257,7 @@ def played(random_model: Path) -> tuple[Swarm, Payloads]:
     swarm = assemble(trial_config(random_model), run_seed=0)
     dealt = swarm.deal(3)
     for cohort in swarm.cohorts:
-        rounds.publish(swarm, 3, cohort.produce(dealt, swarm.local))
+        rounds.publish(swarm, cohort, 3, cohort.produce(dealt, swarm.local))
     found = swarm.channel.gather(3, swarm.local, 0.0)
     assert found.absent == {3: "missing"}
     return swarm, dict(found.payloads)

@@ -11,11 +11,11 @@ from report.test_browser import ATTACKS, CONTRAST
 from scan.rollout_files import write_lines
 from swarmproof.scan import page as pages
 from swarmproof.scan.finding import FalseAlarms, Finding, Mark
-from swarmproof.scan.outcome import SEVERITIES, Outcome, cut, explain, notes
+from swarmproof.scan.outcome import SEVERITIES, Scanned, cut, explain, notes
 from swarmproof.scan.source import Tally, open_source
 
 
-def outcome(folder: Path) -> Outcome:
+def outcome(folder: Path) -> Scanned:
     """Three findings about texts, prompts, senders, reasons that attack the page."""
     rows = [
         {
@@ -50,7 +50,7 @@ def outcome(folder: Path) -> Outcome:
         for severity, text in zip(SEVERITIES * 5, ATTACKS, strict=False)
     ]
     shown, flags = explain(source.read, findings)
-    return Outcome((str(path),), source, tally, shown, flags, notes(source, tally, "<b>model"))
+    return Scanned((str(path),), source, tally, shown, flags, notes(source, tally, "<b>model"))
 
 
 @pytest.fixture(scope="module")

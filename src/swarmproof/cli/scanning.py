@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from swarmproof.scan.finding import Finding
-    from swarmproof.scan.outcome import Outcome
+    from swarmproof.scan.outcome import Scanned
     from swarmproof.scan.readers.columns import Columns
     from swarmproof.scan.rollout import Rollout
     from swarmproof.scan.source import Source, Tally
@@ -128,8 +128,8 @@ def _scan(
     *,
     judge: bool,
     quiet: bool,
-) -> Outcome:
-    from swarmproof.scan.outcome import Outcome, explain, notes
+) -> Scanned:
+    from swarmproof.scan.outcome import Scanned, explain, notes
     from swarmproof.scan.readers import run_folder
     from swarmproof.scan.source import Tally, open_source
 
@@ -157,7 +157,7 @@ def _scan(
         )
         shown, flags = explain(_reader(source, tally, bar, "looking up"), findings)
     told = notes(source, tally, model)
-    return Outcome(tuple(paths), source, tally, shown, flags, told)
+    return Scanned(tuple(paths), source, tally, shown, flags, told)
 
 
 def _screened(
@@ -215,7 +215,7 @@ def _reader(
     return read
 
 
-def _write(outcome: Outcome, json_: str | None, html: Path | None, flags: Path | None) -> None:
+def _write(outcome: Scanned, json_: str | None, html: Path | None, flags: Path | None) -> None:
     from rich.console import Console
 
     from swarmproof.scan import page, terminal_view

@@ -47,7 +47,7 @@ class _Sign(NamedTuple):
 
     score: float
     gram: str
-    count: float
+    hits: float
     of: float
     rate: float
     of_node: str = ""  # who wrote it first, where that can be said
@@ -169,7 +169,7 @@ class Signature(Defense):
         if sign.score <= self.threshold:
             return self.verdict(True, sign.score)
         reason = (
-            f"{sign.gram!r:.80} is on {sign.count:.3g} of {sign.of:.3g} problems of this node, and "
+            f"{sign.gram!r:.80} is on {sign.hits:.3g} of {sign.of:.3g} problems of this node, and "
             f"on {sign.rate:.1%} of the others'"
         )
         if sign.of_node:

@@ -63,7 +63,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Scanned:
     """A whole scan."""
 
     paths: tuple[str, ...]
@@ -230,7 +230,7 @@ def notes(source: Source, tally: Tally, model: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def heading(outcome: Outcome) -> str:
+def heading(outcome: Scanned) -> str:
     """One sentence: what was read, and how much was found."""
     tally = outcome.tally
     parts = [f"{tally.completions:,} completions"]
@@ -257,7 +257,7 @@ def false_alarms(found: FalseAlarms) -> str:
     )
 
 
-def as_table(outcome: Outcome) -> dict[str, Any]:
+def as_table(outcome: Scanned) -> dict[str, Any]:
     """The scan as values for JSON. `docs/scan.md` explains the keys."""
     tally = outcome.tally
     return {

@@ -14,13 +14,13 @@ from typing import Any
 import jinja2
 
 from swarmproof.report.marks import visible
-from swarmproof.scan.outcome import Excerpt, Outcome, Shown, false_alarms, heading
+from swarmproof.scan.outcome import Excerpt, Scanned, Shown, false_alarms, heading
 
 _FILES, _SENDERS, _BARS = 100, 20, 60
 _WIDTH, _HEIGHT = 600.0, 64.0
 
 
-def write(outcome: Outcome, path: Path) -> None:
+def write(outcome: Scanned, path: Path) -> None:
     """Write the page.
 
     Raises:
@@ -51,7 +51,7 @@ def write(outcome: Outcome, path: Path) -> None:
     path.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def _finding(shown: Shown, outcome: Outcome) -> dict[str, Any]:
+def _finding(shown: Shown, outcome: Scanned) -> dict[str, Any]:
     finding, honest = shown.finding, shown.finding.false_alarms
     senders = ", ".join(visible(name) for name in finding.senders[:_SENDERS])
     if len(finding.senders) > _SENDERS:

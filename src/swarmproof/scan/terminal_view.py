@@ -7,14 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from swarmproof.report.marks import visible
-from swarmproof.scan.outcome import Excerpt, Outcome, false_alarms, heading
+from swarmproof.scan.outcome import Excerpt, Scanned, false_alarms, heading
 
 _STYLES = {"high": "bold red", "medium": "yellow", "low": "cyan"}
 _EXCERPTS = 2  # of a finding
 _SENDERS = 8
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: Scanned, console: Console) -> None:
     """Print a scan. A pipe or a file gets one wide table."""
     if not console.is_terminal:
         console.width = 160
@@ -44,7 +44,7 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(Text(f"\n{line(note)}"), soft_wrap=True)
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(outcome: Scanned) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     table.add_column("")
     table.add_column("severity")
