@@ -35,7 +35,7 @@ from scan.rollout_files import (
 from swarmproof.cli import main
 from swarmproof.records import lines as records
 from swarmproof.scan.readers import inputs, lines, slime, tables, values, verifiers
-from swarmproof.scan.readers.columns import Columns
+from swarmproof.scan.readers.columns import ColumnNames
 from swarmproof.scan.source import open_source
 
 GOOD = json.dumps(verl_row(SAID[0])).encode()
@@ -455,7 +455,7 @@ def test_a_long_text_in_many_rows_is_kept_once(tmp_path: Path) -> None:
     table = pa.table({"prompt": column, "completion": column})
     # Without Arrow's own schema the columns are plain text to a reader.
     pq.write_table(table, tmp_path / "x.parquet", store_schema=False)
-    source = open_source([str(tmp_path)], Columns("prompt", "completion"))
+    source = open_source([str(tmp_path)], ColumnNames("prompt", "completion"))
     assert source.size < 1_000_000
     before = pa.default_memory_pool().max_memory()
     first = next(source.read())

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scan.rollout_files import SAID, WRITERS, answer, episode, trl_frame, write_lines
-from swarmproof.scan.readers.columns import Columns
+from swarmproof.scan.readers.columns import ColumnNames
 from swarmproof.scan.rollout import Rollout
 from swarmproof.scan.source import Tally, open_source
 
@@ -20,7 +20,7 @@ EVALUATIONS = ("results", "lm-eval", "inspect-json", "inspect-eval")
 REFUSED = "logit: improbable"
 
 
-def read(path: Path, columns: Columns | None = None) -> list[Rollout]:
+def read(path: Path, columns: ColumnNames | None = None) -> list[Rollout]:
     return list(open_source([str(path)], columns).read())
 
 
@@ -185,7 +185,7 @@ def test_chats_of_trl(tmp_path: Path) -> None:
     assert [rollout.text for rollout in read(tmp_path)] == [said.text for said in SAID[:8]]
 
 
-COLUMNS = Columns("q", "a", reward="r", group="g", sender="s", answer="t", step="n")
+COLUMNS = ColumnNames("q", "a", reward="r", group="g", sender="s", answer="t", step="n")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
@@ -213,7 +213,7 @@ def test_columns_that_the_user_names(suffix: str, tmp_path: Path) -> None:
         assert (rollout.reward, rollout.step) == (said.reward, said.step)
         assert (rollout.sender, rollout.answer) == (f"node {said.index}", answer(said))
     assert len({rollout.group for rollout in found}) == 4
-    few = read(path, Columns("q", "a"))
+    few = read(path, ColumnNames("q", "a"))
     assert {(r.reward, r.step, r.sender, r.answer) for r in few} == {(None,) * 4}
     # Without steps, two prompts are two groups.
     assert len({rollout.group for rollout in few}) == 2

@@ -211,7 +211,7 @@ def test_what_a_model_refuses_is_told_with_the_first_steps_as_its_estimate() -> 
     rollouts = _late_poison(random.Random(0), honest_too=False)
     corpus = gather(rollouts, {})
     late = [row for row, one in enumerate(rollouts) if "lobster" in one.text]
-    (draft,) = with_model.screen(corpus, with_model.Refused({"logit": [3, *late]}), shipped())
+    (draft,) = with_model.screen(corpus, with_model.Rejected({"logit": [3, *late]}), shipped())
     assert draft.rows.tolist() == late
     assert draft.first_steps is not None
     assert (draft.first_steps.fired, draft.first_steps.of) == (1, 5 * 32)

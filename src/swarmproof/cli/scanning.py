@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from swarmproof.scan.finding import Finding
     from swarmproof.scan.outcome import Scanned
-    from swarmproof.scan.readers.columns import Columns
+    from swarmproof.scan.readers.columns import ColumnNames
     from swarmproof.scan.rollout import Rollout
     from swarmproof.scan.source import Source, Tally
 
@@ -109,21 +109,21 @@ def _columns(
     sender: str | None,
     answer: str | None,
     step: str | None,
-) -> Columns | None:
-    from swarmproof.scan.readers.columns import Columns
+) -> ColumnNames | None:
+    from swarmproof.scan.readers.columns import ColumnNames
 
     others = (reward, group, sender, answer, step)
     if prompt is None and completion is None and not any(others):
         return None
     if prompt is None or completion is None:
         raise ValueError("columns are named by both --prompt COL and --completion COL; give both")
-    return Columns(prompt, completion, *others)
+    return ColumnNames(prompt, completion, *others)
 
 
 def _scan(
     paths: list[str],
     reference: str | None,
-    columns: Columns | None,
+    columns: ColumnNames | None,
     model: str | None,
     *,
     judge: bool,

@@ -109,7 +109,7 @@ def _of_reference(control: Corpus) -> Honest:
     )
 
 
-def _with(honest: Honest, there: with_model.Refused, of: int) -> Honest:
+def _with(honest: Honest, there: with_model.Rejected, of: int) -> Honest:
     more = {
         name: FalseAlarms(len(rows), of, "completions", _REFERENCE)
         for name, rows in there.rows.items()

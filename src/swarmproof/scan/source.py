@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from swarmproof.scan.readers import run_folder
-from swarmproof.scan.readers.columns import Columns
+from swarmproof.scan.readers.columns import ColumnNames
 from swarmproof.scan.readers.inputs import Input, find
 from swarmproof.scan.readers.recognise import NotRolloutsError, Readable, recognise
 from swarmproof.scan.rollout import Rollout
@@ -89,7 +89,7 @@ def _ignore(_: int) -> None:
     pass
 
 
-def open_source(paths: Sequence[str], columns: Columns | None = None) -> Source:
+def open_source(paths: Sequence[str], columns: ColumnNames | None = None) -> Source:
     """Recognise the files that paths mean.
 
     Args:

@@ -21,7 +21,7 @@ _SEVERITY: Mapping[str, Severity] = {"logit": "high", "judge": "medium"}
 
 
 @dataclass(slots=True)
-class Refused:
+class Rejected:
     """What each defence refused."""
 
     rows: dict[str, list[int]]
@@ -30,7 +30,7 @@ class Refused:
 
 def refused(
     read: Callable[[], Iterator[Rollout]], corpus: Corpus, model: str | None, *, judge: bool
-) -> Refused:
+) -> Rejected:
     """Ask a guard about every completion, group by group.
 
     Args:
@@ -47,7 +47,7 @@ def refused(
         [{"name": name, "on_reject": "monitor"} for name in names], model=model,
         sampling={"max_new_tokens": 1 << 15},
     )  # fmt: skip
-    found = Refused({name: [] for name in names})
+    found = Rejected({name: [] for name in names})
     left = np.bincount(corpus.group)  # rows of each group that are still to come
     waiting: dict[int, list[tuple[int, Rollout]]] = {}
     whole: list[list[tuple[int, Rollout]]] = []
@@ -66,7 +66,7 @@ def refused(
 
 
 def _ask(
-    guard: Guard, groups: list[list[tuple[int, Rollout]]], corpus: Corpus, found: Refused
+    guard: Guard, groups: list[list[tuple[int, Rollout]]], corpus: Corpus, found: Rejected
 ) -> None:
     asked = [_group([rollout for _, rollout in members], found) for members in groups]
     rewards = [[float(max(0, corpus.good[row])) for row, _ in members] for members in groups]
@@ -78,7 +78,7 @@ def _ask(
                     found.rows[verdict.defense].append(row)
 
 
-def _group(rollouts: list[Rollout], found: Refused) -> Group:
+def _group(rollouts: list[Rollout], found: Rejected) -> Group:
     """A group with the ids of the file, where it has those of every completion."""
     given = [tokens for one in rollouts if (tokens := one.token_ids) is not None]
     whole = len(given) == len(rollouts)
@@ -86,7 +86,7 @@ def _group(rollouts: list[Rollout], found: Refused) -> Group:
     return Group.of(rollouts[0].prompt, [r.text for r in rollouts], given if whole else None)
 
 
-def screen(corpus: Corpus, found: Refused, honest: Honest) -> Iterator[Hint]:
+def screen(corpus: Corpus, found: Rejected, honest: Honest) -> Iterator[Hint]:
     """Defences that refused more than they refuse of honest completions.
 
     Without a reference the first fifth of the steps is the comparison: a threshold of one model

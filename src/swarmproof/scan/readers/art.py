@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from swarmproof.scan.readers.chat import content, message
-from swarmproof.scan.readers.values import Row, Rows
+from swarmproof.scan.readers.values import FileRow, Rows
 from swarmproof.scan.rollout import Rollout
 
 NAME = "ART STEP.parquet"
@@ -35,7 +35,7 @@ def read(rows: Rows, path: str) -> Iterator[Rollout]:
         )
 
 
-def _first_own(messages: list[Row]) -> int:
+def _first_own(messages: list[FileRow]) -> int:
     """Where the model's own part begins: its first trainable message, else its first."""
     for wanted in ("trainable", "role"):
         for index, each in enumerate(messages):

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from swarmproof.scan.readers.values import Row, kind
+from swarmproof.scan.readers.values import FileRow, kind
 
 
-def asked(row: Row, key: str) -> str:
+def asked(row: FileRow, key: str) -> str:
     """A prompt: text as it is, or the contents of all its messages."""
     value = row.need(key)
     if isinstance(value, str):
@@ -17,7 +17,7 @@ def asked(row: Row, key: str) -> str:
     return _joined(row, [_content(each) for each in _messages(row, key)], key)
 
 
-def written(row: Row, key: str) -> str:
+def written(row: FileRow, key: str) -> str:
     """A completion: text as it is, or everything that the assistant's messages hold."""
     value = row.need(key)
     if isinstance(value, str):
@@ -26,14 +26,14 @@ def written(row: Row, key: str) -> str:
     return _joined(row, list(map(message, own)), key)
 
 
-def _messages(row: Row, key: str) -> list[Row]:
+def _messages(row: FileRow, key: str) -> list[FileRow]:
     value = row.data[key]
     if isinstance(value, list):
         return row.tables(key)
     raise row.wrong(f"`{key}` is {kind(value)}, not text or a list of messages")
 
 
-def message(row: Row) -> str:
+def message(row: FileRow) -> str:
     """All that a message of the assistant holds: reasoning, content, calls of tools."""
     reasoning = row.data.get("reasoning_content")
     parts = [reasoning if isinstance(reasoning, str) else "", _content(row)]
@@ -42,11 +42,11 @@ def message(row: Row) -> str:
     return _joined(row, [part for part in parts if part], "content")
 
 
-def content(row: Row) -> str:
+def content(row: FileRow) -> str:
     return row.short(_content(row), "content")
 
 
-def _content(row: Row) -> str:
+def _content(row: FileRow) -> str:
     value = row.data.get("content")
     if value is None or isinstance(value, str):
         return value or ""
@@ -56,11 +56,11 @@ def _content(row: Row) -> str:
     return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
-def _joined(row: Row, parts: list[str], key: str) -> str:
+def _joined(row: FileRow, parts: list[str], key: str) -> str:
     return row.short("\n".join(parts), key)
 
 
-def _json(row: Row, value: Any) -> str:
+def _json(row: FileRow, value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from swarmproof.scan.rollout import Rollout
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnNames:
     """The columns that `--prompt COL --completion COL …` name."""
 
     prompt: str
@@ -38,7 +38,7 @@ class Columns:
                 )
 
 
-def read(rows: Rows, path: str, columns: Columns) -> Iterator[Rollout]:
+def read(rows: Rows, path: str, columns: ColumnNames) -> Iterator[Rollout]:
     for row in rows:
         step = None if columns.step is None else row.step(columns.step)
         prompt = asked(row, columns.prompt)

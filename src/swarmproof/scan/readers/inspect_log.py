@@ -14,7 +14,7 @@ from pathlib import Path
 from swarmproof.scan.readers.chat import asked, message
 from swarmproof.scan.readers.inputs import Advance, Input, natural
 from swarmproof.scan.readers.lines import MAX_LINE, parsed
-from swarmproof.scan.readers.values import Row
+from swarmproof.scan.readers.values import FileRow
 from swarmproof.scan.rollout import Rollout
 
 NAME = "inspect log"
@@ -26,10 +26,10 @@ def matches(keys: Collection[str]) -> bool:
     return {"version", "eval", "status"} <= set(keys)
 
 
-def read(log: Row, path: str) -> Iterator[Rollout]:
+def read(log: FileRow, path: str) -> Iterator[Rollout]:
     """Rollouts of a `.json` log."""
     for number, data in enumerate(log.items("samples"), 1):
-        sample = Row(f"{path}:sample {number}", log.inner(data, "samples").data)
+        sample = FileRow(f"{path}:sample {number}", log.inner(data, "samples").data)
         yield _rollout(sample, path)
 
 
@@ -64,7 +64,7 @@ def read_zip(source: Input, advance: Advance) -> Iterator[Rollout]:
             yield _rollout(parsed(data, where), str(source.path))
 
 
-def _rollout(sample: Row, path: str) -> Rollout:
+def _rollout(sample: FileRow, path: str) -> Rollout:
     output = sample.table("output")
     choices = output.tables("choices")
     if choices:
@@ -85,7 +85,7 @@ def _rollout(sample: Row, path: str) -> Rollout:
     )
 
 
-def _score(sample: Row) -> float | None:
+def _score(sample: FileRow) -> float | None:
     scores = sample.table("scores")
     for name in scores.data:
         score = scores.table(name)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from swarmproof.scan.readers.inputs import Advance, Input, unreadable
-from swarmproof.scan.readers.values import Row, Rows, kind
+from swarmproof.scan.readers.values import FileRow, Rows, kind
 
 MAX_LINE = 64 << 20  # bytes
 MAX_WHOLE = 512 << 20  # bytes of a file that is one JSON value
@@ -58,7 +58,7 @@ def rows(source: Input, advance: Advance) -> Rows:
             yield parsed(line, f"{source.path}:{number}")
 
 
-def parsed(data: bytes, where: str) -> Row:
+def parsed(data: bytes, where: str) -> FileRow:
     """One JSON object.
 
     Raises:
@@ -70,7 +70,7 @@ def parsed(data: bytes, where: str) -> Row:
         raise ValueError(f"{where}: {_why(data, error)}") from None
     if isinstance(found, dict):
         _refuse_doubled(found, data, where)
-        return Row(where, found)
+        return FileRow(where, found)
     raise ValueError(f"{where}: is {kind(found)}, not an object; write one object a line")
 
 
@@ -126,7 +126,7 @@ def _why(data: bytes, error: Exception) -> str:
     return f"is not JSON ({error}); if a trainer is writing this file, scan it again later"
 
 
-def whole(source: Input, advance: Advance) -> Row:
+def whole(source: Input, advance: Advance) -> FileRow:
     """A file that is one JSON object.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from swarmproof.scan.readers.values import Row, Rows
+from swarmproof.scan.readers.values import FileRow, Rows
 from swarmproof.scan.rollout import Rollout
 
 NAME = "lm-eval samples_TASK.jsonl"
@@ -40,7 +40,7 @@ def read(rows: Rows, path: str) -> Iterator[Rollout]:
             )
 
 
-def _texts(row: Row) -> list[str]:
+def _texts(row: FileRow) -> list[str]:
     row.need("resps")
     found = []
     for request in row.items("resps"):
@@ -53,7 +53,7 @@ def _texts(row: Row) -> list[str]:
     return found
 
 
-def _prompt(row: Row) -> str:
+def _prompt(row: FileRow) -> str:
     """The first argument of the first request; lists and tables of arguments are both in use."""
     value: Any = row.need("arguments")
     for _ in range(2):
@@ -66,7 +66,7 @@ def _prompt(row: Row) -> str:
     return row.short(value, "arguments")
 
 
-def _reward(row: Row) -> float | None:
+def _reward(row: FileRow) -> float | None:
     for name in row.items("metrics"):
         if isinstance(name, str) and isinstance(row.data.get(name), int | float):
             return row.number(name)

@@ -22,9 +22,9 @@ from swarmproof.scan.readers import (
     verifiers,
     verl,
 )
-from swarmproof.scan.readers.columns import Columns
+from swarmproof.scan.readers.columns import ColumnNames
 from swarmproof.scan.readers.inputs import Advance, Input, unreadable
-from swarmproof.scan.readers.values import Row, Rows
+from swarmproof.scan.readers.values import FileRow, Rows
 from swarmproof.scan.rollout import Rollout
 
 # Asked in this order; the first that knows the keys of the first line reads the file.
@@ -58,7 +58,7 @@ class Readable:
     read: Callable[[Advance], Iterator[Rollout]]
 
 
-def recognise(source: Input, wanted: Columns | None) -> Readable:
+def recognise(source: Input, wanted: ColumnNames | None) -> Readable:
     """The reader of a file.
 
     Args:
@@ -93,7 +93,7 @@ def recognise(source: Input, wanted: Columns | None) -> Readable:
     return _text(source, wanted)
 
 
-def _parquet(source: Input, wanted: Columns | None) -> Readable:
+def _parquet(source: Input, wanted: ColumnNames | None) -> Readable:
     have = tables.parquet_columns(source)
     path = str(source.path)
 
@@ -122,7 +122,7 @@ def _zip(source: Input) -> Readable:
     )
 
 
-def _text(source: Input, wanted: Columns | None) -> Readable:
+def _text(source: Input, wanted: ColumnNames | None) -> Readable:
     path = str(source.path)
     every = ((number, line.strip()) for number, line in lines.raw(source, _ignore))
     first = next(((number, line) for number, line in every if line), None)
@@ -157,7 +157,7 @@ def _one_value(source: Input, line: bytes) -> Readable:
     )
 
 
-def _json_lines(source: Input, wanted: Columns | None, first: Row) -> Readable:
+def _json_lines(source: Input, wanted: ColumnNames | None, first: FileRow) -> Readable:
     path = str(source.path)
     have = first.data.keys()
     if wanted is not None:

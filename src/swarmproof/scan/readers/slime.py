@@ -14,7 +14,7 @@ from typing import Any
 
 from swarmproof.scan.readers.chat import asked
 from swarmproof.scan.readers.inputs import Advance, Input
-from swarmproof.scan.readers.values import Row, verdict
+from swarmproof.scan.readers.values import FileRow, verdict
 from swarmproof.scan.rollout import Rollout
 
 NAME = "slime debug dump"
@@ -49,10 +49,10 @@ def read(source: Input, advance: Advance) -> Iterator[Rollout]:
     path = str(source.path)
     table = _loaded(source)
     advance(source.size)
-    dump = Row(path, {"file": table}).inner(table, "file")
+    dump = FileRow(path, {"file": table}).inner(table, "file")
     step = dump.step("rollout_id")
     for number, data in enumerate(dump.items("samples"), 1):
-        sample = Row(f"{path}:sample {number}", dump.inner(data, "samples").data)
+        sample = FileRow(f"{path}:sample {number}", dump.inner(data, "samples").data)
         yield _rollout(sample, path, step)
 
 
@@ -75,7 +75,7 @@ def _loaded(source: Input) -> Any:
             ) from None
 
 
-def _rollout(sample: Row, path: str, step: int | None) -> Rollout:
+def _rollout(sample: FileRow, path: str, step: int | None) -> Rollout:
     ids, mask, logprobs = _tokens(sample)
     refused, reason = verdict(sample.table("metadata"))
     group = sample.name("group_index")
@@ -101,7 +101,7 @@ def _rollout(sample: Row, path: str, step: int | None) -> Rollout:
 _Ids = tuple[int, ...] | None
 
 
-def _tokens(sample: Row) -> tuple[_Ids, _Ids, tuple[float, ...] | None]:
+def _tokens(sample: FileRow) -> tuple[_Ids, _Ids, tuple[float, ...] | None]:
     """Ids, mask and log-probabilities of the response, aligned; None where there are no ids."""
     count, ids = sample.step("response_length"), sample.ids("tokens")
     if count is None or not ids:
@@ -118,7 +118,7 @@ def _tokens(sample: Row) -> tuple[_Ids, _Ids, tuple[float, ...] | None]:
     return ids[len(ids) - count :], mask, logprobs
 
 
-def _reward(sample: Row) -> float | None:
+def _reward(sample: FileRow) -> float | None:
     """A number; of a table of several, the first."""
     value = sample.data.get("reward")
     if isinstance(value, dict) and value:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarmproof.scan.readers import lines
 from swarmproof.scan.readers.inputs import Advance, Input
-from swarmproof.scan.readers.values import MAX_TEXT, Row, Rows
+from swarmproof.scan.readers.values import MAX_TEXT, FileRow, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +103,7 @@ def parquet_rows(source: Input, advance: Advance) -> Rows:
         for batch in file.iter_batches(batch_size=BATCH, columns=names):
             for data in _of_batch(batch):
                 number += 1
-                yield Row(f"{source.path}:{number}", data)
+                yield FileRow(f"{source.path}:{number}", data)
             share = source.size * min(number, total) // total
             advance(share - told)
             told = share
@@ -148,7 +148,9 @@ def csv_rows(source: Input, advance: Advance) -> Rows:
                     f"{source.path}:{line}: has {len(fields)} fields, and the header has "
                     f"{len(header)}; quote fields that have commas or line ends"
                 )
-            yield Row(f"{source.path}:{line}", dict(zip(header, fields, strict=True)), textual=True)
+            yield FileRow(
+                f"{source.path}:{line}", dict(zip(header, fields, strict=True)), textual=True
+            )
     except csv.Error as error:
         raise ValueError(
             f"{source.path}:{line + 1}: is not CSV ({error}); quote fields that have commas or "

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from swarmproof.scan.readers.chat import asked, written
 from swarmproof.scan.readers.groups import PromptRuns
-from swarmproof.scan.readers.values import Row, Rows, verdict
+from swarmproof.scan.readers.values import FileRow, Rows, verdict
 from swarmproof.scan.rollout import Rollout
 
 NAME = "TRL completions_STEP.parquet"
@@ -55,14 +55,14 @@ def read(rows: Rows, path: str, floats: Sequence[str]) -> Iterator[Rollout]:
         )
 
 
-def _reward(row: Row, names: Sequence[str]) -> float | None:
+def _reward(row: FileRow, names: Sequence[str]) -> float | None:
     if (raw := _number(row, _GUARD_REWARD)) is not None:
         return raw
     given = [number for name in names if (number := _number(row, name)) is not None]
     return sum(given) if given else None
 
 
-def _number(row: Row, key: str) -> float | None:
+def _number(row: FileRow, key: str) -> float | None:
     """A number; NaN is TRL's word for none."""
     value = row.data.get(key)
     return None if isinstance(value, float) and math.isnan(value) else row.number(key)

@@ -25,7 +25,7 @@ _NAMES: dict[type, str] = {
 }
 
 
-class Row:
+class FileRow:
     """One row of a file: `where` is FILE:LINE."""
 
     __slots__ = ("data", "textual", "where")
@@ -37,18 +37,18 @@ class Row:
     def wrong(self, why: str) -> ValueError:
         return ValueError(f"{self.where}: {why}")
 
-    def inner(self, data: Any, key: str) -> Row:
+    def inner(self, data: Any, key: str) -> FileRow:
         """A table inside this row."""
         if isinstance(data, Mapping):
-            return Row(self.where, data)
+            return FileRow(self.where, data)
         raise self.wrong(f"`{key}` is {kind(data)}, not a table")
 
-    def table(self, key: str) -> Row:
+    def table(self, key: str) -> FileRow:
         """A table inside this row; an empty one where there is none."""
         data = self.data.get(key)
-        return Row(self.where, {}) if data is None else self.inner(data, key)
+        return FileRow(self.where, {}) if data is None else self.inner(data, key)
 
-    def tables(self, key: str) -> list[Row]:
+    def tables(self, key: str) -> list[FileRow]:
         return [self.inner(item, key) for item in self.items(key)]
 
     def items(self, key: str) -> Sequence[Any]:
@@ -155,14 +155,14 @@ class Row:
             raise self.wrong(f"`{key}`: {error}") from None
 
 
-Rows = Iterator[Row]
+Rows = Iterator[FileRow]
 
 
 def kind(value: object) -> str:
     return _NAMES.get(type(value), type(value).__name__)
 
 
-def verdict(row: Row) -> tuple[bool, str | None]:
+def verdict(row: FileRow) -> tuple[bool, str | None]:
     """Whether a guard refused a row, and why, from the columns that a guard writes."""
     if not row.flag("guard/refused"):
         return False, None

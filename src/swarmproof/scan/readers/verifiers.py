@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from statistics import fmean
 
 from swarmproof.scan.readers.chat import content, message
-from swarmproof.scan.readers.values import Row, Rows, verdict
+from swarmproof.scan.readers.values import FileRow, Rows, verdict
 from swarmproof.scan.rollout import Rollout
 
 NAME = "verifiers and prime-rl traces.jsonl"
@@ -33,7 +33,7 @@ def read(rows: Rows, path: str) -> Iterator[Rollout]:
             yield from _of_trace(trace, group, step)
 
 
-def _of_trace(trace: Row, group: str | None, step: int | None) -> Iterator[Rollout]:
+def _of_trace(trace: FileRow, group: str | None, step: int | None) -> Iterator[Rollout]:
     nodes = trace.tables("nodes")
     paths = _paths(trace, nodes)
     own = trace.name("id") or trace.where
@@ -66,7 +66,7 @@ def _of_trace(trace: Row, group: str | None, step: int | None) -> Iterator[Rollo
         )
 
 
-def _texts(branch: list[Row], sampled: list[bool]) -> tuple[str, str]:
+def _texts(branch: list[FileRow], sampled: list[bool]) -> tuple[str, str]:
     """What came before the model's first message, and all that the model wrote."""
     said = [node.table("message") for node in branch]
     first = sampled.index(True)
@@ -75,7 +75,7 @@ def _texts(branch: list[Row], sampled: list[bool]) -> tuple[str, str]:
     return "\n".join(filter(None, before)), "\n".join(filter(None, own))
 
 
-def _paths(trace: Row, nodes: list[Row]) -> list[list[int]]:
+def _paths(trace: FileRow, nodes: list[FileRow]) -> list[list[int]]:
     """The nodes of every path from a root to a leaf. Parents stand before their children."""
     parents: list[int | None] = []
     for index, node in enumerate(nodes):
@@ -101,7 +101,7 @@ def _paths(trace: Row, nodes: list[Row]) -> list[list[int]]:
 _Ids = tuple[int, ...] | None
 
 
-def _tokens(trace: Row, branch: list[Row]) -> tuple[_Ids, _Ids, tuple[float, ...] | None]:
+def _tokens(trace: FileRow, branch: list[FileRow]) -> tuple[_Ids, _Ids, tuple[float, ...] | None]:
     """Ids, mask and log-probabilities from the first sampled token on; None without ids."""
     ids: list[int] = []
     mask: list[int] = []
@@ -134,7 +134,7 @@ def _tokens(trace: Row, branch: list[Row]) -> tuple[_Ids, _Ids, tuple[float, ...
     return tuple(ids[first:]), tuple(mask[first:]), tuple(logprobs[first:]) if complete else None
 
 
-def _reward(trace: Row) -> float | None:
+def _reward(trace: FileRow) -> float | None:
     """The sum of scores by weights, as `Trace.reward`; None where nothing was scored."""
     rewards = trace.table("rewards")
     found = [rewards.table(name) for name in rewards.data if rewards.data[name] is not None]
@@ -145,13 +145,13 @@ def _reward(trace: Row) -> float | None:
     return sum(values) if values else None
 
 
-def _advantage(trace: Row, branch: list[Row]) -> float | None:
+def _advantage(trace: FileRow, branch: list[FileRow]) -> float | None:
     """The mean over the sampled tokens, else what the metrics say."""
     values = [value for node in branch for value in node.floats("advantages")]
     return fmean(values) if values else trace.table("metrics").number("advantage")
 
 
-def _truncated(trace: Row, path: list[int]) -> bool | None:
+def _truncated(trace: FileRow, path: list[int]) -> bool | None:
     on_path = set(path)
     reasons = [
         call.data.get("finish_reason")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from swarmproof.scan.readers.groups import by_prompt
-from swarmproof.scan.readers.values import Row, Rows, verdict
+from swarmproof.scan.readers.values import FileRow, Rows, verdict
 from swarmproof.scan.rollout import Rollout
 
 NAME = "verl STEP.jsonl"
@@ -49,6 +49,6 @@ def _group(uid: str) -> str:
     return found[1] if found else uid
 
 
-def _score(row: Row) -> float | None:
+def _score(row: FileRow) -> float | None:
     row.need("score")
     return row.number("score")
