@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 _TOKENIZER_BYTES = 8_000_000  # more than those of the models that we know
 
 
-class Source(Protocol):
+class Origin(Protocol):
     """A place that a model can be had from."""
 
     @property
@@ -201,7 +201,7 @@ def add(
     return folder
 
 
-def _of_file(name: str, file: Path) -> Source:
+def _of_file(name: str, file: Path) -> Origin:
     gguf_file.require_reader()
     if not file.is_file():
         raise ValueError(f"there is no file {file}")
@@ -220,7 +220,7 @@ def _of_file(name: str, file: Path) -> Source:
     return FromGguf(file, found, sha256)
 
 
-def _of_name(name: str, source: str | None, say: Say) -> Source:
+def _of_name(name: str, source: str | None, say: Say) -> Origin:
     model = ADDABLE.get(name)
     if model is None:
         raise ValueError(
@@ -272,7 +272,7 @@ def _workshop(folder: Path) -> Iterator[Path]:
             shutil.rmtree(work)
 
 
-def _require_room(work: Path, source: Source) -> None:
+def _require_room(work: Path, source: Origin) -> None:
     free = shutil.disk_usage(work).free
     if free < source.bytes_needed:
         raise ValueError(
