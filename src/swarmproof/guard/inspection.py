@@ -184,6 +184,8 @@ class Inspecting:
             indices: indices of the groups, in the order of `scores`.
             scores: scores of their tokens; required if `reads_passes`.
         """
+        if not indices:
+            return []
         told = self._ask(self._late, indices, scores)
         for name in {name for d in self._late if d.reads == "scores" for name in d.columns}:
             view = replace(next(iter(self.views.values())), source=scores)

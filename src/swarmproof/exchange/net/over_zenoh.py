@@ -172,8 +172,13 @@ def _config(links: Links, largest: int) -> zenoh.Config:
     put("scouting/gossip/enabled", True)
     put("listen/endpoints", list(links.listen))
     put("connect/endpoints", list(links.peers))
-    put("connect/timeout_ms", 0)
+    # Endless attempts in the background: the peer may start later than this node. With 0 there would be
+    # a single one.
+    put("connect/timeout_ms", -1)
     put("connect/exit_on_failure", False)
+    put(
+        "connect/retry", {"period_init_ms": 200, "period_max_ms": 4000, "period_increase_factor": 2}
+    )
     # No exact cap; `_Question` has one.
     put("transport/link/rx/max_message_size", largest + 65_536)
     if links.keys is not None and links.certificates is not None:
