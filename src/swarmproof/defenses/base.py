@@ -136,7 +136,6 @@ class Defense(Plugin):
     # `swarmproof calibrate` sets this field. Empty if the defence has no threshold.
     threshold_field: ClassVar[str] = ""
     # The columns that it reads, for `reads = "round"`; others may read any column in `inspect`.
-    # `remember` of a defence with `reads = "scores"` has these columns, and no scores.
     columns: ClassVar[tuple[str, ...]] = ()
     # Whether it is told who is malicious: a bound on what any filter can do, not a defence.
     knows_senders: ClassVar[bool] = False
@@ -185,6 +184,12 @@ class Defense(Plugin):
     def only_rewarded(self) -> bool:
         """Whether it abstains on all completions that do not earn the reward."""
         return False
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The columns that `remember` reads, of a defence with `reads = "scores"`. It has no scores:
+        the passes are freed by then. Each column costs a second computation."""
+        return ()
 
     @abstractmethod
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> Sequence[Sequence[Verdict]]:

@@ -54,7 +54,6 @@ class Replay(Defense):
     """
 
     threshold_field: ClassVar[str] = "tolerance"
-    columns: ClassVar[tuple[str, ...]] = ("margin",)
 
     tolerance: float = Field(
         default=1e-3, ge=0, description="margin, in units of logit / temperature, that may be lost"
@@ -70,6 +69,10 @@ class Replay(Defense):
         description="share of honest tokens that lose by up to a tolerance above 0.01",
     )
     memory: int = Field(default=5, ge=0, le=100, description="rounds before this one that count")
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return () if self.tolerance <= _EXACT else ("margin",)
 
     def require_in(self, setting: Setting) -> None:
         if setting.models > 1:

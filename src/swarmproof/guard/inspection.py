@@ -187,7 +187,7 @@ class Inspecting:
         if not indices:
             return []
         told = self._ask(self._late, indices, scores)
-        for name in {name for d in self._late if d.reads == "scores" for name in d.columns}:
+        for name in {name for d in self._late if d.reads == "scores" for name in d.kept}:
             view = replace(next(iter(self.views.values())), source=scores)
             found = view.column(name)
             self._columns.setdefault(name, {}).update(zip(indices, found, strict=True))
@@ -222,7 +222,7 @@ class Inspecting:
         columns = {name: [of[p] for p in every] for name, of in self._columns.items()}
         states = {}
         for defense in self.defenses:
-            kept = _Kept(columns) if defense.reads == "scores" and defense.columns else None
+            kept = _Kept(columns) if defense.reads == "scores" and defense.kept else None
             view = self._view(defense, self.rewards, kept)
             states[defense.name] = _plain(defense, defense.remember(self.groups, view))
         samples = [self._samples[p] for p in range(len(self.groups))]

@@ -172,8 +172,7 @@ def _config(links: Links, largest: int) -> zenoh.Config:
     put("scouting/gossip/enabled", True)
     put("listen/endpoints", list(links.listen))
     put("connect/endpoints", list(links.peers))
-    # Endless attempts in the background: the peer may start later than this node. With 0 there would be
-    # a single one.
+    # Endless attempts in the background: a peer may start later than this node. 0 is one attempt.
     put("connect/timeout_ms", -1)
     put("connect/exit_on_failure", False)
     put(
