@@ -187,8 +187,10 @@ class Defense(Plugin):
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The columns that `remember` reads, of a defence with `reads = "scores"`. It has no scores:
-        the passes are freed by then. Each column costs a second computation."""
+        """The columns that `remember` reads, of a defence with `reads = "scores"`.
+
+        It has no scores, because the passes are freed by then. A column is computed once more.
+        """
         return ()
 
     @abstractmethod
