@@ -261,7 +261,13 @@ def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_interrupted_leaves_no_model(
     how: signal.Signals, quantized: Path, home: Path
 ) -> None:
-    running = subprocess.Popen([*ADD, str(quantized)], stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [*ADD, str(quantized)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background lets them ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     half = home / ".mine.adding/model/half"
     while not half.exists():
         assert running.poll() is None

@@ -25,6 +25,8 @@ LEAST_SHARE = 0.01
 LEAST_ODDS = 8.0
 # If most answers are "yes", most of the rewarded ones say so, but many of the others as well.
 MOST_OTHERS = 0.05
+# The answer to a problem is in all rewarded completions of its group, and poison in some of them.
+MOST_WHOLE = 0.8  # of the groups with two good completions or more
 # With a sender: this many times as common as with the others.
 LEAST_RATIO = 3.0
 
@@ -52,6 +54,7 @@ def by_reward(corpus: Corpus) -> list[Hint]:
     p = tail(count[common], of[common], mean[common] / of[common])
     suspicious = common[np.argsort(p)][: int((p * looked_at < LEVEL).sum())]
     found = []
+    size = np.bincount(corpus.group[good], minlength=int(corpus.group.max()) + 1)
     for gram in exact(corpus, suspicious):
         rows = gram.rows[fit[gram.rows]]
         right = int(good[rows].sum())
@@ -60,7 +63,8 @@ def by_reward(corpus: Corpus) -> list[Hint]:
         seldom = len(rows) - right <= MOST_OTHERS * (fit & ~good).sum()
         if len(rows) and right >= LEAST_SHARE * good.sum() and odds >= LEAST_ODDS and seldom:
             value = corrected(_by_groups(corpus, rows, good, chance), looked_at)
-            if groups >= _LEAST_GROUPS and value < LEVEL:
+            whole = _share_of_whole_groups(corpus, rows[good[rows]], size)
+            if groups >= _LEAST_GROUPS and value < LEVEL and whole < MOST_WHOLE:
                 found.append((value, gram, right, len(rows) - right))
     good_rows, others = corpus.good == 1, int((fit & ~good).sum())
     drafts = []
@@ -102,6 +106,18 @@ def _by_groups(corpus: Corpus, rows: np.ndarray, good: np.ndarray, chance: np.nd
     groups, first, inverse = np.unique(corpus.group[rows], return_index=True, return_inverse=True)
     share = np.bincount(inverse, good[rows]) / np.bincount(inverse)
     return float(tail(np.floor(share.sum()), len(groups), chance[rows[first]].mean()))
+
+
+def _share_of_whole_groups(corpus: Corpus, rows: np.ndarray, size: np.ndarray) -> float:
+    """Of the groups with several good completions, the share in which all of these are in `rows`.
+
+    Args:
+        rows: good completions with an n-gram.
+        size: good completions of each group.
+    """
+    groups, count = np.unique(corpus.group[rows], return_counts=True)
+    several = size[groups] >= 2
+    return float((count == size[groups])[several].mean()) if several.any() else 0.0
 
 
 def _odds(right: int, wrong: int, rights: int, wrongs: int) -> float:

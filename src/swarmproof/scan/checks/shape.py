@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from swarmproof.scan.corpus import Span
 
-# The same block of at most 60 characters, many times in a row.
-_AGAIN = re.compile(r"(.{2,60}?)\1{7,}", re.DOTALL)
+_WORD = re.compile(r"\S+")
+_MOST_WORDS = 12  # of a block
+_TIMES = 8  # in a row
 _END = re.compile(r"</answer>|\\boxed\{[^{}]{0,40}\}|####\s*-?[\d.,]+", re.IGNORECASE)
 _LETTERS = re.compile(r"\w{2,}")
 _LEAST_BEHIND = 24  # characters
 
 
 def repetition(text: str) -> list[tuple[Span, str]]:
-    """A block that stands eight times or more in a row, in a text that mostly repeats itself.
+    """A block of words that stands eight times or more in a row, in a text that is mostly that.
 
     Rows of marks and digits are none.
     """
     parts = text.split()
-    if len(parts) < 16 or len(set(parts)) > 0.4 * len(parts):
+    if len(parts) < 2 * _TIMES or len(set(parts)) > 0.4 * len(parts):
         return []
-    for match in _AGAIN.finditer(text[:20_000]):
-        if _LETTERS.search(match[1]):
-            return [(match.span(), match[1].strip()[:40])]
+    words = np.array([hash(part) for part in parts])
+    for size in range(1, _MOST_WORDS + 1):
+        equal = np.r_[False, words[size:] == words[:-size], False]
+        edges = np.flatnonzero(np.diff(equal.astype(np.int8)))
+        for start, end in edges.reshape(-1, 2):
+            block = " ".join(parts[start : start + size])
+            if end - start >= (_TIMES - 1) * size and _LETTERS.search(block):
+                places = [match.span() for match in _WORD.finditer(text)]
+                return [((places[start][0], places[end + size - 1][1]), block[:40])]
     return []
 
 
