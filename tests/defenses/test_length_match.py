@@ -262,6 +262,24 @@ def test_a_minority_cannot_move_the_lengths_that_count() -> None:
         assert found[0] == found[1] == found[2] == 0
 
 
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), min_size=2, max_size=30))
+def test_whatever_a_sender_writes_honest_nodes_with_equal_lengths_lose_nothing(
+    own: list[tuple[bool, int]],
+) -> None:
+    """Of four nodes the lower median lies between the shares of the honest ones."""
+    receiver = Receiver(LengthMatch(z=0))
+    for round in range(2):
+        rng = Random(round)
+        row = [(good, usual(rng, good)) for good in (True, False) for _ in range(6)]
+        sent: list[list[Sent]] = [[(node, "x", *each) for each in row] for node in range(3)]
+        sent.append([(3, "x", *each) for each in own])
+        for verdict in (v for told in receiver(sent)[:3] for v in told):
+            assert verdict.accepted
+            assert verdict.weight == pytest.approx(1)
+            assert verdict.score == pytest.approx(0, abs=1e-9)
+
+
 @settings(max_examples=15)
 @given(st.randoms(use_true_random=False), st.integers(0, 99))
 def test_no_order_matters_and_the_state_is_json(rng: Random, seed: int) -> None:
