@@ -55,9 +55,15 @@ class AuditChannel(Channel):
     """Takes what each node should have sent, and gathers what was agreed on."""
 
     def __init__(
-        self, entries: Archive, rules: Callable[[int], RoundRules], run_id: str, found: Findings
+        self,
+        entries: Archive,
+        rules: Callable[[int], RoundRules],
+        quorum: int,
+        run_id: str,
+        found: Findings,
     ) -> None:
         self._entries, self._rules, self._run_id, self._found = entries, rules, run_id, found
+        self._quorum = quorum
         self._weights: dict[NodeId, bytes] = {}
         self._drawn: dict[NodeId, bytes] = {}
 
@@ -98,10 +104,10 @@ class AuditChannel(Channel):
         except EnvelopeError as error:
             raise ValueError(f"round {round} of the archive: {error}") from None
         num_support = len(archive.supporters(entry, rules))
-        if num_support <= rules.faults:
+        if num_support < self._quorum:
             self._found.faults.append(
                 f"round {round}: {num_support} nodes signed its outcome, and proof needs "
-                f"{rules.faults + 1}"
+                f"{self._quorum}"
             )
         return entry
 
@@ -162,6 +168,7 @@ def audit(config: TrialConfig, seed: int, roster: Roster, path: Path, into: Path
     channel = AuditChannel(
         entries,
         lambda round: RoundRules(run, round, roster, terms.faults, limit),
+        terms.quorum,
         swarm.run_id,
         found,
     )

@@ -15,7 +15,7 @@ import pytest
 
 from signing import header_of, roster_of, signers
 from swarmproof.exchange import Gathered, Session
-from swarmproof.exchange.net import rounds
+from swarmproof.exchange.net import outcomes, rounds
 from swarmproof.exchange.net.agreement import guilty
 from swarmproof.exchange.net.archive import Archive
 from swarmproof.exchange.net.channel import NetChannel
@@ -55,6 +55,7 @@ class Nodes:
             {node: Signer(self.keys[node]._key)},
             self.network.join(node),
             Archive(path),
+            STEP,
         )
         self.channels[node] = channel
         return channel
@@ -143,7 +144,8 @@ def test_who_learns_an_outcome_from_its_peers_can_have_the_messages_at_once(
 def test_delay_and_loss_change_nothing(
     swarm: Callable[..., Nodes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "_ASK", 0.1)
+    for module in (outcomes, rounds):
+        monkeypatch.setattr(module, "ASK", 0.1)
     count = itertools.count()
 
     def weather(asker: int, node: int, key: str) -> float | None:  # noqa: ARG001
@@ -361,5 +363,5 @@ def test_a_key_does_not_start_with_an_old_archive(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="signed round 2 of this run, and the archive ends with"):
         NetChannel(
             session, nodes.roster, nodes.terms, {0: signer}, nodes.network.join(0),
-            Archive(tmp_path / "old"),
+            Archive(tmp_path / "old"), STEP,
         )  # fmt: skip

@@ -33,6 +33,7 @@ class NetChannel(Channel):
         signers: the keys of the local nodes, by number.
         transport: to the peers.
         entries: this process's archive; rounds in it are not played again.
+        stay: seconds after the last round in which peers that are behind may still ask.
 
     Raises:
         ValueError: a key has signed later rounds than the archive holds.
@@ -46,7 +47,9 @@ class NetChannel(Channel):
         signers: Mapping[int, Signer],
         transport: Transport,
         entries: Archive,
+        stay: float,
     ) -> None:
+        self._stay = stay
         self._ids = dict(enumerate(session.nodes))
         self._numbers = {node: number for number, node in self._ids.items()}
         run = roster.swarm_id(session.run_id, terms.faults, terms.quorum)
@@ -62,6 +65,7 @@ class NetChannel(Channel):
         # When the last round was decided here; None before the first one of this process.
         self._began: float | None = None
         self._behind = False
+        self._alike: frozenset[int] | None = None  # nodes that drew with this node's weights
         self._last: Conversation | None = None
 
     def describe(
@@ -111,9 +115,9 @@ class NetChannel(Channel):
         )
 
     def close(self) -> None:
-        """Leave, once the peers know the last outcome, or after a while."""
+        """Leave, once all peers know the last outcome, or after a while."""
         if self._last is not None and self._party.remote:
-            self._last.see_off(self._awaited & {*self._party.remote}, self._party.terms.step)
+            self._last.outcomes.see_off(self._party.remote, self._stay)
             time.sleep(_LINGER)
         self._party.transport.close()
         for signer in self._party.signers.values():
@@ -127,7 +131,21 @@ class NetChannel(Channel):
         decision, outcomes = self._decide(talk, deadline)
         self._began = time.monotonic()
         self._awaited = frozenset(decision.headers)
+        self._compare_weights(round, decision)
         return AgreedRound.of(round, decision, outcomes, self._absent(talk, decision))
+
+    def _compare_weights(self, round: int, decision: Decision) -> None:
+        """Say so when a node that had this node's weights has others now. Nothing else follows."""
+        own = {weights for _, weights in self._described.values()}
+        theirs = {node: signed.header.weights for node, signed in decision.headers.items()}
+        alike = frozenset(node for node, weights in theirs.items() if weights in own)
+        for node in sorted((self._alike or frozenset()) & theirs.keys() - alike):
+            log.warning(
+                "round %d: node %d drew with other weights than this node, and had the same before",
+                round, node,
+            )  # fmt: skip
+        away = (self._alike or frozenset()) - theirs.keys()
+        self._alike = alike | away
 
     def _decide(self, talk: Conversation, deadline: float) -> tuple[Decision, Mapping[int, bytes]]:
         """What counts in a round, and signed statements about it."""
@@ -137,22 +155,22 @@ class NetChannel(Channel):
         # A node that starts, or is late, knows no common start. It meets the others for one.
         meeting = self._began is None or now >= self._began + deadline
         start = now if self._began is None else self._began
-        if self._behind and talk.peers_decided(_LINGER):
-            return talk.take_over()
+        if self._behind and talk.outcomes.peers_decided(_LINGER):
+            return talk.outcomes.settle(attempt, None)
         while True:
             if meeting and not alone:
                 met = talk.meet(attempt, patience)
                 if met is None:
                     self._behind = True
-                    return talk.take_over()
+                    return talk.outcomes.settle(attempt, None)
                 attempt, start = met, time.monotonic()
             decision = talk.attempt(attempt, start, deadline)
             if decision is None:
                 self._behind = True
-                return talk.take_over()
+                return talk.outcomes.settle(attempt, None)
             if alone or len(decision.headers) >= self._party.terms.quorum:
                 self._behind = False
-                return talk.confirm(attempt, decision)
+                return talk.outcomes.settle(attempt, decision)
             log.warning(
                 "round %d: messages of %d nodes count, and it needs %d; waiting for the others",
                 talk.round, len(decision.headers), self._party.terms.quorum,

@@ -26,7 +26,7 @@ NOTHING = bytes(32)
 
 # Reasons why a message is not used.
 Fault = Literal[
-    "malformed", "oversized", "wrong run", "replayed", "unknown key", "bad signature"
+    "malformed", "oversized", "wrong run", "replayed", "unknown key", "bad signature", "equivocated"
 ]  # fmt: skip
 
 

@@ -32,11 +32,16 @@ _Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class _Last(msgspec.Struct, frozen=True):
-    """The last header that a key signed in a run."""
+    """The last header that a key signed in a run, and the last outcome that it stated."""
 
     round: int
     digest: _Hash
     previous: _Hash
+    stated_round: int = -1
+    stated: _Hash = NOTHING.hex()
+
+
+_FIRST = _Last(-1, NOTHING.hex(), NOTHING.hex())
 
 
 class Signer:
@@ -117,7 +122,27 @@ class Signer:
                 f"this key has already signed round {last.round}, and would sign round {round} "
                 "now; put back the node's newest archive and checkpoint, or make a new key"
             )
-        self._signed[run.hex()] = _Last(round, digest.hex(), self.previous(run, round).hex())
+        last = last or _FIRST
+        self._write(run, _Last(
+            round, digest.hex(), self.previous(run, round).hex(), last.stated_round, last.stated
+        ))  # fmt: skip
+
+    def state(self, run: bytes, round: int, digest: bytes) -> bytes:
+        """Remember on disk that this key states this outcome of a round; returns what it states.
+
+        That is the first outcome of the round that it was asked for. So a restart states no other.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        last = self._signed.get(run.hex(), _FIRST)
+        if last.stated_round == round:
+            return bytes.fromhex(last.stated)
+        self._write(run, _Last(last.round, last.digest, last.previous, round, digest.hex()))
+        return digest
+
+    def _write(self, run: bytes, last: _Last) -> None:
+        self._signed[run.hex()] = last
         if self._folder is not None:
             _replace(self._folder / _SIGNED, msgspec.json.encode(self._signed))
 

@@ -32,7 +32,7 @@ class Terms:
     """The operator's settings, equal on all nodes."""
 
     faults: int  # nodes that may lie
-    quorum: int  # nodes that a round needs
+    quorum: int  # messages that a round needs, and equal statements that its outcome needs
     step: float  # seconds for a relaying step
 
     def require(self, num_nodes: int) -> None:
@@ -49,6 +49,15 @@ class Terms:
             )
         if not 1 <= self.quorum <= num_nodes:
             raise ValueError(f"exchange.quorum is {self.quorum}; the swarm has {num_nodes} nodes")
+
+
+def enough(num_nodes: int, faults: int) -> int:
+    """The default quorum: two such sets of nodes have one in common that is honest.
+
+    With a third of the nodes or more as liars that cannot be had without their help; then it is
+    the number of honest nodes.
+    """
+    return min(num_nodes - faults, (num_nodes + faults) // 2 + 1)
 
 
 class Party:
@@ -98,13 +107,19 @@ class Party:
             value = self._message(node, Kind.HELLO, b"", round, attempt)
             self.serve(round, f"y/{round}", value)
 
-    def send_outcome(self, round: int, attempt: int, digest: bytes) -> dict[int, bytes]:
-        """State an outcome; returns the statements by node."""
-        stated = {
-            node: self._message(node, Kind.OUTCOME, digest, round, attempt) for node in self.signers
-        }
-        for value in stated.values():
-            self.serve(round, f"o/{round}", value)
+    def send_outcome(
+        self, round: int, attempt: int, digest: bytes
+    ) -> dict[int, tuple[bytes, bytes]]:
+        """State an outcome, or again the one that was stated before a restart.
+
+        Returns:
+            digest and signed statement, by node.
+        """
+        stated = {}
+        for node, signer in self.signers.items():
+            said = signer.state(self.run, round, digest)
+            stated[node] = said, self._message(node, Kind.OUTCOME, said, round, attempt)
+            self.serve(round, f"o/{round}", stated[node][1])
         return stated
 
     def _message(

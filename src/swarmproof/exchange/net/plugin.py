@@ -30,7 +30,10 @@ class Net(Exchange):
         default=1, ge=0, le=64, description="nodes that may lie without splitting the views"
     )
     quorum: int | None = Field(
-        default=None, ge=1, description="nodes that a round needs; by default more than half"
+        default=None,
+        ge=1,
+        description="messages that a round needs, and equal statements that its outcome needs; by "
+        "default more than half of the nodes and half of the liars",
     )
     step: float = Field(
         default=5.0,
@@ -52,6 +55,12 @@ class Net(Exchange):
     )
     peers: tuple[str, ...] = Field(
         default=(), description="where some peers listen, such as tls/10.0.0.2:7447"
+    )
+    stay: float = Field(
+        default=5.0,
+        ge=0,
+        le=86_400,
+        description="seconds after the last round in which it serves peers that are behind",
     )
     lan: bool = Field(default=False, description="also find peers by multicast")
     archive: Path | None = Field(
@@ -79,7 +88,7 @@ class Net(Exchange):
             entries = Archive(self.archive)
             transport = self._transport(session, roster, terms, signers)
             opened.callback(transport.close)
-            channel = NetChannel(session, roster, terms, signers, transport, entries)
+            channel = NetChannel(session, roster, terms, signers, transport, entries, self.stay)
             opened.pop_all()  # the channel closes them
             return channel
 
@@ -102,10 +111,10 @@ class Net(Exchange):
         Raises:
             ValueError: they do not fit.
         """
-        from swarmproof.exchange.net.party import Terms
+        from swarmproof.exchange.net.party import Terms, enough
 
         faults = min(self.faults, max(0, num_nodes - 2)) if alone else self.faults
-        quorum = num_nodes // 2 + 1 if self.quorum is None else self.quorum
+        quorum = enough(num_nodes, faults) if self.quorum is None else self.quorum
         terms = Terms(faults, quorum, self.step)
         if not alone:
             terms.require(num_nodes)

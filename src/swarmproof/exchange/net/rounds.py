@@ -1,4 +1,4 @@
-"""A round over the network: ask peers, drive the agreement by the clock, compare outcomes.
+"""A round over the network: meet, ask peers, drive the agreement by the clock.
 
 The clock. A round starts when the last one was decided; honest nodes decide within moments of one
 another. Step 1 ends at the latest `deadline` seconds after that, and each further step `step`
@@ -9,23 +9,15 @@ nodes only does not keep the others waiting.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable
 
-from swarmproof.exchange.net import archive
 from swarmproof.exchange.net.agreement import Agreement, Decision, Relay
-from swarmproof.exchange.net.archive import AgreedRound
 from swarmproof.exchange.net.asking import Asker
 from swarmproof.exchange.net.envelope import SIGNED_BYTES, EnvelopeError, Signed
-from swarmproof.exchange.net.party import OUTCOME_LIMIT, Party
+from swarmproof.exchange.net.outcomes import ASK, POLL, SAY_EVERY, Outcomes, log
+from swarmproof.exchange.net.party import Party
 from swarmproof.exchange.net.transport import Answer
-
-log = logging.getLogger("swarmproof.net")
-_POLL = 0.05
-_SAY_EVERY = 30.0  # seconds between two lines about waiting
-_ASK = 2.0  # seconds for an answer; then it is asked again
 
 
 class Conversation:
@@ -51,7 +43,7 @@ class Conversation:
         self._rules = party.rules(round)
         self._own, self._awaited = list(own), frozenset(awaited)
         self.faults: dict[int, str] = {}  # why a node's answer was not used
-        self._outcomes: dict[int, tuple[bytes, bytes]] = {}  # node -> digest and statement
+        self.outcomes = Outcomes(party, asker, round, self._blame)
         self._hellos: dict[int, int] = {}
         self._turn = 0
         self._noticed: float | None = None  # when peers were seen to have decided
@@ -90,13 +82,13 @@ class Conversation:
             if self._left_behind(now):
                 return False
             self._ask_step(machine, step, silent)
-            wait = min(_POLL, max(0.0, end - now))
+            wait = min(POLL, max(0.0, end - now))
             for answer in self._asker.answers(wait):
                 self._hear(machine, step, silent, answer)
 
     def _left_behind(self, now: float) -> bool:
         """Whether peers have decided a while ago. Just after them, the last words arrive here."""
-        if self._decided_elsewhere() is None:
+        if self.outcomes.hinted() is None:
             return False
         self._noticed = now if self._noticed is None else self._noticed
         return now >= self._noticed + self._party.terms.step / 2
@@ -106,13 +98,12 @@ class Conversation:
         for node in silent:
             for asked in {node, self._other(node)}:
                 key, limit = self._key_of(machine, step, node, copy=asked != node)
-                self._asker.want(asked, key, limit, _ASK, slow=asked != node)
+                self._asker.want(asked, key, limit, ASK, slow=asked != node)
         for header, holders in machine.wants():
             remote = [node for node in holders if node not in party.signers]
             for asked in {*remote[:1], *remote[self._turn % len(remote) :][:1]} if remote else ():
-                self._asker.want(asked, f"b/{header.body.hex()}", header.length, _ASK)
-        for node in party.remote:
-            self._asker.want(node, f"o/{self.round}", OUTCOME_LIMIT, _ASK, slow=True)
+                self._asker.want(asked, f"b/{header.body.hex()}", header.length, ASK)
+        self.outcomes.ask(slow=True)
         self._turn += 1
 
     def _key_of(self, machine: Agreement, step: int, node: int, *, copy: bool) -> tuple[str, int]:
@@ -129,7 +120,7 @@ class Conversation:
 
     def _hear(self, machine: Agreement, step: int, silent: set[int], answer: Answer) -> None:
         """Take in an answer. What is wrong is held against the peer that gave it."""
-        if self._hear_outcome(answer):
+        if self.outcomes.hear(answer):
             return
         kind, *rest = answer.key.split("/")
         try:
@@ -168,98 +159,6 @@ class Conversation:
             log.warning("round %d: node %d: %s", self.round, node, error)
         self.faults.setdefault(node, error.fault)
 
-    # Outcomes -------------------------------------------------------------------------------------
-
-    def _hear_outcome(self, answer: Answer) -> bool:
-        if answer.key != f"o/{self.round}":
-            return False
-        try:
-            if answer.value is None:
-                raise EnvelopeError("oversized", "more bytes than an outcome has")
-            digest = archive.read_outcome(answer.value, answer.node, self._rules)
-            self._outcomes[answer.node] = digest, answer.value
-        except EnvelopeError as error:
-            self._blame(answer.node, error)
-        return True
-
-    def _decided_elsewhere(self) -> bytes | None:
-        """The outcome that enough peers have stated for one of them to be honest."""
-        counts = Counter(digest for digest, _ in self._outcomes.values())
-        for digest, count in counts.items():
-            if count > self._party.terms.faults:
-                return digest
-        return None
-
-    def confirm(self, attempt: int, decision: Decision) -> tuple[Decision, dict[int, bytes]]:
-        """Compare a decision with that of the peers; theirs, if enough of them agree on another.
-
-        Returns:
-            the decision, and signed statements about it.
-        """
-        digest = decision.digest(self._rules)
-        own = self._party.send_outcome(self.round, attempt, digest)
-        # Whoever learns the outcome from these statements can have the messages at once.
-        early = AgreedRound.of(self.round, decision, own, {})
-        self._party.serve(self.round, f"a/{self.round}", archive.encode(early))
-        end = time.monotonic() + self._party.terms.step
-        while self._party.remote and self._decided_elsewhere() is None:
-            if time.monotonic() >= end:
-                log.warning("round %d: its outcome is not confirmed by peers", self.round)
-                break
-            self._ask_outcomes()
-        if self._decided_elsewhere() not in (None, digest):
-            log.warning("round %d: this node had another view, and takes over theirs", self.round)
-            return self.take_over()
-        return decision, own | self._statements(digest)
-
-    def _statements(self, digest: bytes) -> dict[int, bytes]:
-        return {node: said for node, (of, said) in self._outcomes.items() if of == digest}
-
-    def _ask_outcomes(self) -> None:
-        for node in self._party.remote:
-            self._asker.want(node, f"o/{self.round}", OUTCOME_LIMIT, _ASK)
-        for answer in self._asker.answers(_POLL):
-            self._hear_outcome(answer)
-
-    def fetch(self) -> AgreedRound:
-        """The entry of the round, from anybody's archive, that enough peers have stated."""
-        wanted = self._decided_elsewhere()
-        limit = archive.entry_limit(self._rules)
-        while True:
-            for node in self._party.remote:
-                self._asker.want(node, f"a/{self.round}", limit, 10 * _ASK)
-            for answer in self._asker.answers(_POLL):
-                if answer.key != f"a/{self.round}" or answer.value is None:
-                    continue
-                try:
-                    entry = archive.decode(answer.value, self._rules)
-                except EnvelopeError as error:
-                    self._blame(answer.node, error)
-                    continue
-                if entry.decision().digest(self._rules) == wanted:
-                    return entry
-
-    def peers_decided(self, seconds: float) -> bool:
-        """Whether peers have decided this round already; asks them for a moment."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self._decided_elsewhere() is None:
-            self._ask_outcomes()
-        return self._decided_elsewhere() is not None
-
-    def take_over(self) -> tuple[Decision, dict[int, bytes]]:
-        """The outcome that the peers have decided, and statements about it."""
-        entry = self.fetch()
-        digest = entry.decision().digest(self._rules)
-        own = self._party.send_outcome(self.round, 0, digest)
-        theirs = {n: entry.outcomes[n] for n in archive.supporters(entry, self._rules)}
-        return entry.decision(), theirs | own | self._statements(digest)
-
-    def see_off(self, peers: Collection[int], seconds: float) -> None:
-        """Stay until these peers have stated the outcome, so that they can still ask this node."""
-        end = time.monotonic() + seconds
-        while {*peers} - self._outcomes.keys() and time.monotonic() < end:
-            self._ask_outcomes()
-
     # Meeting --------------------------------------------------------------------------------------
 
     def meet(self, attempt: int, patience: float) -> int | None:
@@ -285,9 +184,13 @@ class Conversation:
             if enough or num_here == len(self._party.nodes):
                 self._awaited = frozenset(here)
                 return attempt
-            if self._decided_elsewhere() is not None:
+            # After the time in which honest nodes come, any statement of a peer is taken over.
+            late = now - began >= patience + self._party.terms.step
+            if self.outcomes.hinted() or (late and self.outcomes.offered()):
                 return None
-            if now - said >= _SAY_EVERY:
+            if late:
+                self.outcomes.ask_entries()
+            if now - said >= SAY_EVERY:
                 said = now
                 log.warning(
                     "round %d: %d of %d nodes are here, and it needs %d; waiting for node %s",
@@ -303,10 +206,10 @@ class Conversation:
 
     def _ask_hellos(self) -> None:
         for node in self._party.remote:
-            self._asker.want(node, f"y/{self.round}", SIGNED_BYTES, _ASK)
-            self._asker.want(node, f"o/{self.round}", OUTCOME_LIMIT, _ASK)
-        for answer in self._asker.answers(_POLL):
-            if self._hear_outcome(answer) or answer.key != f"y/{self.round}":
+            self._asker.want(node, f"y/{self.round}", SIGNED_BYTES, ASK)
+        self.outcomes.ask()
+        for answer in self._asker.answers(POLL):
+            if self.outcomes.hear(answer) or answer.key != f"y/{self.round}":
                 continue
             try:
                 if answer.value is None:
