@@ -79,7 +79,7 @@ class LengthMatch(Defense):
     reads: ClassVar[Reads] = "text"
 
     z: float = Field(default=2, ge=0, le=10, description="standard deviations that chance has")
-    memory: int = Field(default=5, ge=0, le=100, description="rounds before this one that count")
+    memory: int = Field(default=20, ge=0, le=100, description="rounds before this one that count")
     floor: float = Field(
         default=0.5, ge=0, le=1, description="share of the right mass that must be granted"
     )
