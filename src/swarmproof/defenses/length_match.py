@@ -81,7 +81,7 @@ class LengthMatch(Defense):
     z: float = Field(default=2, ge=0, le=10, description="standard deviations that chance has")
     memory: int = Field(default=20, ge=0, le=100, description="rounds before this one that count")
     floor: float = Field(
-        default=0.5, ge=0, le=1, description="share of the right mass that must be granted"
+        default=0.6, ge=0, le=1, description="share of the right mass that must be granted"
     )
 
     def require_in(self, setting: Setting) -> None:
