@@ -28,7 +28,7 @@ def test_every_figure_of_the_paper_is_there(scale: Scale) -> None:
 def test_a_figure_resolves_and_its_criteria_are_about_its_curves(name: str, scale: Scale) -> None:
     figure = figures.read(name, scale)
     if isinstance(figure, LeftOut):
-        assert scale == "tiny"
+        assert scale != "paper"
         return
     assert figure.criteria
     if isinstance(figure, Acceptance):
@@ -38,7 +38,8 @@ def test_a_figure_resolves_and_its_criteria_are_about_its_curves(name: str, scal
         for criterion in figure.criteria:
             assert set(criterion.names) <= set(arms), criterion.text
         for arm in arms.values():
-            assert arm.experiment.startswith("paper-scale/") is (scale == "paper")
+            folder = {"tiny": "", "small": "small/", "paper": "paper-scale/"}[scale]
+            assert arm.experiment.rpartition("/")[0] == folder.rstrip("/")
             attack = registry.build(Attack, arm.trial.attack)
             assert arm.trial.swarm.topology in attack.topologies
 
@@ -61,6 +62,22 @@ def test_trials_are_shared_between_figures() -> None:
     assert trials("fig3d", "fig4b") == 8 + 6
 
 
+def test_the_larger_model_of_the_small_scale_shares_its_trials() -> None:
+    """Figs. 3 and 10, 14 and 15 of the small scale are the same runs of SmolLM2."""
+
+    def trials(*wanted: str) -> int:
+        return len(runner.plan(command.choose(wanted, "small"), (0,), ()).trials)
+
+    assert trials("fig3a", "fig10a", "fig14a") == 4
+    assert trials("fig3d", "fig6", "fig10d", "fig14d", "fig15") == 4
+    assert trials("fig3d", "fig13") == 4 + 1
+    paths = {
+        need.arm.trial.model.path
+        for need in runner.plan(command.choose(["all"], "small"), (0,)).trials.values()
+    }
+    assert paths == {"smollm2-135m"}
+
+
 @pytest.mark.parametrize(
     ("wanted", "scale", "words"),
     [
@@ -69,8 +86,9 @@ def test_trials_are_shared_between_figures() -> None:
             "tiny",
             r"'fig3x'; did you mean 'fig3.'\? \(known: all, fig3a, fig3b.*table1\)",
         ),
-        (["fig3a"], "big", r"--scale 'big'.*known: tiny, paper"),
-        (["fig10a"], "tiny", "no larger one; --scale paper has this figure"),
+        (["fig3a"], "big", r"--scale 'big'.*known: tiny, small, paper"),
+        (["fig10a"], "tiny", "no larger one; --scale small and paper have this figure"),
+        (["fig3c"], "small", "135M parameters writes too few right programs"),
     ],
 )
 def test_an_unknown_figure_lists_the_known_ones(wanted: list[str], scale: str, words: str) -> None:

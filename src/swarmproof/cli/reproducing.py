@@ -20,7 +20,9 @@ _Figures = Annotated[
 ]
 _Scale = Annotated[
     str,
-    typer.Option(metavar="[tiny|paper]", help="The models of the zoo, or those of the paper."),
+    typer.Option(
+        metavar="[tiny|small|paper]", help="The zoo's models, SmolLM2-135M, or the paper's models."
+    ),
 ]
 _Seeds = Annotated[
     str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
