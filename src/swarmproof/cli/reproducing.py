@@ -12,6 +12,7 @@ import typer
 
 from swarmproof import steps
 from swarmproof.cli.common import INTERRUPTED, Address, Engine, Jobs, Quiet, parse_seeds
+from swarmproof.engines import capacity
 from swarmproof.engines.place import choose
 
 _Figures = Annotated[
@@ -96,6 +97,7 @@ def reproduce(
         for folder in from_ or ():
             print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
         trials = runner.missing(plan, store, resume=resume)
+        capacity.require([trial.config for trial in trials], out, place, resume=resume)
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
         keep = functools.partial(runner.keeper, plan, store)
         try:

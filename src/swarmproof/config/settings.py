@@ -43,6 +43,16 @@ class ModelConfig(Table):
     gradient_checkpointing: Annotated[
         bool, Field(description="recompute activations: less memory, more time")
     ] = False
+    memory_gb: Annotated[
+        float | None,
+        # Left out where it is not set: configs without it must stay what they are.
+        Field(
+            gt=0,
+            le=1e6,
+            exclude_if=lambda value: value is None,
+            description="memory of a trial in GB: completions are drawn in parts that fit into it",
+        ),
+    ] = None
 
 
 class WarmupConfig(Table):

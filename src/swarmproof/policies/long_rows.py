@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-LONG = 256  # rows of more tokens are long
+from swarmproof.policies.shapes import LONG_ROW
+
+LONG = LONG_ROW  # rows of more tokens are long
 _BLOCK = 256  # queries at once
 
 

@@ -1,0 +1,101 @@
+"""Do trials fit into this machine? Asked before the first of them starts; imports no torch.
+
+Trials that need less than `_SMALL` are not asked about: they fit wherever Python and torch do.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from swarmproof.config import TrialConfig
+from swarmproof.engines import local
+from swarmproof.engines.place import Place
+from swarmproof.swarm import needs
+from swarmproof.swarm.needs import GB, Needs
+
+_SMALL = GB
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+
+
+def free_memory() -> float | None:
+    """Bytes that new processes may take on this machine; None if the system does not say.
+
+    What the kernel can give, and what is left of the limit of a container.
+    """
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = (_CGROUP / "memory.current").read_text(encoding="ascii")
+        found += [] if limit == "max" else [float(int(limit) - int(used))]
+    except (OSError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resume: bool) -> None:
+    """Refuse trials that this machine has too little memory or disk for.
+
+    Args:
+        configs: of all trials, one for each arm and seed.
+        folder: where the records go; need not exist.
+        place: where the trials run. Nothing is known of the machines of a cluster.
+        resume: the checkpoints are there already.
+
+    Raises:
+        ValueError: one line with what is needed, what is there, and the remedy.
+    """
+    if place.engine != "local":
+        return
+    sizes = sorted((_on_cpu(config) for config in configs), reverse=True)
+    if not sizes or sizes[0] < _SMALL:
+        return
+    jobs = min(place.jobs or local.default_jobs(len(sizes)), len(sizes))
+    together, free = sum(sizes[:jobs]), free_memory()
+    if free is not None and together > free:
+        what = f"{jobs} trials at once need" if jobs > 1 else "a trial needs"
+        remedy = (
+            "give --jobs 1, or " if jobs > 1 else ""
+        ) + "lower grpo.micro_batch_tokens, set model.gradient_checkpointing or model.memory_gb"
+        raise ValueError(
+            f"{what} about {together / GB:.1f} GB of memory, and {free / GB:.1f} GB are free; "
+            f"{remedy}, or free some (swarmproof run … --plan shows the parts)"
+        )
+    disk = sum(map(needs.checkpoint_bytes, configs)) + max(map(needs.checkpoint_bytes, configs))
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    room = shutil.disk_usage(there).free
+    if not resume and disk > room:
+        raise ValueError(
+            f"the checkpoints of {len(configs)} trials need {disk / GB:.1f} GB, and the disk of "
+            f"{there} has {room / GB:.1f} GB free; name another folder with --out, or run fewer "
+            "arms or seeds"
+        )
+
+
+def lines(arms: Mapping[str, TrialConfig], seeds: int) -> Iterator[str]:
+    """What the arms of an experiment need, for the reader; arms with equal needs share a table."""
+    tables: dict[Needs | None, list[str]] = {}
+    for name, config in arms.items():
+        tables.setdefault(needs.of_trial(config), []).append(name)
+    for found, names in tables.items():
+        yield f"a trial of {', '.join(names)}:"
+        if found is None:
+            yield "  no estimate: a model is not on this machine, or its config is of another kind"
+        else:
+            yield from found.lines()
+    disk = seeds * sum(map(needs.checkpoint_bytes, arms.values()))
+    yield f"checkpoints of {seeds * len(arms)} trials: {disk / GB:.2f} GB on disk"
+    if (free := free_memory()) is not None:
+        yield f"free memory of this machine: {free / GB:.1f} GB"
+
+
+def _on_cpu(config: TrialConfig) -> float:
+    """Bytes of this machine's memory that a trial needs, as far as it is known."""
+    found = needs.of_trial(config)
+    return found.peak if found is not None and config.model.device == "cpu" else 0.0
