@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.config import load
-from swarmproof.reproduce import command, estimate, figures, measured, runner
+from swarmproof.reproduce import command, estimate, figures, measured, runner, timing
 from swarmproof.reproduce.figures import Acceptance, Curves, LeftOut, Scale
+from swarmproof.swarm import needs
 
 PAPER = (
     *("3a", "3b", "3c", "3d", "4a", "4b", "5a", "5b", "6", "7", "8", "9", "10a", "10b", "10c"),
@@ -116,12 +118,10 @@ def test_a_dry_run_tells_what_the_papers_scale_takes() -> None:
 
 def test_an_estimate_is_its_formula() -> None:
     config = load("paper-scale/text-horizontal").arms["no-attack"]
-    shape = estimate.SHAPES["Qwen/Qwen2.5-1.5B"]
     found = estimate.of_trial(config)
-    # 20 bytes a parameter, and the logits and activations of one group of 12 x 1024 tokens.
-    tokens = 200 + 12 * 1024
-    a_token = 12 * 151_936 + 2 * (4 * 1536 + 3 * 8960 + 28 * 1536)
-    assert found.memory_gb == pytest.approx((20 * shape.parameters + tokens * a_token) / 1e9)
+    counted = needs.of_trial(config)
+    assert counted is not None
+    assert found.memory_gb == pytest.approx(counted.peak / 1e9)
     # A round writes 384 completions, and a tenth of 128 held-out ones, of 307 tokens.
     written, learnt = (384 + 12.8) * 0.3 * 1024, 384 * 0.3 * 1024
     seconds = 2 * 1.54e9 * written / (989e12 * 0.05) + 8 * 1.54e9 * learnt / (989e12 * 0.35)
@@ -129,6 +129,31 @@ def test_an_estimate_is_its_formula() -> None:
     # The judge is loaded, too.
     judge = estimate.of_trial(load("paper-scale/text-horizontal").arms["judge"])
     assert judge.memory_gb == pytest.approx((found.memory_gb or 0) + 2 * 14.8)
+
+
+def test_a_trial_on_this_machine_is_its_flops_over_the_rate() -> None:
+    config = load("small/text-horizontal").arms["no-attack"]
+    # 128 completions and a tenth of 128 held-out ones, of 52 tokens.
+    generating = 2 * 134_515_008 * (128 + 12.8) * 0.65 * 80
+    learning = 6 * 134_515_008 * 128 * 0.65 * 80
+    expected = 30 * (generating / 0.38 + learning / 0.63) / 100e9
+    assert estimate.cpu_seconds(config, 100e9) == pytest.approx(expected)
+    assert estimate.of_trial(config).hours is None
+    assert estimate.cpu_seconds(load("paper-scale/text-horizontal").arms["attack"], 1e9) is None
+
+
+def test_a_dry_run_of_the_small_scale_runs_nothing_and_tells_hours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The model need not be there."""
+    monkeypatch.setenv("SWARMPROOF_MODELS", str(tmp_path))
+    monkeypatch.setattr(timing, "measure", lambda config: pytest.fail(f"it ran {config}"))
+    plan = runner.plan(command.choose(["all"], "small"), (0,))
+    lines = list(command.dry_run(plan, timing.Timing(), jobs=2))
+    assert any(line.startswith("  memory: up to ") for line in lines)
+    assert "h " in lines[-1]
+    assert "by FLOPs over the rate of matrix products" in lines[-1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:
