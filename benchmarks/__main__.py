@@ -136,15 +136,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of comparisons; all if not given")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--model", help="an added model: one iteration by part, beside TRL")
-    for name, usual in (("problems", 8), ("group-size", 8), ("tokens", 64)):
-        parser.add_argument(f"--{name}", type=int, default=usual, help="with --model")
+    for name, count in (("problems", 8), ("group-size", 8), ("tokens", 64)):
+        parser.add_argument(f"--{name}", type=int, default=count, help="with --model")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as a trial's process does; both sides of every comparison have it
     logging.disable_progress_bar()
     times = options.times
     small = {"problems": 16, "group_size": 12, "max_new_tokens": 128}
-    large = {"problems": 32, "group_size": 12, "max_new_tokens": 128}
+    usual = {"problems": 32, "group_size": 12, "max_new_tokens": 128}
     logit = {"defenses": [{"name": "logit"}]}
     # Nothing is refused, so that both sides learn from the same.
     judge = {"defenses": [{"name": "judge", "threshold": 99}]}
@@ -174,9 +174,9 @@ def main() -> None:
             2 * times, small | {"defenses": [{"name": "replay"}]}, small | logit
         ),
         # Only what earns a reward is judged: half of the completions, and 11 of 12.
-        "judge_over_none_half_right": lambda: against_itself(times, large | judge, large),
+        "judge_over_none_half_right": lambda: against_itself(times, usual | judge, usual),
         "judge_over_none_mostly_right": lambda: against_itself(
-            times, large | judge | {"mostly_right": True}, large | {"mostly_right": True}
+            times, usual | judge | {"mostly_right": True}, usual | {"mostly_right": True}
         ),
         "rewards_code_share_32x12": lambda: programs_over_iteration(32, 12, 2 * times),
         "throughput_32x12": lambda: throughput(times),

@@ -1,4 +1,4 @@
-"""Do trials fit into this machine? Asked before the first of them starts; imports no torch.
+"""Can this machine run the trials? Asked before the first of them starts; imports no torch.
 
 Trials that need less than `_SMALL` are not asked about: they fit wherever Python and torch do.
 """
@@ -18,6 +18,8 @@ from swarmproof.swarm.needs import GB, Needs
 _SMALL = GB
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
+_CPUINFO = Path("/proc/cpuinfo")
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # flags of x86 and of Arm
 
 
 def free_memory() -> float | None:
@@ -39,8 +41,18 @@ def free_memory() -> float | None:
     return min(found, default=None)
 
 
+def has_bf16() -> bool | None:
+    """Whether the processor multiplies bfloat16 numbers; None if the system does not say."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    flags = [line for line in lines if line.lower().startswith(("flags", "features"))]
+    return not _BF16.isdisjoint(flags[0].split()) if flags else None
+
+
 def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resume: bool) -> None:
-    """Refuse trials that this machine has too little memory or disk for.
+    """Refuse trials that this machine has too little memory or disk for, or not the processor.
 
     Args:
         configs: of all trials, one for each arm and seed.
@@ -53,6 +65,7 @@ def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resum
     """
     if place.engine != "local":
         return
+    _require_bf16(configs)
     sizes = sorted((_on_cpu(config) for config in configs), reverse=True)
     if not sizes or sizes[0] < _SMALL:
         return
@@ -75,6 +88,19 @@ def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resum
             f"the checkpoints of {len(configs)} trials need {disk / GB:.1f} GB, and the disk of "
             f"{there} has {room / GB:.1f} GB free; name another folder with --out, or run fewer "
             "arms or seeds"
+        )
+
+
+def _require_bf16(configs: Sequence[TrialConfig]) -> None:
+    here = [config for config in configs if config.model.device == "cpu"]
+    asked = [f"{key}=float32" for key, wanted in (
+        ("model.dtype", any(config.model.dtype == "bfloat16" for config in here)),
+        ("warmup.dtype", any(c.warmup.steps and c.warmup.dtype == "bfloat16" for c in here)),
+    ) if wanted]  # fmt: skip
+    if asked and has_bf16() is False:
+        raise ValueError(
+            "bfloat16 is asked for, and this processor has no instructions for it, so it would be "
+            f"slower than float32; add {' '.join(f'--set {each}' for each in asked)}"
         )
 
 

@@ -131,11 +131,10 @@ class _Strip:
 
     def _attend_long(self, q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor) -> Tensor:
         rows = [x.transpose(1, 2) for x in (q, k, v)]  # (P, rows, KV, …)
+        prompts = zip(self.prompt_lens, kp, vp, strict=True)
         groups = [
-            long_rows.after_prompt(
-                *(x[p] for x in rows), kp[p, :, :seen], vp[p, :, :seen], self.masks
-            )
-            for p, seen in enumerate(self.prompt_lens)
+            long_rows.after_prompt(*own, keys[:, :seen], values[:, :seen], masks=self.masks)
+            for *own, (seen, keys, values) in zip(*rows, prompts, strict=True)
         ]
         return torch.stack(groups).transpose(1, 2)
 
@@ -245,7 +244,7 @@ class PackedLayout:
         if self.prompt_width > long_rows.LONG:
             # Prompts are padded at their ends, so causality hides the padding.
             none = kp[0, :, :0]
-            out = long_rows.after_prompt(q * scaling, kp, vp, none, none, self.masks)
+            out = long_rows.after_prompt(q * scaling, kp, vp, none, none, masks=self.masks)
             return self._unpad(out, heads)
         scores = (q * scaling) @ kp.unsqueeze(2).transpose(-1, -2)
         scores = scores.masked_fill(self.hidden_prompt, float("-inf"))

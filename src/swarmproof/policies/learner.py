@@ -46,6 +46,7 @@ class Learner:
             # One fused pass over small tensors costs less than the loop over them.
             fused=True,
         )
+        self.num_parameters = sum(master.numel() for master in self.masters)
         self.num_rounds = 0
         # Accumulated so far in the current round.
         self._loss = self._kl = 0.0

@@ -46,7 +46,9 @@ class Masks:
         return self._known[key]
 
 
-def after_prompt(q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, masks: Masks) -> Tensor:
+def after_prompt(
+    q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, *, masks: Masks
+) -> Tensor:
     """Every row attends to the prompt and to its own past.
 
     Args:

@@ -27,7 +27,7 @@ GB = 1e9
 PROCESS = 0.45 * GB  # Python, torch, transformers and the data of a generated task
 # Freed memory that does not fit what is asked for next: a share of draws and passes. Measured on a
 # CPU (docs/performance.md).
-LOST = 0.25
+LOST = 0.2
 PROMPT_TOKENS, LONG_PROMPT_TOKENS = 64, 200  # of generated tasks, and of data sets
 AT_ONCE = 98_304  # tokens that are drawn at once where memory does not forbid it
 
@@ -46,6 +46,7 @@ class Needs:
     draws: float  # keys, values and logits of the completions that are drawn at once
     activations: float  # of one pass
     logits: float  # of one pass
+    several_rounds: bool = True
 
     @property
     def kept(self) -> float:
@@ -60,12 +61,17 @@ class Needs:
 
     @property
     def peak(self) -> float:
+        # Adam's moments are made by the first step, after the passes of the first round.
+        if not self.several_rounds:
+            passes = max(self.draws, self.gradients + self.activations + self.logits)
+            return self.kept + max(passes - self.optimiser, self.gradients + self.masters)
         return self.kept + max(self.draws, self.learning)
 
     def lines(self) -> Iterator[str]:
         """Each part, and the peak."""
         for field in fields(self):
-            if value := getattr(self, field.name):
+            value = getattr(self, field.name)
+            if value and field.name != "several_rounds":
                 yield f"  {field.name:<12}{value / GB:7.2f} GB"
         yield f"  {'peak':<12}{self.peak / GB:7.2f} GB (draws and passes alternate)"
 
@@ -90,6 +96,7 @@ def of_trial(config: TrialConfig) -> Needs | None:
         draws=_drawn_at_once(config) * token_bytes(config, largest) * (1 + LOST),
         activations=activations * (1 + LOST),
         logits=logits,
+        several_rounds=config.rounds > 1,
     )
     limit = config.model.memory_gb
     if limit is None:
@@ -152,6 +159,7 @@ def _pass(config: TrialConfig, shape: Shape) -> tuple[float, float]:
     a_token = shape.layers * layer
     if config.model.gradient_checkpointing:
         a_token = shape.layers * shape.width * size + layer
+    a_token += (16 if size == 4 else 10) * shape.width  # embeddings, last norm, input of the head
     return tokens * a_token, tokens * (1 - prompt / group) * 8 * shape.words
 
 
