@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from benchmarks import floor, ours, peers
+from benchmarks import floor, large, ours, peers
 from swarmproof.records.versions import versions
 from swarmproof.swarm.allocator import keep_freed_memory
 

@@ -156,7 +156,7 @@ def test_too_little_memory_is_said_with_what_is_needed(llama: Path) -> None:
     assert free is not None
     least = (free.kept + free.learning) / needs.GB
     with pytest.raises(ValueError, match=r"memory_gb is 0\.2, .* about (\S+) GB even") as caught:
-        needs.room(limited(llama, 0.2), _shape(llama))
+        needs.require_limit(limited(llama, 0.2))
     assert f"{least:.1f} GB" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -168,3 +168,13 @@ def test_a_config_without_a_limit_is_what_it_was(llama: Path) -> None:
 def test_no_estimate_for_a_model_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": 8}')
     assert needs.of_trial(trial_config(tmp_path)) is None
+
+
+def test_the_passes_of_a_single_round_find_no_moments_of_adam(llama: Path) -> None:
+    many, one = (needs.of_trial(trial_config(llama, rounds=n, grpo={"lr": 1e-3})) for n in (2, 1))
+    assert many is not None
+    assert one is not None
+    assert one.activations * (1 + needs.LOST) == pytest.approx(many.activations)
+    passes = one.gradients + one.activations + one.logits
+    with_step = one.gradients + one.masters + one.optimiser
+    assert one.peak == pytest.approx(one.kept - one.optimiser + max(passes, with_step))

@@ -61,8 +61,11 @@ def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resum
         resume: the checkpoints are there already.
 
     Raises:
-        ValueError: one line with what is needed, what is there, and the remedy.
+        ValueError: one line with what is needed, what is there, and the remedy. `model.memory_gb`
+            is checked on a cluster, too.
     """
+    for config in configs:
+        needs.require_limit(config)
     if place.engine != "local":
         return
     _require_bf16(configs)
@@ -108,6 +111,7 @@ def lines(arms: Mapping[str, TrialConfig], seeds: int) -> Iterator[str]:
     """What the arms of an experiment need, for the reader; arms with equal needs share a table."""
     tables: dict[Needs | None, list[str]] = {}
     for name, config in arms.items():
+        needs.require_limit(config)
         tables.setdefault(needs.of_trial(config), []).append(name)
     for found, names in tables.items():
         yield f"a trial of {', '.join(names)}:"

@@ -133,8 +133,8 @@ class _Strip:
         rows = [x.transpose(1, 2) for x in (q, k, v)]  # (P, rows, KV, …)
         prompts = zip(self.prompt_lens, kp, vp, strict=True)
         groups = [
-            long_rows.after_prompt(*own, keys[:, :seen], values[:, :seen], masks=self.masks)
-            for *own, (seen, keys, values) in zip(*rows, prompts, strict=True)
+            long_rows.after_prompt(qs, ks, vs, kp[:, :seen], vp[:, :seen], masks=self.masks)
+            for qs, ks, vs, (seen, kp, vp) in zip(*rows, prompts, strict=True)
         ]
         return torch.stack(groups).transpose(1, 2)
 

@@ -25,8 +25,8 @@ from swarmproof.tasks import Task
 
 GB = 1e9
 PROCESS = 0.45 * GB  # Python, torch, transformers and the data of a generated task
-# Freed memory that does not fit what is asked for next: a share of draws and passes. Measured on a
-# CPU (docs/performance.md).
+# Freed memory that does not fit what is asked for next, a share of draws and passes; there is none
+# in the first round. Measured on a CPU with passes of fewer layers (docs/performance.md).
 LOST = 0.2
 PROMPT_TOKENS, LONG_PROMPT_TOKENS = 64, 200  # of generated tasks, and of data sets
 AT_ONCE = 98_304  # tokens that are drawn at once where memory does not forbid it
@@ -93,8 +93,8 @@ def of_trial(config: TrialConfig) -> Needs | None:
         reference=total * size if config.grpo.beta else 0.0,
         judges=_judges(config),
         gradients=largest.parameters * size,
-        draws=_drawn_at_once(config) * token_bytes(config, largest) * (1 + LOST),
-        activations=activations * (1 + LOST),
+        draws=_drawn_at_once(config) * token_bytes(config, largest) * _lost(config),
+        activations=activations * _lost(config),
         logits=logits,
         several_rounds=config.rounds > 1,
     )
@@ -125,7 +125,7 @@ def room(config: TrialConfig, shape: Shape) -> int:
     limit, needs = config.model.memory_gb, of_trial(config)
     if limit is None or needs is None:
         return AT_ONCE
-    each = token_bytes(config, shape) * (1 + LOST)
+    each = token_bytes(config, shape) * _lost(config)
     one = config.sampling.max_new_tokens * each
     least = needs.kept + max(one, needs.learning)
     if least > limit * GB:
@@ -135,6 +135,17 @@ def room(config: TrialConfig, shape: Shape) -> int:
             "batch.group_size or sampling.max_new_tokens, or set model.gradient_checkpointing"
         )
     return min(AT_ONCE, int((limit * GB - needs.kept) / each))
+
+
+def require_limit(config: TrialConfig) -> None:
+    """Raise ValueError if `model.memory_gb` is too small for the trial."""
+    shapes = [shape for path in config.model_paths if (shape := shape_of(path)) is not None]
+    if config.model.memory_gb is not None and shapes:
+        room(config, max(shapes, key=lambda shape: shape.parameters))
+
+
+def _lost(config: TrialConfig) -> float:
+    return 1 + LOST if config.rounds > 1 else 1.0
 
 
 def _size(dtype: str) -> int:
