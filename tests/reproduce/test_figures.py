@@ -136,7 +136,7 @@ def test_a_trial_on_this_machine_is_its_flops_over_the_rate() -> None:
     # 128 completions and a tenth of 128 held-out ones, of 52 tokens.
     generating = 2 * 134_515_008 * (128 + 12.8) * 0.65 * 80
     learning = 6 * 134_515_008 * 128 * 0.65 * 80
-    expected = 30 * (generating / 0.38 + learning / 0.63) / 100e9
+    expected = 30 * (generating / 0.36 + learning / 0.56) / 100e9
     assert estimate.cpu_seconds(config, 100e9) == pytest.approx(expected)
     assert estimate.of_trial(config).hours is None
     assert estimate.cpu_seconds(load("paper-scale/text-horizontal").arms["attack"], 1e9) is None

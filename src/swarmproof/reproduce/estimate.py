@@ -27,8 +27,8 @@ GENERATING, LEARNING = 0.05, 0.35  # utilisation, a share of the peak
 MEAN_SHARE = 0.3  # mean length of a completion, as a share of the maximum length
 # The rest is measured: SmolLM2-135M on one core, 54 of 80 tokens a completion.
 MEAN_SHARE_HERE = 0.65
-CPU_FP32 = (0.55, 0.8)  # share of the rate of a large matrix product: generating, learning
-CPU_BF16 = (0.38, 0.63)
+CPU_FP32 = (0.63, 0.82)  # share of the rate of a matrix product: generating, learning
+CPU_BF16 = (0.36, 0.56)
 JUDGEMENT_TOKENS = 600  # that a judge reads and writes for one completion
 ASSUMPTIONS = (
     f"Hours: FLOPs / (peak x utilisation) on one H100 ({PEAK_FLOPS / 1e12:.0f} TFLOP/s in bf16), "
