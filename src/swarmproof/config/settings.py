@@ -44,15 +44,16 @@ class ModelConfig(Table):
         bool, Field(description="recompute activations: less memory, more time")
     ] = False
     memory_gb: Annotated[
-        float | None,
+        float,
         # Left out where it is not set: configs without it must stay what they are.
         Field(
-            gt=0,
+            ge=0,
             le=1e6,
-            exclude_if=lambda value: value is None,
-            description="memory of a trial in GB: completions are drawn in parts that fit into it",
+            exclude_if=operator.not_,
+            description="memory of a trial in GB: completions are drawn in parts that fit into it; "
+            "0: no limit",
         ),
-    ] = None
+    ] = 0.0
 
 
 class WarmupConfig(Table):

@@ -99,7 +99,7 @@ def of_trial(config: TrialConfig) -> Needs | None:
         several_rounds=config.rounds > 1,
     )
     limit = config.model.memory_gb
-    if limit is None:
+    if not limit:
         return needs
     return replace(needs, draws=min(needs.draws, max(0.0, limit * GB - needs.kept)))
 
@@ -123,7 +123,7 @@ def room(config: TrialConfig, shape: Shape) -> int:
         ValueError: the memory is too small for the trial; names what it needs.
     """
     limit, needs = config.model.memory_gb, of_trial(config)
-    if limit is None or needs is None:
+    if not limit or needs is None:
         return AT_ONCE
     each = token_bytes(config, shape) * _lost(config)
     one = config.sampling.max_new_tokens * each
@@ -140,7 +140,7 @@ def room(config: TrialConfig, shape: Shape) -> int:
 def require_limit(config: TrialConfig) -> None:
     """Raise ValueError if `model.memory_gb` is too small for the trial."""
     shapes = [shape for path in config.model_paths if (shape := shape_of(path)) is not None]
-    if config.model.memory_gb is not None and shapes:
+    if config.model.memory_gb and shapes:
         room(config, max(shapes, key=lambda shape: shape.parameters))
 
 
