@@ -83,10 +83,15 @@ def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resum
             f"{what} about {together / GB:.1f} GB of memory, and {free / GB:.1f} GB are free; "
             f"{remedy}, or free some (swarmproof run … --plan shows the parts)"
         )
+    if not resume:
+        _require_disk(configs, folder)
+
+
+def _require_disk(configs: Sequence[TrialConfig], folder: Path) -> None:
     disk = sum(map(needs.checkpoint_bytes, configs)) + max(map(needs.checkpoint_bytes, configs))
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     room = shutil.disk_usage(there).free
-    if not resume and disk > room:
+    if disk > room:
         raise ValueError(
             f"the checkpoints of {len(configs)} trials need {disk / GB:.1f} GB, and the disk of "
             f"{there} has {room / GB:.1f} GB free; name another folder with --out, or run fewer "
