@@ -48,12 +48,14 @@ def config_of(model: Path, dtype: str = "float32") -> TrialConfig:
 
 
 def of_two_models(first: Path, second: Path) -> TrialConfig:
-    """Cohorts with verdicts that depend on the whole round."""
+    """Cohorts with verdicts that depend on the whole round, and on the rounds before."""
+    names = ("logit", "surprise", "signature", "novelty", "length_match")
     return trial_config(
         first,
         rounds=ROUNDS_OF_A_TRIAL,
         swarm={"models": [str(first), str(second)]},
-        defenses=[{"name": "logit"}, {"name": "surprise"}],
+        # Random texts look odd to each other: nothing is refused, so that something is learnt.
+        defenses=[{"name": name, "on_reject": "monitor"} for name in names],
         checkpoint_every=2,
     )
 

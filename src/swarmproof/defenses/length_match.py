@@ -4,9 +4,9 @@ For swarms of several nodes; it needs no common weights and no limit in tokens. 
 length attack moves the weight of rewards to the longest right completions (and the shortest wrong
 ones). Lengths of honest nodes have about the same distribution, whatever it is at the time, so what
 exceeds it is taken away. What is left of the attacker's mass has the others' lengths. Where it
-fails: a mixture of long and ordinary completions keeps a part of the effect, just above `floor`;
-half of the nodes or more acting together set the distribution; and honest nodes whose models write
-longer than the others lose weight. Source: our own.
+fails: what chance could have given to an honest node is granted to a mixture of long and ordinary
+completions as well; half of the nodes or more acting together set the distribution; and honest
+nodes whose models write longer than the others lose weight. Source: our own.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from swarmproof.types import Group, Verdict
 
 Side = Literal["right", "wrong"]
 SIDES: tuple[Side, ...] = ("right", "wrong")
-# [x, mass] with x ascending. For right completions x is the length in tokens. For wrong ones it is
-# the length with a minus sign, so that the suspicious end is the upper one on both sides.
+# [x, mass, granted mass] with x ascending. For right completions x is the length in tokens. For
+# wrong ones it is the length with a minus sign, so that the suspicious end is the upper one.
 Histogram = Sequence[Sequence[float]]
 _Shares = tuple[list[float], list[float]]  # x ascending, and the share of the mass at x or above
 _Place = tuple[str, Side, int, float]  # node, side, x and mass of a completion
+_Entry = Mapping[str, Mapping[Side, Mapping[str, Any]]]  # node -> side -> histogram and squares
 
 _HALVINGS = 60  # of the interval for the total that is granted
 
@@ -45,11 +46,16 @@ class _Masses:
     at: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     of_group: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def histogram(self) -> list[list[float]]:
-        return [[x, math.fsum(masses)] for x, masses in sorted(self.at.items())]
-
     def squares(self) -> float:
         return math.fsum(math.fsum(masses) ** 2 for masses in self.of_group.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """The right completions of a node, over all rounds."""
+
+    share: float = 1.0  # of their mass, granted
+    completions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,8 @@ class _Weighed:
 
     places_P: Sequence[Sequence[_Place]]
     weights: Mapping[tuple[str, Side], Mapping[int, float]]  # x -> weight; no entry: no comparison
-    entry: Mapping[str, Any]  # of this round, as it is remembered
-    passed: Mapping[str, float]  # node -> share of its right mass that was granted, of all rounds
+    entry: _Entry  # of this round, as it is remembered
+    passed: Mapping[str, _Passed]
 
 
 @register("defense", "length_match")
@@ -67,23 +73,27 @@ class LengthMatch(Defense):
     """Weigh each sender's completions so that their lengths are distributed like the others'.
 
     The exact rule. The mass of a completion is its |advantage| in a group in which nothing is
-    refused; right completions are those with a positive one. For a length l, S(l) is the lower
-    median, over nodes, of the share of a node's right mass with at least l tokens, over this round
-    and `memory` rounds before. From the longest down, a sender's right completions of this round
-    get the largest weights with which, for every l, their granted mass with at least l tokens is at
-    most S(l) T + z sqrt(S(l) (1 - S(l)) Q). T is the whole mass that is granted to the sender, and
-    Q the sum of the squared masses of its groups. Wrong completions are weighed in the same way,
-    from the shortest up. A weight of 0 takes a completion out of its group. A sender is refused in
-    whole if less than `floor` of its right mass was granted over these rounds. The score is the
-    share that was not granted.
+    refused; right completions are those with a positive one. All of the following is over this
+    round and `memory` rounds before. For a length l, S(l) is the lower median, over nodes, of the
+    share of a node's right mass with at least l tokens. From the longest down, a sender's right
+    completions of this round get the largest weights with which, for every l, its granted mass with
+    at least l tokens is at most S(l) T + z sqrt(S(l) (1 - S(l)) Q), or what was granted before this
+    round if that is more. T is the whole mass that is granted to the sender, and Q the sum of the
+    squared masses of its groups. Wrong completions are weighed in the same way, from the shortest
+    up. A weight of 0 takes a completion out of its group. A sender is refused in whole if less than
+    `floor` of its right mass was granted, and it had at least `least` right completions.
+    The score is the share that was not granted.
     """
 
     reads: ClassVar[Reads] = "text"
 
-    z: float = Field(default=1.5, ge=0, le=10, description="standard deviations that chance has")
-    memory: int = Field(default=5, ge=0, le=100, description="rounds before this one that count")
+    z: float = Field(default=2, ge=0, le=10, description="standard deviations that chance has")
+    memory: int = Field(default=20, ge=0, le=100, description="rounds before this one that count")
     floor: float = Field(
-        default=0.5, ge=0, le=1, description="share of the right mass that must be granted"
+        default=0.6, ge=0, le=1, description="share of the right mass that must be granted"
+    )
+    least: int = Field(
+        default=100, ge=0, description="right completions, before a sender is refused in whole"
     )
 
     def require_in(self, setting: Setting) -> None:
@@ -105,56 +115,72 @@ class LengthMatch(Defense):
     def _weigh(self, groups: Sequence[Group], view: DefenseView) -> _Weighed:
         places_P = [_places(*pair) for pair in zip(groups, view.rewards, strict=True)]
         now = _now(places_P)
-        of_now = {place: masses.histogram() for place, masses in now.items()}
-        past: Sequence[Mapping[str, Any]] = view.state.get("rounds", ())
-        weights, granted = {}, {}
+        past: Sequence[_Entry] = view.state.get("rounds", ())
+        weights = {}
+        entry: dict[str, dict[Side, dict[str, Any]]] = {node: {} for node, _ in sorted(now)}
         for side in SIDES:
-            every = _joined(side, past, of_now)
-            if len(every) < senders.ENOUGH:
-                continue  # nothing to compare with
+            every = _joined(side, past, now)
             for node in (node for node, its_side in now if its_side == side):
-                histogram = of_now[node, side]
-                share = [_shared(every, x) for x, _ in histogram]
-                got = self._granted(histogram, share, now[node, side].squares())
-                granted[node, side] = math.fsum(got)
-                pairs = zip(histogram, got, strict=True)
-                weights[node, side] = {int(x): g / mass for (x, mass), g in pairs}
-        entry = _entry(of_now, granted)
+                masses = {x: math.fsum(of) for x, of in sorted(now[node, side].at.items())}
+                squares = now[node, side].squares()
+                granted = masses  # without a comparison nothing counts against a node
+                if len(every) >= senders.ENOUGH:
+                    before = [of[node][side] for of in past if side in of.get(node, ())]
+                    granted = self._granted(masses, squares, before, every)
+                    weights[node, side] = {x: granted[x] / mass for x, mass in masses.items()}
+                histogram = [[x, mass, granted[x]] for x, mass in masses.items()]
+                entry[node][side] = {
+                    "histogram": histogram,
+                    "squares": squares,
+                    "completions": sum(map(len, now[node, side].at.values())),
+                }
         return _Weighed(places_P, weights, entry, _passed([*past, entry]))
 
-    def _granted(self, histogram: Histogram, share: Sequence[float], squares: float) -> list[float]:
-        """The largest masses that fit, for each x of a histogram, granted from the upper end."""
+    def _granted(
+        self,
+        masses: Mapping[int, float],
+        squares: float,
+        before: Sequence[Mapping[str, Any]],
+        every: Sequence[_Shares],
+    ) -> dict[int, float]:
+        """The largest masses of this round that fit, for each x."""
+        had: dict[int, float] = defaultdict(float)  # granted before, for each x
+        for entry in before:
+            for x, _, granted in entry["histogram"]:
+                had[int(x)] += granted
+        xs = sorted(had.keys() | masses.keys(), reverse=True)
+        share = np.array([_shared(every, x) for x in xs])
+        squares = math.fsum([squares, *(entry["squares"] for entry in before)])
+        had_above = np.cumsum([had.get(x, 0.0) for x in xs])
+        chance = self.z * np.sqrt(share * (1 - share) * squares) - had_above
+        above = np.cumsum([masses.get(x, 0.0) for x in xs])
 
-        pairs = zip(reversed(histogram), reversed(share), strict=True)
-        steps = [(m, s, self.z * math.sqrt(s * (1 - s) * squares)) for (_, m), s in pairs]
+        def grant(total: float) -> np.ndarray:
+            """What is granted at x or above, where `total` is what the bounds are made from."""
+            bound = share * (had_above[-1] + total) + chance
+            # A mass at x is bounded at every length below x as well.
+            bound = np.minimum.accumulate(bound[::-1])[::-1].clip(0.0)
+            return above + np.minimum.accumulate(np.minimum(bound - above, 0.0))
 
-        def grant(total: float) -> list[float]:
-            got, above = [], 0.0
-            for mass, s, chance in steps:
-                left = s * total + chance - above
-                if left <= 0:
-                    got.append(0.0)
-                    continue
-                got.append(mass if mass < left else left)
-                above += got[-1]
-            return got[::-1]
-
-        # What is granted is a concave function of the total that the bounds are made from, so the
-        # totals that it reaches are an interval that starts at 0.
-        low, high = 0.0, math.fsum(mass for _, mass in histogram)
-        if math.fsum(grant(high)) >= high * (1 - 1e-12):
-            return grant(high)
+        # No bound grows faster than the total, so the totals that are reached start at 0 and are
+        # an interval.
+        low, high = 0.0, float(above[-1])
+        if grant(high)[-1] >= high * (1 - 1e-12):
+            return dict(masses)
         for _ in range(_HALVINGS):
             centre = (low + high) / 2
-            if math.fsum(grant(centre)) >= centre:
+            if grant(centre)[-1] >= centre:
                 low = centre
             else:
                 high = centre
-        return grant(low)
+        got = np.diff(grant(low), prepend=0.0).tolist()
+        pairs = zip(xs, got, strict=True)
+        return {x: min(max(mass, 0.0), masses[x]) for x, mass in pairs if x in masses}
 
     def _verdict(self, node: str, side: Side, x: int, mass: float, weighed: _Weighed) -> Verdict:
-        missing = 1 - weighed.passed.get(node, 1.0)
-        if missing > 1 - self.floor:
+        passed = weighed.passed.get(node, _Passed())
+        missing = 1 - passed.share
+        if missing > 1 - self.floor and passed.completions >= self.least:
             reason = (
                 f"only {1 - missing:.0%} of the weight of this node's right completions has the "
                 f"others' lengths, and {self.floor:.0%} must"
@@ -178,23 +204,6 @@ def _now(places_P: Sequence[Sequence[_Place]]) -> dict[tuple[str, Side], _Masses
                 now[node, side].at[x].append(mass)
                 now[node, side].of_group[p].append(mass)
     return now
-
-
-def _entry(
-    of_now: Mapping[tuple[str, Side], Histogram], granted: Mapping[tuple[str, Side], float]
-) -> dict[str, dict[str, Any]]:
-    """A round as it is remembered: of each node its histograms, and the right mass granted."""
-    entry: dict[str, dict[str, Any]] = {}
-    for node in sorted({node for node, _ in of_now}):
-        right = of_now.get((node, "right"), [])
-        # Without a comparison nothing counts against a node.
-        whole = math.fsum(mass for _, mass in right)
-        entry[node] = {
-            "right": right,
-            "wrong": of_now.get((node, "wrong"), []),
-            "granted": granted.get((node, "right"), whole),
-        }
-    return entry
 
 
 def _unable(groups: Sequence[Group], view: DefenseView) -> str:
@@ -227,23 +236,21 @@ def _masses(rewards_G: tuple[float, ...]) -> list[tuple[Side, float]]:
 
 
 def _joined(
-    side: Side,
-    past: Sequence[Mapping[str, Any]],
-    now: Mapping[tuple[str, Side], Histogram],
+    side: Side, past: Sequence[_Entry], now: Mapping[tuple[str, Side], _Masses]
 ) -> list[_Shares]:
     """Each node with mass on this side, over all rounds."""
-    points: dict[str, list[Sequence[float]]] = defaultdict(list)
+    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for entry in past:
         for node, of in entry.items():
-            points[node] += of[side]
-    for (node, of_side), histogram in now.items():
+            if side in of:
+                points[node] += [(x, mass) for x, mass, _ in of[side]["histogram"]]
+    for (node, of_side), masses in now.items():
         if of_side == side:
-            points[node] += histogram
+            points[node] += [(x, math.fsum(of)) for x, of in masses.at.items()]
     joined = []
     for found in points.values():
-        if found:
-            x, mass = np.array(sorted(map(tuple, found))).T
-            joined.append((x.tolist(), (np.cumsum(mass[::-1])[::-1] / mass.sum()).tolist()))
+        x, mass = np.array(sorted(found)).T
+        joined.append((x.tolist(), (np.cumsum(mass[::-1])[::-1] / mass.sum()).tolist()))
     return joined
 
 
@@ -256,13 +263,15 @@ def _shared(every: Sequence[_Shares], x: float) -> float:
     return min(1.0, sorted(shares)[(len(shares) - 1) // 2])
 
 
-def _passed(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    had: dict[str, list[float]] = defaultdict(list)
-    got: dict[str, list[float]] = defaultdict(list)
+def _passed(rounds: Sequence[_Entry]) -> dict[str, _Passed]:
+    sides: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in rounds:
         for node, of in entry.items():
-            had[node] += [mass for _, mass in of["right"]]
-            got[node].append(of["granted"])
-    return {
-        node: math.fsum(got[node]) / total for node in had if (total := math.fsum(had[node])) > 0
-    }
+            if "right" in of:
+                sides[node].append(of["right"])
+    passed = {}
+    for node, found in sides.items():
+        rows = [row for side in found for row in side["histogram"]]
+        share = math.fsum(got for *_, got in rows) / math.fsum(mass for _, mass, _ in rows)
+        passed[node] = _Passed(share, sum(side["completions"] for side in found))
+    return passed
