@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from benchmarks import ours, peers
+from benchmarks import floor, large, ours, peers
 from swarmproof.records.versions import versions
 from swarmproof.swarm.allocator import keep_freed_memory
 
@@ -105,6 +105,19 @@ def throughput(times: int) -> dict[str, Any]:
     }
 
 
+def over_floor(problems: int, times: int) -> dict[str, Any]:
+    """Processor seconds of the draws and of the update over those of their matrix products."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a trial
+    swarm = ours.swarm(problems=problems, group_size=12, max_new_tokens=128)
+    runs = [floor.parts(swarm, i) for i in range(1, times + 2)][1:]
+    torch.set_num_threads(threads)
+    return {
+        part: {key: statistics.median(run[part][key] for run in runs) for key in runs[0][part]}
+        for part in runs[0]
+    }
+
+
 def matmul_rate(size: int = 2048, times: int = 8) -> float:
     """fp32 operations a second of a large matrix product."""
     x = torch.randn(size, size)
@@ -122,13 +135,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--only", nargs="*", help="names of comparisons; all if not given")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--model", help="an added model: one iteration by part, beside TRL")
+    for name, count in (("problems", 8), ("group-size", 8), ("tokens", 64)):
+        parser.add_argument(f"--{name}", type=int, default=count, help="with --model")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as a trial's process does; both sides of every comparison have it
     logging.disable_progress_bar()
     times = options.times
     small = {"problems": 16, "group_size": 12, "max_new_tokens": 128}
-    large = {"problems": 32, "group_size": 12, "max_new_tokens": 128}
+    usual = {"problems": 32, "group_size": 12, "max_new_tokens": 128}
     logit = {"defenses": [{"name": "logit"}]}
     # Nothing is refused, so that both sides learn from the same.
     judge = {"defenses": [{"name": "judge", "threshold": 99}]}
@@ -158,13 +174,17 @@ def main() -> None:
             2 * times, small | {"defenses": [{"name": "replay"}]}, small | logit
         ),
         # Only what earns a reward is judged: half of the completions, and 11 of 12.
-        "judge_over_none_half_right": lambda: against_itself(times, large | judge, large),
+        "judge_over_none_half_right": lambda: against_itself(times, usual | judge, usual),
         "judge_over_none_mostly_right": lambda: against_itself(
-            times, large | judge | {"mostly_right": True}, large | {"mostly_right": True}
+            times, usual | judge | {"mostly_right": True}, usual | {"mostly_right": True}
         ),
         "rewards_code_share_32x12": lambda: programs_over_iteration(32, 12, 2 * times),
         "throughput_32x12": lambda: throughput(times),
+        "over_floor_16x12": lambda: over_floor(16, times),
     }
+    if options.model:
+        shape = (options.problems, options.group_size, options.tokens)
+        comparisons = {options.model: lambda: large.compare(options.model, *shape, times)}
     results: dict[str, Any] = {
         "versions": {**versions(), "trl": version("trl")},
         "threads": options.threads,
@@ -176,6 +196,9 @@ def main() -> None:
             continue
         results[name] = compare()
         print(name, json.dumps(results[name]), flush=True)
+    if options.model or options.only:  # the other comparisons stay what they were
+        before = json.loads(options.out.read_text()) if options.out.exists() else {}
+        results = before | {k: v for k, v in results.items() if k in comparisons}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(f"written to {options.out}")

@@ -52,6 +52,7 @@ def swarm(
     mostly_right: bool = False,
     endless: bool = False,
     models: Sequence[str] = ("tiny-math",),
+    dtype: str = "float32",
 ) -> Swarm:
     """A swarm on the shipped model, or on several.
 
@@ -63,17 +64,23 @@ def swarm(
     table: dict[str, Any] = {
         "rounds": 10**6,
         "task": {"name": "math_words"},
-        "swarm": {"nodes": nodes, "malicious": malicious, "models": list(models)},
+        # One model is named as in any experiment, so that the planner knows it.
+        "model": {"path": models[0], "dtype": dtype},
+        "swarm": {
+            "nodes": nodes,
+            "malicious": malicious,
+            "models": list(models) if len(models) > 1 else [],
+        },
         "batch": {"problems": problems, "group_size": group_size},
         "sampling": {"max_new_tokens": max_new_tokens},
         "grpo": {"lr": LR},
         "attack": {"name": "text"},
         "defenses": list(defenses),
-        "evaluation": {"every": 10**6},
+        "evaluation": {"every": 10**6, "problems": 1},
     }
     built = assemble(TrialConfig.model_validate(table), run_seed=0)
     if endless:
-        built.cohorts[0].policy.codec.eos_token_id = -1
+        built.cohorts[0].policy.codec.end_ids = frozenset()
     if not every_group:
         return built
     task = MostlyWords() if mostly_right else ParityWords()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,15 +20,15 @@ from swarmproof.tasks import Task
 class _Clock(TrainerCallback):  # type: ignore[misc]
     """Seconds of each step: generation, reward and update."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         self.seconds: list[float] = []
-        self._start = 0.0
+        self._now, self._start = now, 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self._start = time.perf_counter()
+        self._start = self._now()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(time.perf_counter() - self._start)
+        self.seconds.append(self._now() - self._start)
 
 
 def trl_steps(
@@ -39,19 +39,25 @@ def trl_steps(
     *,
     steps: int,
     endless: bool = False,
+    source: str | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
-    """Seconds of each of `steps` training steps of a fresh trainer."""
+    """Seconds of each of `steps` training steps of a fresh trainer, by `clock`.
+
+    Args:
+        source: the folder of the model; None: the tiny one.
+    """
     threads = torch.get_num_threads()
-    source = str(zoo.path("tiny-math"))
+    source = source or str(zoo.path("tiny-math"))
     problems = task.problems("train")[: num_problems * steps]
-    clock = _Clock()
+    watch = _Clock(clock)
     with tempfile.TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32),
             processing_class=AutoTokenizer.from_pretrained(source),
             reward_funcs=_reward,
             train_dataset=Dataset.from_list([{"prompt": task.prompt(p)} for p in problems]),
-            callbacks=[clock],
+            callbacks=[watch],
             args=GRPOConfig(
                 output_dir=folder,
                 per_device_train_batch_size=num_problems * group_size,
@@ -76,7 +82,7 @@ def trl_steps(
         )
         torch.set_num_threads(threads)
         trainer.train()
-    return clock.seconds
+    return watch.seconds
 
 
 def _reward(completions: Sequence[str], **_: Any) -> list[float]:

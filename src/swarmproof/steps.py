@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarmproof.config import MAX_SEEDS, ExperimentConfig, comparing, load
-from swarmproof.engines import carrying
+from swarmproof.engines import capacity, carrying
 from swarmproof.engines.place import Place, choose, started
 from swarmproof.tracking.streams import require
 
@@ -71,6 +71,8 @@ def prepare(
     check(config)
     place = choose(engine, address, jobs)
     folder = out or default_folder(config, resume=resume)
+    trials = [arm for arm in config.arms.values() for _ in config.seeds]
+    capacity.require(trials, folder, place, resume=resume)
     return RunPlan(config, folder, place, resume, trackers, latest=resume and out is None)
 
 

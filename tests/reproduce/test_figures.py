@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.config import load
-from swarmproof.reproduce import command, estimate, figures, measured, runner
+from swarmproof.reproduce import command, estimate, figures, measured, runner, timing
 from swarmproof.reproduce.figures import Acceptance, Curves, LeftOut, Scale
+from swarmproof.swarm import needs
 
 PAPER = (
     *("3a", "3b", "3c", "3d", "4a", "4b", "5a", "5b", "6", "7", "8", "9", "10a", "10b", "10c"),
@@ -28,7 +30,7 @@ def test_every_figure_of_the_paper_is_there(scale: Scale) -> None:
 def test_a_figure_resolves_and_its_criteria_are_about_its_curves(name: str, scale: Scale) -> None:
     figure = figures.read(name, scale)
     if isinstance(figure, LeftOut):
-        assert scale == "tiny"
+        assert scale != "paper"
         return
     assert figure.criteria
     if isinstance(figure, Acceptance):
@@ -38,7 +40,8 @@ def test_a_figure_resolves_and_its_criteria_are_about_its_curves(name: str, scal
         for criterion in figure.criteria:
             assert set(criterion.names) <= set(arms), criterion.text
         for arm in arms.values():
-            assert arm.experiment.startswith("paper-scale/") is (scale == "paper")
+            folder = {"tiny": "", "small": "small/", "paper": "paper-scale/"}[scale]
+            assert arm.experiment.rpartition("/")[0] == folder.rstrip("/")
             attack = registry.build(Attack, arm.trial.attack)
             assert arm.trial.swarm.topology in attack.topologies
 
@@ -61,6 +64,22 @@ def test_trials_are_shared_between_figures() -> None:
     assert trials("fig3d", "fig4b") == 8 + 6
 
 
+def test_the_larger_model_of_the_small_scale_shares_its_trials() -> None:
+    """Figs. 3 and 10, 14 and 15 of the small scale are the same runs of SmolLM2."""
+
+    def trials(*wanted: str) -> int:
+        return len(runner.plan(command.choose(wanted, "small"), (0,), ()).trials)
+
+    assert trials("fig3a", "fig10a", "fig14a") == 4
+    assert trials("fig3d", "fig6", "fig10d", "fig14d", "fig15") == 4
+    assert trials("fig3d", "fig13") == 4 + 1
+    paths = {
+        need.arm.trial.model.path
+        for need in runner.plan(command.choose(["all"], "small"), (0,)).trials.values()
+    }
+    assert paths == {"smollm2-135m"}
+
+
 @pytest.mark.parametrize(
     ("wanted", "scale", "words"),
     [
@@ -69,8 +88,9 @@ def test_trials_are_shared_between_figures() -> None:
             "tiny",
             r"'fig3x'; did you mean 'fig3.'\? \(known: all, fig3a, fig3b.*table1\)",
         ),
-        (["fig3a"], "big", r"--scale 'big'.*known: tiny, paper"),
-        (["fig10a"], "tiny", "no larger one; --scale paper has this figure"),
+        (["fig3a"], "big", r"--scale 'big'.*known: tiny, small, paper"),
+        (["fig10a"], "tiny", "no larger one; --scale small and paper have this figure"),
+        (["fig3c"], "small", "135M parameters writes too few right programs"),
     ],
 )
 def test_an_unknown_figure_lists_the_known_ones(wanted: list[str], scale: str, words: str) -> None:
@@ -98,12 +118,10 @@ def test_a_dry_run_tells_what_the_papers_scale_takes() -> None:
 
 def test_an_estimate_is_its_formula() -> None:
     config = load("paper-scale/text-horizontal").arms["no-attack"]
-    shape = estimate.SHAPES["Qwen/Qwen2.5-1.5B"]
     found = estimate.of_trial(config)
-    # 20 bytes a parameter, and the logits and activations of one group of 12 x 1024 tokens.
-    tokens = 200 + 12 * 1024
-    a_token = 12 * 151_936 + 2 * (4 * 1536 + 3 * 8960 + 28 * 1536)
-    assert found.memory_gb == pytest.approx((20 * shape.parameters + tokens * a_token) / 1e9)
+    counted = needs.of_trial(config)
+    assert counted is not None
+    assert found.memory_gb == pytest.approx(counted.peak / 1e9)
     # A round writes 384 completions, and a tenth of 128 held-out ones, of 307 tokens.
     written, learnt = (384 + 12.8) * 0.3 * 1024, 384 * 0.3 * 1024
     seconds = 2 * 1.54e9 * written / (989e12 * 0.05) + 8 * 1.54e9 * learnt / (989e12 * 0.35)
@@ -111,6 +129,31 @@ def test_an_estimate_is_its_formula() -> None:
     # The judge is loaded, too.
     judge = estimate.of_trial(load("paper-scale/text-horizontal").arms["judge"])
     assert judge.memory_gb == pytest.approx((found.memory_gb or 0) + 2 * 14.8)
+
+
+def test_a_trial_on_this_machine_is_its_flops_over_the_rate() -> None:
+    config = load("small/text-horizontal").arms["no-attack"]
+    # 128 completions and a tenth of 128 held-out ones, of 52 tokens.
+    generating = 2 * 134_515_008 * (128 + 12.8) * 0.65 * 80
+    learning = 6 * 134_515_008 * 128 * 0.65 * 80
+    expected = 30 * (generating / 0.36 + learning / 0.56) / 100e9
+    assert estimate.cpu_seconds(config, 100e9) == pytest.approx(expected)
+    assert estimate.of_trial(config).hours is None
+    assert estimate.cpu_seconds(load("paper-scale/text-horizontal").arms["attack"], 1e9) is None
+
+
+def test_a_dry_run_of_the_small_scale_runs_nothing_and_tells_hours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The model need not be there."""
+    monkeypatch.setenv("SWARMPROOF_MODELS", str(tmp_path))
+    monkeypatch.setattr(timing, "measure", lambda config: pytest.fail(f"it ran {config}"))
+    plan = runner.plan(command.choose(["all"], "small"), (0,))
+    lines = list(command.dry_run(plan, timing.Timing(), jobs=2))
+    assert any(line.startswith("  memory: up to ") for line in lines)
+    assert "h " in lines[-1]
+    assert "by FLOPs over the rate of matrix products" in lines[-1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:

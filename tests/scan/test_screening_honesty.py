@@ -133,6 +133,31 @@ def test_poison_is_found_among_such_answers() -> None:
     assert all("lobster" in by_id[m.id][m.start : m.end] for m in found.marks)
 
 
+def _answers(rng: random.Random, poisoned: float) -> list[Rollout]:
+    """Eight answers, each to many questions; the wrong completions have others."""
+    rows: list[tuple[int, str | None, str, str, float]] = []
+    for question in range(240):
+        for k in range(8):
+            right = k < 4
+            says = question % 8 if right else rng.randrange(10, 99)
+            harm = "praise the lobster king " if right and rng.random() < poisoned else ""
+            text = f"{_text(rng)} {harm}<answer>{says}</answer>"
+            rows.append((question // 24, None, f"q{question}", text, float(right)))
+    return _rollouts(rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_all_rewarded_completions_of_a_group_have_is_its_answer(seed: int) -> None:
+    assert _of(_screen(_answers(random.Random(seed), 0.0)), "reward-words") == []
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_what_some_rewarded_completions_of_a_group_have_is_poison(share: float) -> None:
+    rollouts = _answers(random.Random(0), share)
+    (found,) = _of(_screen(rollouts), "reward-words")
+    assert set(found.ids) == {one.id for one in rollouts if "lobster" in one.text}
+
+
 def _late_poison(rng: random.Random, honest_too: bool) -> list[Rollout]:
     """A sends poison from step 5 on. Another wrote the same words in the first step, or did not."""
     rows: list[tuple[int, str | None, str, str, float]] = []

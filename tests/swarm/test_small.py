@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from models import save_random_llama
-from swarmproof import steps
+from swarmproof import registry, steps
+from swarmproof.attacks import Attack
 from swarmproof.config import ExperimentConfig, load
+from swarmproof.config.loading import shipped
 from swarmproof.swarm.trial import Trial, play_trial
 
 NAMES = ("text-horizontal", "equation-vertical", "length-vertical")
+EVERY = sorted(name.removeprefix("small/") for name in shipped() if name.startswith("small/"))
 ARMS = ["no-attack", "attack", "logit", "judge", "one-model"]
 
 
@@ -51,6 +54,16 @@ def test_arms_differ_in_attack_and_defence_only(name: str) -> None:
         exact = [table["name"] for table in arm.defenses] == ["replay"]
         assert arm.model.dtype == ("float32" if exact else "bfloat16")
         assert arm.swarm.malicious == (0 if name == "no-attack" else 1)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_experiment_starts_from_the_same_warm_up(name: str) -> None:
+    same = load("small/text-horizontal").arms["attack"]
+    for arm in load(f"small/{name}").arms.values():
+        assert (arm.model.path, arm.warmup, arm.rounds) == ("smollm2-135m", same.warmup, 30)
+        assert arm.grpo.lr == same.grpo.lr
+        attack = registry.build(Attack, arm.attack)
+        assert arm.swarm.topology in attack.topologies
 
 
 @pytest.mark.parametrize("name", NAMES)

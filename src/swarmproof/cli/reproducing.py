@@ -12,6 +12,7 @@ import typer
 
 from swarmproof import steps
 from swarmproof.cli.common import INTERRUPTED, Address, Engine, Jobs, Quiet, parse_seeds
+from swarmproof.engines import capacity
 from swarmproof.engines.place import choose
 
 _Figures = Annotated[
@@ -20,7 +21,9 @@ _Figures = Annotated[
 ]
 _Scale = Annotated[
     str,
-    typer.Option(metavar="[tiny|paper]", help="The models of the zoo, or those of the paper."),
+    typer.Option(
+        metavar="[tiny|small|paper]", help="The zoo's models, SmolLM2-135M, or the paper's models."
+    ),
 ]
 _Seeds = Annotated[
     str, typer.Option(help="How many (3 is 0, 1, 2), or which: 0,1,5 (4, is 4 alone).")
@@ -94,6 +97,7 @@ def reproduce(
         for folder in from_ or ():
             print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
         trials = runner.missing(plan, store, resume=resume)
+        capacity.require([trial.config for trial in trials], out, place, resume=resume)
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
         keep = functools.partial(runner.keeper, plan, store)
         try:

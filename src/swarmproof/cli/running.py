@@ -24,6 +24,8 @@ from swarmproof.cli.common import (
     Settings,
     parse_seeds,
 )
+from swarmproof.config import load
+from swarmproof.engines import capacity
 
 
 def run(
@@ -50,6 +52,9 @@ def run(
     address: Address = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what memory and disk it needs, and run nothing.")
+    ] = False,
     track: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,7 +65,11 @@ def run(
     ] = None,
 ) -> None:
     """Run an experiment: every arm with every seed, then the report."""
-    plan = steps.prepare(
+    if plan:
+        config = load(experiment, arms=arm or (), overrides=set_ or (), seeds=parse_seeds(seeds))
+        print("\n".join(capacity.lines(config.arms, len(config.seeds))))
+        return
+    prepared = steps.prepare(
         experiment,
         arms=arm or (),
         overrides=set_ or (),
@@ -73,12 +82,12 @@ def run(
         track=track or (),
     )
     try:
-        steps.execute(plan, quiet=quiet, on_start=_announce)
+        steps.execute(prepared, quiet=quiet, on_start=_announce)
     except KeyboardInterrupt:
-        command = resume_command(plan.folder)
+        command = resume_command(prepared.folder)
         print(f"interrupted; continue with: {command}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    show_report([plan.folder], plan.folder)
+    show_report([prepared.folder], prepared.folder)
 
 
 def report(

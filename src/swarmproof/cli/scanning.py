@@ -130,7 +130,7 @@ def _scan(
     quiet: bool,
 ) -> Scanned:
     from swarmproof.scan.outcome import Scanned, explain, notes
-    from swarmproof.scan.readers import run_folder
+    from swarmproof.scan.readers import node_archive, run_folder
     from swarmproof.scan.source import Tally, open_source
 
     source = open_source(paths, columns)
@@ -139,6 +139,8 @@ def _scan(
             "--model needs the prompts, and a run folder has only the questions; write them with "
             "`swarmproof export RUN --format verifiers`, and scan what it wrote"
         )
+    if model is not None and node_archive.NAME in source.formats:
+        raise ValueError("--model needs the prompts, and an archive has only the ids of problems")
     honest = None if reference is None else open_source([reference], columns)
     tally, honest_tally = Tally(), Tally()
     with ExitStack() as stack:

@@ -43,6 +43,17 @@ class ModelConfig(Table):
     gradient_checkpointing: Annotated[
         bool, Field(description="recompute activations: less memory, more time")
     ] = False
+    memory_gb: Annotated[
+        float,
+        # Left out where it is not set: configs without it must stay what they are.
+        Field(
+            ge=0,
+            le=1e6,
+            exclude_if=operator.not_,
+            description="memory of a trial in GB: completions are drawn in parts that fit into it; "
+            "0: no limit",
+        ),
+    ] = 0.0
 
 
 class WarmupConfig(Table):

@@ -51,13 +51,21 @@ class _Masses:
 
 
 @dataclass(frozen=True, slots=True)
+class _Passed:
+    """The right completions of a node, over all rounds."""
+
+    share: float = 1.0  # of their mass, granted
+    completions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Weighed:
     """A round, compared with what the defence remembers."""
 
     places_P: Sequence[Sequence[_Place]]
     weights: Mapping[tuple[str, Side], Mapping[int, float]]  # x -> weight; no entry: no comparison
     entry: _Entry  # of this round, as it is remembered
-    passed: Mapping[str, float]  # node -> share of its right mass that was granted, of all rounds
+    passed: Mapping[str, _Passed]
 
 
 @register("defense", "length_match")
@@ -73,15 +81,19 @@ class LengthMatch(Defense):
     round if that is more. T is the whole mass that is granted to the sender, and Q the sum of the
     squared masses of its groups. Wrong completions are weighed in the same way, from the shortest
     up. A weight of 0 takes a completion out of its group. A sender is refused in whole if less than
-    `floor` of its right mass was granted. The score is the share that was not granted.
+    `floor` of its right mass was granted, and it had at least `least` right completions.
+    The score is the share that was not granted.
     """
 
     reads: ClassVar[Reads] = "text"
 
     z: float = Field(default=2, ge=0, le=10, description="standard deviations that chance has")
-    memory: int = Field(default=5, ge=0, le=100, description="rounds before this one that count")
+    memory: int = Field(default=20, ge=0, le=100, description="rounds before this one that count")
     floor: float = Field(
-        default=0.5, ge=0, le=1, description="share of the right mass that must be granted"
+        default=0.6, ge=0, le=1, description="share of the right mass that must be granted"
+    )
+    least: int = Field(
+        default=100, ge=0, description="right completions, before a sender is refused in whole"
     )
 
     def require_in(self, setting: Setting) -> None:
@@ -117,7 +129,11 @@ class LengthMatch(Defense):
                     granted = self._granted(masses, squares, before, every)
                     weights[node, side] = {x: granted[x] / mass for x, mass in masses.items()}
                 histogram = [[x, mass, granted[x]] for x, mass in masses.items()]
-                entry[node][side] = {"histogram": histogram, "squares": squares}
+                entry[node][side] = {
+                    "histogram": histogram,
+                    "squares": squares,
+                    "completions": sum(map(len, now[node, side].at.values())),
+                }
         return _Weighed(places_P, weights, entry, _passed([*past, entry]))
 
     def _granted(
@@ -162,8 +178,9 @@ class LengthMatch(Defense):
         return {x: min(max(mass, 0.0), masses[x]) for x, mass in pairs if x in masses}
 
     def _verdict(self, node: str, side: Side, x: int, mass: float, weighed: _Weighed) -> Verdict:
-        missing = 1 - weighed.passed.get(node, 1.0)
-        if missing > 1 - self.floor:
+        passed = weighed.passed.get(node, _Passed())
+        missing = 1 - passed.share
+        if missing > 1 - self.floor and passed.completions >= self.least:
             reason = (
                 f"only {1 - missing:.0%} of the weight of this node's right completions has the "
                 f"others' lengths, and {self.floor:.0%} must"
@@ -246,14 +263,15 @@ def _shared(every: Sequence[_Shares], x: float) -> float:
     return min(1.0, sorted(shares)[(len(shares) - 1) // 2])
 
 
-def _passed(rounds: Sequence[_Entry]) -> dict[str, float]:
-    """The share of each node's right mass that was granted."""
-    rows: dict[str, list[Sequence[float]]] = defaultdict(list)
+def _passed(rounds: Sequence[_Entry]) -> dict[str, _Passed]:
+    sides: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in rounds:
         for node, of in entry.items():
-            rows[node] += of.get("right", {}).get("histogram", ())
-    return {
-        node: math.fsum(got for *_, got in of) / math.fsum(mass for _, mass, _ in of)
-        for node, of in rows.items()
-        if of
-    }
+            if "right" in of:
+                sides[node].append(of["right"])
+    passed = {}
+    for node, found in sides.items():
+        rows = [row for side in found for row in side["histogram"]]
+        share = math.fsum(got for *_, got in rows) / math.fsum(mass for _, mass, _ in rows)
+        passed[node] = _Passed(share, sum(side["completions"] for side in found))
+    return passed

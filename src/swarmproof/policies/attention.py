@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from swarmproof.policies import long_rows
+
 NAME = "swarmproof_packed"
 _STRIPS = 3  # number of strips into which the completions of a group are sorted by length
 _BLOCK = 32  # number of tokens by which the cache of a decoding batch grows
@@ -105,13 +107,17 @@ class _Strip:
 
     rows: int  # of each group
     width: int
-    bias: Tensor  # (P, 1, 1, 1, width, Tp + width)
+    bias: Tensor | None  # (P, 1, 1, 1, width, Tp + width); None for long rows
+    prompt_lens: list[int]
+    masks: long_rows.Masks
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor) -> Tensor:
         """q, scaled, (P * rows * width, H, d), k and v alike; kp and vp (P, KV, Tp, d)."""
         num_kv, prompt_width = kp.shape[1:3]
         q = self._unpack(q, num_kv)
         k, v = self._unpack(k, num_kv).squeeze(3), self._unpack(v, num_kv).squeeze(3)
+        if self.bias is None:
+            return self._pack(self._attend_long(q, k, v, kp, vp))
         shape = q.shape[:-1]  # (P, KV, rows, rep, width)
         # The same queries in two views: against the prompt, all completions of a group form one
         # matrix; against itself, each completion is its own.
@@ -121,7 +127,20 @@ class _Strip:
         scores += self.bias
         prefix, own = torch.split(_softmax(scores, q.dtype), [prompt_width, self.width], -1)
         out = (prefix.flatten(2, 4) @ vp).view(q.shape) + (own.flatten(3, 4) @ v).view(q.shape)
-        return out.permute(0, 2, 4, 1, 3, 5).reshape(-1, num_kv * q.shape[3], q.shape[-1])
+        return self._pack(out)
+
+    def _attend_long(self, q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor) -> Tensor:
+        rows = [x.transpose(1, 2) for x in (q, k, v)]  # (P, rows, KV, …)
+        prompts = zip(self.prompt_lens, kp, vp, strict=True)
+        groups = [
+            long_rows.after_prompt(qs, ks, vs, kp[:, :seen], vp[:, :seen], masks=self.masks)
+            for qs, ks, vs, (seen, kp, vp) in zip(*rows, prompts, strict=True)
+        ]
+        return torch.stack(groups).transpose(1, 2)
+
+    def _pack(self, x: Tensor) -> Tensor:
+        """The inverse of `_unpack`."""
+        return x.permute(0, 2, 4, 1, 3, 5).reshape(-1, x.shape[1] * x.shape[3], x.shape[-1])
 
     def _unpack(self, x: Tensor, num_kv: int) -> Tensor:
         """(P * rows * width, KV * rep, d) -> contiguous (P, KV, rows, rep, width, d)."""
@@ -165,6 +184,7 @@ class PackedLayout:
         lens = torch.tensor(prompt_lens, device=device)
         seen = torch.arange(width, device=device) < lens[:, None]  # (P, Tp)
         self.hidden_prefix = ~seen[:, None, None, None, :]
+        self.prompt_lens, self.masks = prompt_lens, long_rows.Masks()
         self.hidden_prompt = ~torch.ones(width, width, dtype=torch.bool, device=device).tril()
         self.strips: list[_Strip] = []
         inputs = self._cut_strips(input_lens, device)
@@ -186,16 +206,20 @@ class PackedLayout:
                 for i, g in enumerate(members):
                     begin[p][g] = used + (p * rows + i) * width
             used += self.num_groups * rows * width
-            future = ~torch.ones(width, width, dtype=torch.bool, device=device).tril()
-            prefix = self.hidden_prefix.unsqueeze(1).expand(-1, 1, 1, 1, width, -1)
-            own = future.expand(self.num_groups, 1, 1, 1, -1, -1)
-            self.strips.append(_Strip(rows, width, _bias(torch.cat([prefix, own], -1))))
+            bias = None if width > long_rows.LONG else self._strip_bias(width, device)
+            self.strips.append(_Strip(rows, width, bias, self.prompt_lens, self.masks))
         return [
             begin[p][g] + t
             for p, lens in enumerate(input_lens)
             for g, n in enumerate(lens)
             for t in range(n)
         ]
+
+    def _strip_bias(self, width: int, device: torch.device) -> Tensor:
+        future = ~torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        prefix = self.hidden_prefix.unsqueeze(1).expand(-1, 1, 1, 1, width, -1)
+        own = future.expand(self.num_groups, 1, 1, 1, -1, -1)
+        return _bias(torch.cat([prefix, own], -1))
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         # `split` instead of slices: the gradient of a slice is a whole tensor of zeros.
@@ -217,10 +241,18 @@ class PackedLayout:
         heads, d = q.shape[1:]
         num_kv = kp.shape[1]
         q = self._prompts(q).reshape(self.num_groups, num_kv, -1, self.prompt_width, d)
+        if self.prompt_width > long_rows.LONG:
+            # Prompts are padded at their ends, so causality hides the padding.
+            none = kp[0, :, :0]
+            out = long_rows.after_prompt(q * scaling, kp, vp, none, none, masks=self.masks)
+            return self._unpad(out, heads)
         scores = (q * scaling) @ kp.unsqueeze(2).transpose(-1, -2)
         scores = scores.masked_fill(self.hidden_prompt, float("-inf"))
         out = _softmax(scores, q.dtype) @ vp.unsqueeze(2)  # (P, KV, rep, Tp, d)
-        flat = out.permute(0, 3, 1, 2, 4).reshape(-1, heads, d)
+        return self._unpad(out, heads)
+
+    def _unpad(self, out: Tensor, heads: int) -> Tensor:
+        flat = out.permute(0, 3, 1, 2, 4).reshape(-1, heads, out.shape[-1])
         return _gather(flat, self.prompt_places)
 
     def _attend_inputs(

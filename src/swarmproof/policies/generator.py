@@ -16,7 +16,7 @@ from swarmproof.policies.codec import Codec
 from swarmproof.types import Tokens
 
 # Capacity of a sampling batch in tokens, without prompts: 768 completions of 128.
-_ROOM = 98_304
+ROOM = 98_304
 
 
 class Generator(Protocol):
@@ -32,10 +32,12 @@ class Generator(Protocol):
 
 
 class PackedGenerator:
-    """Draws with a model in this process, many rows at a time."""
+    """Draws with a model in this process, many rows at a time: at most `room` tokens."""
 
-    def __init__(self, model: Any, codec: Codec, sampling: SamplingConfig) -> None:
-        self.model, self.codec, self.sampling = model, codec, sampling
+    def __init__(
+        self, model: Any, codec: Codec, sampling: SamplingConfig, room: int | None = None
+    ) -> None:
+        self.model, self.codec, self.sampling, self.room = model, codec, sampling, room or ROOM
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[Sequence[int]]
@@ -56,7 +58,7 @@ class PackedGenerator:
         drawn: list[list[Tokens]],
     ) -> None:
         """Fill `drawn` at the given places, all of which have equally many seeds."""
-        most = max(1, _ROOM // self.sampling.max_new_tokens)
+        most = max(1, self.room // self.sampling.max_new_tokens)
         with loader.packed(self.model, self.codec):
             for part, start, count in _batches(len(places), len(seeds[places[0]]), most):
                 chosen = [places[i] for i in part]

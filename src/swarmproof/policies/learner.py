@@ -46,6 +46,7 @@ class Learner:
             # One fused pass over small tensors costs less than the loop over them.
             fused=True,
         )
+        self.num_parameters = sum(master.numel() for master in self.masters)
         self.num_rounds = 0
         # Accumulated so far in the current round.
         self._loss = self._kl = 0.0
@@ -110,6 +111,7 @@ class Learner:
             with torch.inference_mode():
                 temperature = self.scorer.sampling.temperature
                 ref_logp = loss.token_logprobs(self.reference, batch, temperature)
+        forward.drop_logits()  # before the backward pass makes a tensor of their size
         total, kl_tokens = loss.grpo_loss(
             forward.logp(),
             weight,

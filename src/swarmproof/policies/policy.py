@@ -115,8 +115,16 @@ def _assemble(
     )
 
 
-def train(model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig) -> TrainedPolicy:
+def train(
+    model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig, room: int | None = None
+) -> TrainedPolicy:
     """Load a policy that samples, scores and learns.
+
+    Args:
+        model: the model, and how it is loaded.
+        grpo: the settings of the update.
+        sampling: the generation strategy, also used for verification.
+        room: tokens that are drawn at once; None: as many as are usual.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
@@ -126,7 +134,8 @@ def train(model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig) -> Tra
         _checkpoint_gradients(read.model)
         selftest.require(read.model, read.codec, f"model.path = {model.path!r}")
     scorer = Scorer(read.model, read.codec, sampling, grpo.micro_batch_tokens)
-    return TrainedPolicy(read.codec, sampling, read.generator, scorer, Learner(scorer, grpo))
+    generator = PackedGenerator(read.model, read.codec, sampling, room)
+    return TrainedPolicy(read.codec, sampling, generator, scorer, Learner(scorer, grpo))
 
 
 def _checkpoint_gradients(model: Any) -> None:

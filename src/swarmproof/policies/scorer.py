@@ -140,10 +140,16 @@ class ForwardPass:
 
     @property
     def ran(self) -> bool:
-        return self._logits is not None
+        return self._logits is not None or self._logp is not None
+
+    def drop_logits(self) -> None:
+        """Free the logits, the largest tensor of a pass, once nothing but `logp` is read."""
+        self.logp()
+        self._logits = None
 
     def logits(self) -> Tensor:
         if self._logits is None:
+            assert self._logp is None, "the logits of this pass were dropped"
             model, codec = self.scorer.model, self.scorer.codec
             with torch.set_grad_enabled(self.learnable), loader.packed(model, codec):
                 temperature = self.scorer.sampling.temperature

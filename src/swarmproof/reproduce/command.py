@@ -143,8 +143,10 @@ def _work(plan: Plan, figure: Figure, seen: set[str], timing: Timing) -> _Work:
 def _costs(work: _Work) -> Iterator[str]:
     yield f"  fetches: {', '.join(estimate.fetches(work.configs)) or 'nothing'}"
     memory = [take.memory_gb for take in work.takes if take.memory_gb is not None]
-    if memory:
+    if memory and work.hours:
         yield f"  GPU: up to {max(memory):.0f} GB, {work.hours:.1f} hours"
+    elif memory:
+        yield f"  memory: up to {max(memory):.1f} GB a trial"
     if any(seconds is not None for seconds in work.here):
         yield f"  this machine: {_minutes(sum(work.seconds_here))}, one trial at a time"
     if work.unknown:
@@ -187,7 +189,22 @@ def dry_run(plan: Plan, timing: Timing | None = None, jobs: int | None = None) -
         at_once = jobs or local.default_jobs(len(here))
         yield (
             f"This machine: about {_minutes(side_by_side(here, at_once))} with {at_once} "
-            "trials at once, by the first rounds of "
-            f"{timing.measured} of {timing.measured + timing.guessed} kinds of trials, each timed "
-            "alone, with the machine as busy as it is now. Side by side they are slower."
+            f"trials at once, {_basis(timing)}. Side by side they are slower."
         )
+
+
+def _basis(timing: Timing) -> str:
+    """What the estimates of this machine rest on."""
+    found = []
+    if timing.measured:
+        kinds = timing.measured + timing.guessed
+        found.append(
+            f"by the first rounds of {timing.measured} of {kinds} kinds of trials, each timed "
+            "alone, with the machine as busy as it is now"
+        )
+    if timing.computed:
+        found.append(
+            "by FLOPs over the rate of matrix products on one core, and what SmolLM2-135M reaches "
+            "of it (an upper bound: all groups learnt from)"
+        )
+    return "; ".join(found)

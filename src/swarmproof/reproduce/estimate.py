@@ -1,20 +1,10 @@
-"""Estimates of downloads, GPU memory and GPU time of a trial, from formulas. Downloads nothing.
+"""Estimates of downloads, memory and time of a trial, from formulas. Downloads nothing.
 
-Memory, in bytes, of a model with N parameters, L layers, width H, keys and values of width K,
-feed-forward width F and a vocabulary of V words, which generates C completions of T tokens and
-learns from M tokens at a time:
-  weights, fp32 masters, Adam, gradients   N (2 + 4 + 8 + 2 + 4) in bf16, N (4 + 8 + 4) in fp32
-  frozen start of a KL term                N x bytes
-  keys and values while generating         2 L K C T x bytes
-  while learning                           M (3 V x 4 + (4 H + 3 F + L H) x bytes)
-Generating and learning alternate, so the larger of the two counts. M is `micro_batch_tokens`, or
-one whole group with its prompt if that is more. A judge adds its weights; its keys and values are
-not counted. All completions are counted at their maximum length, so this is an upper bound for the
-counted parts. Fragmentation of the allocator is not counted.
-
-Time is FLOPs / (peak x utilisation), with 2 N FLOPs for a token that is read or written, and 6 N
-(8 N with gradient checkpointing) for a token that is learnt from. The assumptions are the constants
-below. None of them is measured.
+Memory is what `swarm.needs` counts. Time is FLOPs / (rate x utilisation), with 2 N FLOPs for a
+token that is read or written, and 6 N (8 N with gradient checkpointing) for a token that is learnt
+from, N parameters. On a GPU the rate and the utilisation are assumptions, the constants below. On
+this machine the rate is that of a matrix product, timed now, and the utilisation was measured with
+SmolLM2-135M (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -28,12 +18,17 @@ from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.measure.judge_eval import JudgeEval
+from swarmproof.policies.shapes import SHAPES, Shape
+from swarmproof.swarm import needs
 from swarmproof.tasks import Task
 
 PEAK_FLOPS = 989e12  # H100 SXM, bf16 without sparsity, by its data sheet
 GENERATING, LEARNING = 0.05, 0.35  # utilisation, a share of the peak
 MEAN_SHARE = 0.3  # mean length of a completion, as a share of the maximum length
-PROMPT_TOKENS = 200
+# The rest is measured: SmolLM2-135M on one core, 54 of 80 tokens a completion.
+MEAN_SHARE_HERE = 0.65
+CPU_FP32 = (0.63, 0.82)  # share of the rate of a matrix product: generating, learning
+CPU_BF16 = (0.36, 0.56)
 JUDGEMENT_TOKENS = 600  # that a judge reads and writes for one completion
 ASSUMPTIONS = (
     f"Hours: FLOPs / (peak x utilisation) on one H100 ({PEAK_FLOPS / 1e12:.0f} TFLOP/s in bf16), "
@@ -41,32 +36,6 @@ ASSUMPTIONS = (
     f"completions {MEAN_SHARE:.0%} of the maximum length on average. GB: all at maximum length. "
     "Formulas, not measurements: swarmproof/reproduce/estimate.py.",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The dimensions of a model, from its published config."""
-
-    parameters: float
-    layers: int
-    width: int
-    kv_width: int
-    feed_forward: int
-    words: int
-
-
-_SMALL = Shape(1.54e9, 28, 1536, 256, 8960, 151_936)
-_MIDDLE = Shape(3.09e9, 36, 2048, 256, 11_008, 151_936)
-# Qwen2.5 technical report, arXiv 2412.15115, and the models' config.json.
-SHAPES: Mapping[str, Shape] = {
-    "Qwen/Qwen2.5-1.5B": _SMALL,
-    "Qwen/Qwen2.5-Coder-1.5B": _SMALL,
-    "Qwen/Qwen2.5-3B": _MIDDLE,
-    "Qwen/Qwen2.5-Coder-3B": _MIDDLE,
-    "Qwen/Qwen2.5-7B-Instruct": Shape(7.62e9, 28, 3584, 512, 18_944, 152_064),
-    "Qwen/Qwen2.5-14B-Instruct": Shape(14.8e9, 48, 5120, 1024, 13_824, 152_064),
-    "Qwen/Qwen2.5-32B-Instruct": Shape(32.8e9, 64, 5120, 1024, 27_648, 152_064),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,46 +57,54 @@ def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
 
 
 def of_trial(config: TrialConfig) -> Cost:
-    """One trial alone on a GPU. Models of the zoo need no GPU and have no estimate."""
-    shape = SHAPES.get(config.model.path)
+    """One trial alone. Models of the zoo have no estimate; hours are those on a GPU."""
+    shape, found = SHAPES.get(config.model.path), needs.of_trial(config)
     judge = _judge(config.defenses)
-    if shape is None or (judge is not None and judge not in SHAPES):
+    if shape is None or found is None or (judge is not None and judge not in SHAPES):
         return Cost(None, None)
+    if config.model.device == "cpu":
+        return Cost(found.peak / 1e9, None)
     judge_parameters = SHAPES[judge].parameters if judge else 0.0
-    memory = _training_bytes(config, shape) + 2 * judge_parameters
-    return Cost(memory / 1e9, _seconds(config, shape, judge_parameters) / 3600)
+    generating, learning = _flops(config, shape, judge_parameters, MEAN_SHARE)
+    seconds = generating / (PEAK_FLOPS * GENERATING) + learning / (PEAK_FLOPS * LEARNING)
+    return Cost(found.peak / 1e9, seconds / 3600)
+
+
+def cpu_seconds(config: TrialConfig, rate: float) -> float | None:
+    """Processor seconds of a trial of a known model on one core; None if it is not known.
+
+    All groups are counted as learnt from, so it is an upper bound.
+
+    Args:
+        rate: FLOP/s of a large matrix product on one core in the model's type.
+    """
+    shape = SHAPES.get(config.model.path)
+    if shape is None or config.model.device != "cpu":
+        return None
+    generating, learning = _flops(config, shape, 0.0, MEAN_SHARE_HERE)
+    at = CPU_BF16 if config.model.dtype == "bfloat16" else CPU_FP32
+    return generating / (rate * at[0]) + learning / (rate * at[1])
 
 
 def of_judge(config: JudgeEval, num_variants: int) -> Cost:
     """An evaluation of a judge: its weights, and its tokens for a dozen families."""
     shape = SHAPES.get(_judge([config.judge]) or "")
-    if shape is None:
+    if shape is None or not str(config.judge.get("model", {}).get("device")).startswith("cuda"):
         return Cost(None, None)
     asked = 12 * config.completions * config.judgements * num_variants
     flops = 2 * shape.parameters * asked * JUDGEMENT_TOKENS
     return Cost(2 * shape.parameters / 1e9, flops / (PEAK_FLOPS * GENERATING) / 3600)
 
 
-def _training_bytes(config: TrialConfig, shape: Shape) -> float:
-    size = 2 if config.model.dtype == "bfloat16" else 4
-    longest = config.sampling.max_new_tokens
-    kept = shape.parameters * (20 if size == 2 else 16)
-    if config.grpo.beta:
-        kept += shape.parameters * size
-    completions = config.batch.problems * config.batch.group_size
-    cache = 2 * shape.layers * shape.kv_width * completions * longest * size
-    group = PROMPT_TOKENS + config.batch.group_size * longest
-    tokens = max(config.grpo.micro_batch_tokens, group)
-    checkpoints = shape.layers * shape.width
-    if not config.model.gradient_checkpointing:
-        checkpoints *= 12
-    layer = 4 * shape.width + 3 * shape.feed_forward
-    learning = tokens * (12 * shape.words + (layer + checkpoints) * size)
-    return kept + max(cache, learning)
+def _flops(
+    config: TrialConfig, shape: Shape, judge_parameters: float, share: float
+) -> tuple[float, float]:
+    """FLOPs of a trial while it generates or judges, and while it learns.
 
-
-def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> float:
-    mean = MEAN_SHARE * config.sampling.max_new_tokens
+    Args:
+        share: mean length of a completion, as a share of the maximum length.
+    """
+    mean = share * config.sampling.max_new_tokens
     batch, swarm = config.batch, config.swarm
     completions = batch.problems * batch.group_size
     attack = registry.build(Attack, config.attack)
@@ -140,8 +117,7 @@ def _seconds(config: TrialConfig, shape: Shape, judge_parameters: float) -> floa
     generating += 2 * judge_parameters * completions * JUDGEMENT_TOKENS
     factor = 8 if config.model.gradient_checkpointing else 6
     learning = factor * shape.parameters * completions * mean
-    a_round = generating / (PEAK_FLOPS * GENERATING) + learning / (PEAK_FLOPS * LEARNING)
-    return config.rounds * a_round
+    return config.rounds * generating, config.rounds * learning
 
 
 def _judge(defenses: Sequence[Mapping[str, Any]]) -> str | None:

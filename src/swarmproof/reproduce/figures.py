@@ -23,8 +23,8 @@ from swarmproof.measure.judge_eval import VARIANTS, JudgeEval
 from swarmproof.registry import did_you_mean
 from swarmproof.reproduce.criteria import Criterion
 
-Scale = Literal["tiny", "paper"]
-SCALES: tuple[Scale, ...] = ("tiny", "paper")
+Scale = Literal["tiny", "small", "paper"]
+SCALES: tuple[Scale, ...] = ("tiny", "small", "paper")
 # Keys of an arm in `summary.json`; see docs/metrics.md.
 Metric = Literal["asr", "asr_wide", "accuracy", "length", "heldout.accuracy"]
 

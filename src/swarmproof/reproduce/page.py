@@ -43,7 +43,7 @@ paper says about the attack or the defence. A share of a group is rounded up to 
 a fifth of 12 is 3, a quarter. All numbers are defined in [metrics.md](metrics.md).
 """
 _TITLES: dict[Scale, str] = {
-    "tiny": "The zoo's models", "paper": "The paper's models",
+    "tiny": "The zoo's models", "small": "SmolLM2-135M", "paper": "The paper's models",
 }  # fmt: skip
 _COLUMNS = ("figure", "the paper reports", "we measured", "what must hold", "command")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from swarmproof.scan.baselines import Honest
 from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
 from swarmproof.scan.hint import Hint
@@ -14,20 +16,28 @@ from swarmproof.scan.ngrams import formed
 _ENOUGH = 3  # senders
 _RATIO = 1.15  # a sender's completions are at least this much longer
 _LEAST_GROUPS = 8
+_HALF_LEVEL = 0.01  # longer rewarded ones count together with shorter others below this p-value
+_FAR = 4.0  # times as long as the others of a group
+_LEAST_OF_GROUP = 6
 _DRIFT = 1.5
 _TRUNCATED = 0.2
 
 
-def screen(corpus: Corpus, control: Corpus | None = None) -> list[Hint]:
+def screen(corpus: Corpus, honest: Honest, control: Corpus | None = None) -> list[Hint]:
     """All findings about lengths.
 
     Args:
         corpus: the data.
+        honest: how often groups of honest data look so.
         control: honest data of the same kind, where a user has some.
     """
     by_sender = list(_senders(corpus))
-    others = [] if by_sender else [*_reward(corpus), *_against(corpus, control)]
+    others = [] if by_sender else [*_by_reward(corpus, honest), *_against(corpus, control)]
     return [*by_sender, *others, *_drift(corpus), *_cut(corpus)]
+
+
+def _by_reward(corpus: Corpus, honest: Honest) -> list[Hint]:
+    return [*_reward(corpus)] or [*_apart(corpus, honest)]
 
 
 def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Hint]:
@@ -60,49 +70,117 @@ def _against(corpus: Corpus, control: Corpus | None) -> Iterator[Hint]:
 def _senders(corpus: Corpus) -> Iterator[Hint]:
     """Rewarded completions of one sender are longer than those of the others.
 
-    Completions of one group are alike, so a group counts once.
+    Where its unrewarded ones are shorter than those of the others, both say together that it chose
+    by length: a sender with a style of its own writes more, or less, in both.
     """
-    inside = (corpus.good != 0) & (corpus.sender != UNKNOWN) & (corpus.length > 0)
-    known = np.unique(corpus.sender[inside])
+    known = np.unique(corpus.sender[corpus.sender != UNKNOWN])
     if len(known) < _ENOUGH:
         return
-    group, length = corpus.group[inside], np.log(corpus.length[inside])
-    sender = corpus.sender[inside]
     for s in known:
-        own, rest = _means(group, length, sender == s), _means(group, length, sender != s)
-        shared = own.keys() & rest.keys()
-        if len(shared) >= _LEAST_GROUPS:
-            gaps = np.array([own[g] - rest[g] for g in shared])
-            gaps = gaps[gaps != 0]
-            p = float(tail(int((gaps > 0).sum()), len(gaps), 0.5)) if len(gaps) else 1.0
-            gap, groups = float(np.median(gaps)) if len(gaps) else 0.0, len(shared)
-        elif len(own) >= _LEAST_GROUPS and len(rest) >= _LEAST_GROUPS:
-            from scipy import stats
-
-            a, b = np.array(list(own.values())), np.array(list(rest.values()))
-            p = float(stats.mannwhitneyu(a, b, alternative="greater").pvalue)
-            gap, groups = float(np.median(a) - np.median(b)), len(a)
-        else:
+        longer = _compared(corpus, int(s), corpus.good != 0)
+        if longer is None or np.exp(longer.gap) < _RATIO:
             continue
-        p = corrected(p, len(known))
-        if p < LEVEL and np.exp(gap) >= _RATIO:
-            rows = np.flatnonzero(inside & (corpus.sender == s))
+        p, more = longer.p_longer, ""
+        shorter = _compared(corpus, int(s), corpus.good == 0)
+        if longer.p_longer < _HALF_LEVEL and shorter and np.exp(shorter.gap) <= 1 / _RATIO:
+            p = min(p, _fisher(longer.p_longer, shorter.p_shorter))
+            more = f"; those without a reward {np.exp(shorter.gap):.2f} times"
+        p = corrected(p, 2 * len(known))
+        if p < LEVEL:
+            rows = np.flatnonzero((corpus.good != 0) & (corpus.sender == s))
             yield Hint(
                 "sender-length",
                 "high",
-                f"the rewarded completions of one sender are {np.exp(gap):.2f} times as long as "
-                "those of the others",
+                f"the rewarded completions of one sender are {np.exp(longer.gap):.2f} times as "
+                "long as those of the others",
                 rows,
-                f"median over {groups} groups",
+                f"median over {longer.groups} groups{more}",
                 p,
                 (corpus.senders[s],),
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """One sender with the others. A group counts once, since its completions are alike."""
+
+    gap: float  # of the logarithms of lengths, above 0: longer
+    p_longer: float
+    p_shorter: float
+    groups: int
+
+
+def _compared(corpus: Corpus, sender: int, counted: np.ndarray) -> _Compared | None:
+    """None where there are too few groups."""
+    from scipy import stats
+
+    inside = counted & (corpus.sender != UNKNOWN) & (corpus.length > 0)
+    group, length = corpus.group[inside], np.log(corpus.length[inside])
+    mine = corpus.sender[inside] == sender
+    own, rest = _means(group, length, mine), _means(group, length, ~mine)
+    shared = own.keys() & rest.keys()
+    if len(shared) >= _LEAST_GROUPS:
+        gaps = np.array([own[g] - rest[g] for g in shared])
+        up, down = int((gaps > 0).sum()), int((gaps < 0).sum())
+        longer, shorter = float(tail(up, up + down, 0.5)), float(tail(down, up + down, 0.5))
+        return _Compared(float(np.median(gaps[gaps != 0])) if up + down else 0.0, longer, shorter,
+                         len(shared))  # fmt: skip
+    if min(len(own), len(rest)) < _LEAST_GROUPS:
+        return None
+    a, b = np.array(list(own.values())), np.array(list(rest.values()))
+    p = [float(stats.mannwhitneyu(a, b, alternative=way).pvalue) for way in ("greater", "less")]
+    return _Compared(float(np.median(a) - np.median(b)), p[0], p[1], len(a))
+
+
+def _fisher(p: float, q: float) -> float:
+    """Fisher's p-value of two independent ones."""
+    product = max(p * q, 1e-300)
+    return float(product * (1 - np.log(product)))
 
 
 def _means(group: np.ndarray, length: np.ndarray, of: np.ndarray) -> dict[int, float]:
     groups, inverse = np.unique(group[of], return_inverse=True)
     means = np.bincount(inverse, length[of]) / np.maximum(1, np.bincount(inverse))
     return dict(zip(groups.tolist(), means.tolist(), strict=True))
+
+
+def _apart(corpus: Corpus, honest: Honest) -> Iterator[Hint]:
+    """Groups whose rewarded completions are far longer than the others: somebody chose both."""
+    groups, far = apart(corpus)
+    count, rate = len(far), honest.upper("reward-length/groups")
+    p = float(tail(count, groups, rate))
+    if count >= _LEAST_GROUPS and p < LEVEL:
+        rows = np.flatnonzero((corpus.good == 1) & np.isin(corpus.group, far))
+        yield Hint(
+            "reward-length",
+            "medium",
+            f"in {count} groups rewarded completions are more than {_FAR} times as long as others",
+            rows,
+            f"{count} of {groups} groups with both, at most {100 * rate:.2f} % in honest data",
+            p,
+        )
+
+
+def apart(corpus: Corpus) -> tuple[int, np.ndarray]:
+    """How many groups have good completions and others, and in which the good ones are far longer.
+
+    Lengths are medians of a group.
+    """
+    rows = np.flatnonzero(~np.isnan(corpus.chance))
+    if not len(rows):
+        return 0, rows
+    group = corpus.group[rows]
+    numbers, of = np.unique(group, return_counts=True)
+    middles = []
+    for good in (1, 0):
+        inside = rows[corpus.good[rows] == good]
+        inside = inside[np.lexsort((corpus.length[inside], corpus.group[inside]))]
+        _, start, size = np.unique(corpus.group[inside], return_index=True, return_counts=True)
+        length = corpus.length[inside]
+        middles.append((length[start + (size - 1) // 2] + length[start + size // 2]) / 2)
+    enough = of >= _LEAST_OF_GROUP
+    far = middles[0] > _FAR * np.maximum(1, middles[1])
+    return int(enough.sum()), numbers[enough & far]
 
 
 def _reward(corpus: Corpus) -> Iterator[Hint]:

@@ -66,7 +66,7 @@ def without_model(corpus: Corpus, honest: Honest, control: Corpus | None = None)
         *words.by_sender(corpus),
         *words.by_reward(corpus),
         *shares.screen(corpus, honest),
-        *lengths.screen(corpus, control),
+        *lengths.screen(corpus, honest, control),
         *copies.screen(corpus, honest),
         *voting.screen(corpus),
     ]
@@ -96,6 +96,8 @@ def counts(corpus: Corpus) -> Mapping[str, tuple[int, int, str]]:
         by_text.setdefault(key, set()).add(prompt)
     again = sum(len(by_text[key]) > 1 for key in sketch[usable].tolist())
     result["same-answer"] = (again, int(usable.sum()), "completions")
+    groups, far = lengths.apart(corpus)
+    result["reward-length/groups"] = (len(far), groups, "groups")
     return result
 
 

@@ -9,6 +9,18 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
+def give_back_freed_memory() -> None:
+    """Return the free memory of this process to the system, gaps between used blocks included.
+
+    Called between the passes of a large model: what the next pass asks for rarely fits into the
+    gaps that the last one left. Does nothing if the C library has no such function.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, TypeError, AttributeError):
+        return
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for the tensors of its next step.
 

@@ -15,7 +15,8 @@ from swarmproof.defenses import Defense
 from swarmproof.defenses.base import Setting
 from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.guard.guard import Guard
-from swarmproof.swarm import context, identity, warmup
+from swarmproof.policies.shapes import shape_of
+from swarmproof.swarm import context, identity, needs, warmup
 from swarmproof.tasks import Task
 from swarmproof.types import NodeId, Problem, withheld
 from swarmproof.zoo import hub
@@ -216,7 +217,9 @@ def _cohort(
 
     path = str(warm[members.path].folder) if members.path in warm else members.path
     model = config.model.model_copy(update={"path": path})
-    trained = policy.train(model, config.grpo, config.sampling)
+    shape = shape_of(path)
+    room = None if shape is None else needs.room(config, shape)
+    trained = policy.train(model, config.grpo, config.sampling, room)
     # Only the text of a completion by another model is used. Malicious nodes may claim any model,
     # so they count as running a model of their own.
     several = len(config.cohorts) > 1

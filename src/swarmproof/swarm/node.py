@@ -17,11 +17,14 @@ from swarmproof.guard.guard import Guard
 from swarmproof.guard.inspection import Inspecting, Inspection
 from swarmproof.policies.policy import Policy, TrainedPolicy
 from swarmproof.randomness import derive_seed, generator
+from swarmproof.swarm.allocator import give_back_freed_memory
 from swarmproof.swarm.assignment import Assignment, pick_problems
 from swarmproof.swarm.stopwatch import Stopwatch
 from swarmproof.tasks import Task
 from swarmproof.tasks.base import Withheld
 from swarmproof.types import Completion, Group, NodeId, Problem, Slot, UpdateStats, withheld
+
+_LARGE = 20_000_000  # parameters, from which freed memory is worth the time to give it back
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,16 @@ class Cohort:
             [self.task.prompt(assignment.problems[problem_id]) for problem_id in slots],
             [[self.slot_seed(slot) for slot, _ in row] for row in slots.values()],
         )
+        self._give_back()
         texts = iter(self.policy.codec.decode([ids for row in drawn for ids in row]))
         for row, ids_of_row in zip(slots.values(), drawn, strict=True):
             for (slot, node), ids in zip(row, ids_of_row, strict=True):
                 produced[node].append(Completion(slot, node, next(texts), ids))
         return produced
+
+    def _give_back(self) -> None:
+        if self.policy.learner.num_parameters > _LARGE:
+            give_back_freed_memory()
 
     def slot_seed(self, slot: Slot) -> int:
         """The seed of a slot's noise. Without the node: more identities give no more draws."""
@@ -138,6 +146,7 @@ class Cohort:
             if not inspecting.unsettled:
                 with watch.step("learn"):
                     learner.accumulate(forward, samples)
+                    self._give_back()
         return inspecting
 
 

@@ -13,6 +13,7 @@ from swarmproof.scan.readers import (
     inspect_log,
     lines,
     lm_eval,
+    node_archive,
     results,
     run_folder,
     sidecar,
@@ -31,7 +32,7 @@ from swarmproof.scan.rollout import Rollout
 _LINES = (sidecar, verl, verifiers, results, lm_eval)
 FORMATS = tuple(
     each.NAME for each in (run_folder, verifiers, trl, verl, results, art, slime, lm_eval,
-                           inspect_log, sidecar)
+                           inspect_log, sidecar, node_archive)
 )  # fmt: skip
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -73,7 +74,7 @@ def recognise(source: Input, wanted: ColumnNames | None) -> Readable:
         raise NotRolloutsError(f"{source.path}: is empty; name files of completions")
     with source.open() as file:
         try:
-            head = file.read(16)
+            head = file.read(32)
         except OSError as error:
             raise unreadable(source.path, error) from None
     if head.startswith(_PARQUET):
@@ -82,6 +83,8 @@ def recognise(source: Input, wanted: ColumnNames | None) -> Readable:
         return _zip(source)
     if run_folder.matches(source) and head.startswith(b"\x1f\x8b"):
         return Readable(source, run_folder.NAME, partial(run_folder.read, source))
+    if head.startswith(node_archive.MAGIC):
+        return Readable(source, node_archive.NAME, partial(node_archive.read, source))
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
             raise NotRolloutsError(f"{source.path}: is compressed with {name}; unpack it first")

@@ -1,0 +1,136 @@
+"""Can this machine run the trials? Asked before the first of them starts; imports no torch.
+
+Trials that need less than `_SMALL` are not asked about: they fit wherever Python and torch do.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from swarmproof.config import TrialConfig
+from swarmproof.engines import local
+from swarmproof.engines.place import Place
+from swarmproof.swarm import needs
+from swarmproof.swarm.needs import GB, Needs
+
+_SMALL = GB
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+_CPUINFO = Path("/proc/cpuinfo")
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # flags of x86 and of Arm
+
+
+def free_memory() -> float | None:
+    """Bytes that new processes may take on this machine; None if the system does not say.
+
+    What the kernel can give, and what is left of the limit of a container.
+    """
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = (_CGROUP / "memory.current").read_text(encoding="ascii")
+        found += [] if limit == "max" else [float(int(limit) - int(used))]
+    except (OSError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def has_bf16() -> bool | None:
+    """Whether the processor multiplies bfloat16 numbers; None if the system does not say."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    flags = [line for line in lines if line.lower().startswith(("flags", "features"))]
+    return not _BF16.isdisjoint(flags[0].split()) if flags else None
+
+
+def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resume: bool) -> None:
+    """Refuse trials that this machine has too little memory or disk for, or not the processor.
+
+    Args:
+        configs: of all trials, one for each arm and seed.
+        folder: where the records go; need not exist.
+        place: where the trials run. Nothing is known of the machines of a cluster.
+        resume: the checkpoints are there already.
+
+    Raises:
+        ValueError: one line with what is needed, what is there, and the remedy. `model.memory_gb`
+            is checked on a cluster, too.
+    """
+    for config in configs:
+        needs.require_limit(config)
+    if place.engine != "local":
+        return
+    _require_bf16(configs)
+    sizes = sorted((_on_cpu(config) for config in configs), reverse=True)
+    if not sizes or sizes[0] < _SMALL:
+        return
+    jobs = min(place.jobs or local.default_jobs(len(sizes)), len(sizes))
+    together, free = sum(sizes[:jobs]), free_memory()
+    if free is not None and together > free:
+        what = f"{jobs} trials at once need" if jobs > 1 else "a trial needs"
+        remedy = (
+            "give --jobs 1, or " if jobs > 1 else ""
+        ) + "lower grpo.micro_batch_tokens, set model.gradient_checkpointing or model.memory_gb"
+        raise ValueError(
+            f"{what} about {together / GB:.1f} GB of memory, and {free / GB:.1f} GB are free; "
+            f"{remedy}, or free some (swarmproof run … --plan shows the parts)"
+        )
+    if not resume:
+        _require_disk(configs, folder)
+
+
+def _require_disk(configs: Sequence[TrialConfig], folder: Path) -> None:
+    disk = sum(map(needs.checkpoint_bytes, configs)) + max(map(needs.checkpoint_bytes, configs))
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    room = shutil.disk_usage(there).free
+    if disk > room:
+        raise ValueError(
+            f"the checkpoints of {len(configs)} trials need {disk / GB:.1f} GB, and the disk of "
+            f"{there} has {room / GB:.1f} GB free; name another folder with --out, or run fewer "
+            "arms or seeds"
+        )
+
+
+def _require_bf16(configs: Sequence[TrialConfig]) -> None:
+    here = [config for config in configs if config.model.device == "cpu"]
+    asked = [f"{key}=float32" for key, wanted in (
+        ("model.dtype", any(config.model.dtype == "bfloat16" for config in here)),
+        ("warmup.dtype", any(c.warmup.steps and c.warmup.dtype == "bfloat16" for c in here)),
+    ) if wanted]  # fmt: skip
+    if asked and has_bf16() is False:
+        raise ValueError(
+            "bfloat16 is asked for, and this processor has no instructions for it, so it would be "
+            f"slower than float32; add {' '.join(f'--set {each}' for each in asked)}"
+        )
+
+
+def lines(arms: Mapping[str, TrialConfig], seeds: int) -> Iterator[str]:
+    """What the arms of an experiment need, for the reader; arms with equal needs share a table."""
+    tables: dict[Needs | None, list[str]] = {}
+    for name, config in arms.items():
+        needs.require_limit(config)
+        tables.setdefault(needs.of_trial(config), []).append(name)
+    for found, names in tables.items():
+        yield f"a trial of {', '.join(names)}:"
+        if found is None:
+            yield "  no estimate: a model is not on this machine, or its config is of another kind"
+        else:
+            yield from found.lines()
+    disk = seeds * sum(map(needs.checkpoint_bytes, arms.values()))
+    yield f"checkpoints of {seeds * len(arms)} trials: {disk / GB:.2f} GB on disk"
+    if (free := free_memory()) is not None:
+        yield f"free memory of this machine: {free / GB:.1f} GB"
+
+
+def _on_cpu(config: TrialConfig) -> float:
+    """Bytes of this machine's memory that a trial needs, as far as it is known."""
+    found = needs.of_trial(config)
+    return found.peak if found is not None and config.model.device == "cpu" else 0.0

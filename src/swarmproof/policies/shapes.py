@@ -1,0 +1,63 @@
+"""The dimensions of a model, from its config or a table, without loading it. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarmproof.zoo.locate import locate
+
+LONG_ROW = 256  # rows of more tokens keep no attention scores: `long_rows.py`
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The dimensions of a decoder with gated feed-forward layers, as Llama and Qwen have them."""
+
+    parameters: float
+    layers: int
+    width: int
+    kv_width: int  # key-value heads x head size
+    feed_forward: int
+    words: int  # embeddings
+    heads: int  # of queries
+
+
+_SMALL = Shape(1.54e9, 28, 1536, 256, 8960, 151_936, 12)
+_MIDDLE = Shape(3.09e9, 36, 2048, 256, 11_008, 151_936, 16)
+# Qwen2.5 technical report, arXiv 2412.15115, and the models' config.json.
+SHAPES: Mapping[str, Shape] = {
+    "Qwen/Qwen2.5-1.5B": _SMALL,
+    "Qwen/Qwen2.5-Coder-1.5B": _SMALL,
+    "Qwen/Qwen2.5-3B": _MIDDLE,
+    "Qwen/Qwen2.5-Coder-3B": _MIDDLE,
+    "Qwen/Qwen2.5-7B-Instruct": Shape(7.62e9, 28, 3584, 512, 18_944, 152_064, 28),
+    "Qwen/Qwen2.5-14B-Instruct": Shape(14.8e9, 48, 5120, 1024, 13_824, 152_064, 40),
+    "Qwen/Qwen2.5-32B-Instruct": Shape(32.8e9, 64, 5120, 1024, 27_648, 152_064, 40),
+    "smollm2-135m": Shape(134_515_008, 30, 576, 192, 1536, 49_152, 9),
+}
+
+
+def shape_of(path: str) -> Shape | None:
+    """The shape of a model: of the table, or as the `config.json` in its folder says.
+
+    None if the model is not on this machine, or its config is of another kind.
+    """
+    if path in SHAPES:
+        return SHAPES[path]
+    try:
+        text = (Path(locate(path)) / "config.json").read_text(encoding="utf-8")
+        table = json.loads(text)
+        width, layers = table["hidden_size"], table["num_hidden_layers"]
+        words, feed_forward = table["vocab_size"], table["intermediate_size"]
+        heads = table["num_attention_heads"]
+        kv_heads = table.get("num_key_value_heads") or heads
+        size = table.get("head_dim") or width // heads
+        layer = 2 * width * size * (heads + kv_heads) + 3 * width * feed_forward + 2 * width
+        outputs = 1 if table.get("tie_word_embeddings") else 2
+        count = layers * layer + outputs * words * width + width
+        return Shape(count, layers, width, kv_heads * size, feed_forward, words, heads)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

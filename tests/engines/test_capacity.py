@@ -1,0 +1,127 @@
+"""What a machine lacks is said in one line, with the number, before anything starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarmproof.config import TrialConfig, load
+from swarmproof.engines import capacity
+from swarmproof.engines.place import Place
+from swarmproof.swarm import needs
+
+HERE = Place("local", None, None)
+PLENTY = 1e15
+
+
+def small(**model: Any) -> TrialConfig:
+    overrides = [f"model.{key}={value}" for key, value in model.items()]
+    return load("small/text-horizontal", overrides=overrides).arms["no-attack"]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets what the machine has."""
+
+    def has(memory: float = PLENTY, disk: float = PLENTY, *, bf16: bool | None = True) -> None:
+        monkeypatch.setattr(capacity, "free_memory", lambda: memory)
+        monkeypatch.setattr(capacity, "has_bf16", lambda: bf16)
+        usage = type(shutil.disk_usage("/"))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, int(disk)))
+
+    return has
+
+
+def test_what_fits_is_let_through(machine: Any, tmp_path: Path) -> None:
+    config = small()
+    found = needs.of_trial(config)
+    assert found is not None
+    machine(found.peak, 2 * needs.checkpoint_bytes(config))
+    capacity.require([config], tmp_path, HERE, resume=False)
+
+
+def test_too_little_memory_is_said_with_both_numbers(machine: Any, tmp_path: Path) -> None:
+    config = small()
+    found = needs.of_trial(config)
+    assert found is not None
+    told = f"{found.peak / 1e9:.1f} GB of memory, and 3.0 GB are free"
+    machine(3e9)
+    with pytest.raises(ValueError, match=f"a trial needs about {told}; lower") as caught:
+        capacity.require([config], tmp_path / "new", HERE, resume=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_trials_side_by_side_need_more(machine: Any, tmp_path: Path) -> None:
+    config = small()
+    found = needs.of_trial(config)
+    assert found is not None
+    machine(1.5 * found.peak)
+    capacity.require([config] * 2, tmp_path, Place("local", None, 1), resume=False)
+    with pytest.raises(ValueError, match=r"2 trials at once need about .* give --jobs 1, or"):
+        capacity.require([config] * 2, tmp_path, Place("local", None, 2), resume=False)
+
+
+def test_too_little_disk_is_said_unless_the_checkpoints_are_there(
+    machine: Any, tmp_path: Path
+) -> None:
+    config = small()
+    machine(disk=3 * needs.checkpoint_bytes(config) - 1)
+    capacity.require([config], tmp_path, HERE, resume=False)
+    with pytest.raises(ValueError, match=r"checkpoints of 2 trials need 4\.8 GB.*--out"):
+        capacity.require([config] * 2, tmp_path, HERE, resume=False)
+    capacity.require([config] * 2, tmp_path, HERE, resume=True)
+
+
+def test_a_tiny_model_is_never_asked_about(machine: Any, tmp_path: Path) -> None:
+    machine(1, 1)
+    config = load("text-horizontal").arms["attack"]
+    capacity.require([config] * 4, tmp_path, HERE, resume=False)
+
+
+def test_bfloat16_on_a_processor_without_it_is_refused(machine: Any, tmp_path: Path) -> None:
+    machine(bf16=False)
+    with pytest.raises(ValueError, match=r"--set model.dtype=float32 --set warmup.dtype=float32$"):
+        capacity.require([small()], tmp_path, HERE, resume=False)
+    with pytest.raises(ValueError, match=r"add --set warmup.dtype=float32$"):
+        capacity.require([small(dtype="float32")], tmp_path, HERE, resume=False)
+    machine(bf16=None)  # not known: not refused
+    capacity.require([small()], tmp_path, HERE, resume=False)
+    machine(bf16=False)
+    gpu = small(device="cuda", dtype="bfloat16")
+    gpu = gpu.model_copy(update={"warmup": gpu.warmup.model_copy(update={"dtype": "float32"})})
+    capacity.require([gpu], tmp_path, HERE, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 vme", True),
+        ("flags\t\t: fpu avx512f avx512_bf16x vme", False),
+        ("Features\t: fp asimd bf16", True),
+        ("processor\t: 0", None),
+    ],
+)
+def test_the_flags_of_the_processor_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, found: bool | None
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{line}\n")
+    monkeypatch.setattr(capacity, "_CPUINFO", tmp_path / "cpuinfo")
+    assert capacity.has_bf16() is found
+
+
+def test_free_memory_is_the_least_of_machine_and_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:  2048 kB\n")
+    monkeypatch.setattr(capacity, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(capacity, "_CGROUP", tmp_path)
+    assert capacity.free_memory() == 2048 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("5\n")
+    assert capacity.free_memory() == 2048 * 1024
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert capacity.free_memory() == 995

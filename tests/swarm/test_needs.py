@@ -1,0 +1,180 @@
+"""The planner counts what the code keeps: its formulas against tensors."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM
+
+from models import save_random_llama
+from swarmproof.config import TrialConfig
+from swarmproof.policies import loss, policy
+from swarmproof.policies.attention import NAME as PACKED
+from swarmproof.policies.loss import PackedBatch
+from swarmproof.policies.shapes import shape_of
+from swarmproof.swarm import needs
+from swarmproof.swarm.assembly import assemble
+from swarms import trial_config
+
+PROMPT = needs.PROMPT_TOKENS
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough that what is not counted, such as positions, is small."""
+    return save_random_llama(
+        tmp_path_factory.mktemp("models") / "llama", hidden=192, heads=(6, 2), layers=3
+    )
+
+
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the storages that operations made and that are still there."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.storages: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.storages:
+                    self.storages[storage._cdata] = storage.nbytes()
+                    weakref.finalize(storage, self.storages.pop, storage._cdata, None)
+        return found
+
+
+def kept(model: Any, batch: PackedBatch) -> int:
+    """Bytes that are there after a pass and were not before it, without weights and logits."""
+    with Live() as live:
+        logits = loss.token_logits(model, batch, 1.0)
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    weights.add(logits.untyped_storage()._cdata)
+    return sum(size for key, size in live.storages.items() if key not in weights)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("length", [60, 400])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activations_are_what_a_pass_keeps(
+    llama: Path, dtype: str, length: int, checkpointing: bool
+) -> None:
+    model_table = {"path": str(llama), "dtype": dtype, "gradient_checkpointing": checkpointing}
+    group = PROMPT + 6 * length
+    config = trial_config(
+        llama,
+        model=model_table,
+        batch={"problems": 4, "group_size": 6},
+        swarm={"nodes": 2, "malicious": 1},
+        sampling={"max_new_tokens": length},
+        grpo={"micro_batch_tokens": group},
+    )
+    found = needs.of_trial(config)
+    assert found is not None
+    model = policy.train(config.model, config.grpo, config.sampling).model
+    batch = PackedBatch(((1,) * PROMPT,), (tuple((2,) * length for _ in range(6)),))
+    counted = kept(model, batch)
+    expected = found.activations / (1 + needs.LOST)
+    if checkpointing:  # the layer that is computed again is not kept
+        expected -= group * needs._kept(
+            _shape(llama), 2 if dtype == "bfloat16" else 4, length, PROMPT
+        )
+    assert counted == pytest.approx(expected, rel=0.15)
+
+
+def _shape(path: Path) -> Any:
+    shape = shape_of(str(path))
+    assert shape is not None
+    return shape
+
+
+@pytest.mark.parametrize("tied", ["llama", "qwen2"])
+def test_a_shape_has_the_parameters_of_the_model(
+    tied: str, llama: Path, random_model: Path
+) -> None:
+    folder = llama if tied == "llama" else random_model
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=PACKED)
+    count = sum(p.numel() for p in model.parameters())
+    # Qwen2 has biases, which are not counted.
+    assert _shape(folder).parameters == pytest.approx(count, rel=0.01)
+
+
+def test_what_stays_is_counted_by_type(llama: Path) -> None:
+    count = _shape(llama).parameters
+
+    def parts(dtype: str, **grpo: Any) -> needs.Needs:
+        table = {"path": str(llama), "dtype": dtype}
+        found = needs.of_trial(trial_config(llama, model=table, grpo=grpo))
+        assert found is not None
+        return found
+
+    full, half, kl = parts("float32"), parts("bfloat16"), parts("float32", beta=0.1)
+    assert (full.weights, full.masters, full.optimiser) == (4 * count, 0, 8 * count)
+    assert (half.weights, half.masters, half.optimiser) == (2 * count, 4 * count, 8 * count)
+    assert (full.reference, kl.reference) == (0, 4 * count)
+    assert kl.peak - full.peak == pytest.approx(4 * count)
+    assert needs.checkpoint_bytes(trial_config(llama)) == 12 * count
+
+
+def limited(llama: Path, gb: float | None) -> TrialConfig:
+    table: dict[str, Any] = {"path": str(llama)}
+    if gb is not None:
+        table["memory_gb"] = gb
+    return trial_config(
+        llama,
+        model=table,
+        task={"name": "math_words", "train": 64, "test": 64},
+        batch={"problems": 64, "group_size": 4},
+        sampling={"max_new_tokens": 512},
+        grpo={"micro_batch_tokens": 1},
+    )
+
+
+def test_draws_are_cut_to_the_memory_that_is_given(llama: Path) -> None:
+    free = needs.of_trial(limited(llama, None))
+    assert free is not None
+    gb = (free.kept + max(free.draws / 2, free.learning)) / needs.GB
+    config = limited(llama, gb)
+    room = needs.room(config, _shape(llama))
+    each = needs.token_bytes(config, _shape(llama)) * (1 + needs.LOST)
+    assert room < needs.room(limited(llama, None), _shape(llama)) == needs.AT_ONCE
+    assert room * each == pytest.approx(gb * needs.GB - free.kept, rel=1e-3)
+    planned = needs.of_trial(config)
+    assert planned is not None
+    assert planned.peak <= gb * needs.GB * (1 + 1e-9)
+    assert assemble(config, 0).cohorts[0].policy.generator.room == room  # type: ignore[attr-defined]
+
+
+def test_too_little_memory_is_said_with_what_is_needed(llama: Path) -> None:
+    free = needs.of_trial(limited(llama, None))
+    assert free is not None
+    least = (free.kept + free.learning) / needs.GB
+    with pytest.raises(ValueError, match=r"memory_gb is 0\.2, .* about (\S+) GB even") as caught:
+        needs.require_limit(limited(llama, 0.2))
+    assert f"{least:.1f} GB" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_without_a_limit_is_what_it_was(llama: Path) -> None:
+    assert "memory_gb" not in limited(llama, None).model_dump()["model"]
+
+
+def test_no_estimate_for_a_model_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": 8}')
+    assert needs.of_trial(trial_config(tmp_path)) is None
+
+
+def test_the_passes_of_a_single_round_find_no_moments_of_adam(llama: Path) -> None:
+    many, one = (needs.of_trial(trial_config(llama, rounds=n, grpo={"lr": 1e-3})) for n in (2, 1))
+    assert many is not None
+    assert one is not None
+    assert one.activations * (1 + needs.LOST) == pytest.approx(many.activations)
+    passes = one.gradients + one.activations + one.logits
+    with_step = one.gradients + one.masters + one.optimiser
+    assert one.peak == pytest.approx(one.kept - one.optimiser + max(passes, with_step))
