@@ -14,9 +14,10 @@ from swarmproof.exchange.net.asking import Asker
 from swarmproof.exchange.net.envelope import NOTHING, EnvelopeError, Header, Kind, Signed
 from swarmproof.exchange.net.keys import Signer
 from swarmproof.exchange.net.messages import seal
+from swarmproof.exchange.net.outcomes import log
 from swarmproof.exchange.net.party import Party, Terms
 from swarmproof.exchange.net.roster import Roster
-from swarmproof.exchange.net.rounds import Conversation, log
+from swarmproof.exchange.net.rounds import Conversation
 from swarmproof.exchange.net.transport import Transport
 from swarmproof.types import NodeId
 
