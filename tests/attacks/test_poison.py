@@ -14,7 +14,7 @@ from swarmproof import zoo
 from swarmproof.attacks import Equation, Frame, Length, Text
 from swarmproof.attacks.base import AttackView
 from swarmproof.attacks.candidates import Draft, draw, judge
-from swarmproof.policies import generator, sampler
+from swarmproof.policies import sampler
 from swarmproof.policies.policy import Policy
 from swarmproof.swarm import topology
 from swarmproof.swarm.assembly import assemble
@@ -243,7 +243,7 @@ def test_a_batch_of_draws_is_bounded(tiny_math: Policy, monkeypatch: pytest.Monk
     whole = draw(view_for("horizontal", tiny_math), names, 10)
     monkeypatch.setattr(sampler, "generate", spy)
     for rows in (4, 10, 25):
-        monkeypatch.setattr(generator, "_ROOM", rows * 128)
+        monkeypatch.setattr(tiny_math.generator, "room", rows * 128)
         sizes.clear()
         assert draw(view_for("horizontal", tiny_math), names, 10) == whole
         assert max(sizes) <= rows

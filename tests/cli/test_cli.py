@@ -348,8 +348,8 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["fig3x"], ["'fig3x'", "known: all, fig3a, fig3b", "table1"]),
-        (["fig3a", "--scale=big"], ["'big'", "known: tiny, paper"]),
-        (["fig10a"], ["no larger one", "--scale paper"]),
+        (["fig3a", "--scale=big"], ["'big'", "known: tiny, small, paper"]),
+        (["fig10a"], ["no larger one", "--scale small and paper"]),
         (["fig3a", "--set=grpo.lrr=1"], ["grpo.lrr", "did you mean 'lr'"]),
         (["fig3a", "--seeds=0"], ["--seeds '0'"]),
         (["fig3a", "--engine=rya"], ["did you mean 'ray'"]),
