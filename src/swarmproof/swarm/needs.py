@@ -26,8 +26,8 @@ from swarmproof.tasks import Task
 GB = 1e9
 PROCESS = 0.45 * GB  # Python, torch, transformers and the data of a generated task
 # Freed memory that does not fit what is asked for next, a share of draws and passes; there is none
-# in the first round. Measured on a CPU with passes of fewer layers (docs/performance.md).
-LOST = 0.2
+# in the first round. Set by the peak of one run of SmolLM2-135M (docs/performance.md).
+LOST = 0.7
 PROMPT_TOKENS, LONG_PROMPT_TOKENS = 64, 200  # of generated tasks, and of data sets
 AT_ONCE = 98_304  # tokens that are drawn at once where memory does not forbid it
 
