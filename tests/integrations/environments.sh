@@ -15,7 +15,7 @@ names=("$@")
 
 # The extra of pyproject.toml, or nothing where the trainer cannot be installed whole: OpenRLHF needs
 # flash-attn, GenRL a hivemind that is on no registry. Their modules with hooks need little else.
-declare -A extra=([verifiers]='[verifiers]' [verl]='[verl]' [openrlhf]='' [genrl]='')
+declare -A extra=([verifiers]='[verifiers]' [verl]='[verl]' [openrlhf]='' [genrl]='[net]')
 declare -A besides=([verifiers]='' [verl]='uvicorn fastapi' [openrlhf]='aiohttp sympy pylatexenc' [genrl]='msgpack datasets')
 declare -A bare=([verifiers]='' [verl]='' [openrlhf]='openrlhf' [genrl]='gensyn-genrl')
 
@@ -58,7 +58,7 @@ for name in "${names[@]}"; do
   echo "== $name: $("$home/$name/bin/python" --version), pins in tests/integrations/pins/$name.txt"
   # slime's tests need no slime, and run everywhere.
   SWARMPROOF_REQUIRED=$name OMP_NUM_THREADS=1 "$home/$name/bin/python" -m pytest -p no:cacheprovider \
-    -rs tests/integrations/test_"$name"_guard.py tests/integrations/test_slime_guard.py \
+    -rs tests/integrations/test_"$name"_*.py tests/integrations/test_slime_guard.py \
     tests/integrations/test_configured.py || failed+=("$name")
 done
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import random
-import sys
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +31,7 @@ from genrl.misc_utils.utils import generate_md5_hash_id
 from genrl.serialization.msgpack_utils import _msgpack_decode, _msgpack_encode
 from genrl.state import GameState, WorldState
 
+from genrl_games import data_manager, payload
 from swarmproof.integrations.configured import GuardFailedError
 from swarmproof.integrations.genrl import GuardedTransplants, PayloadFilter
 from swarmproof.integrations.sidecar import Sidecar
@@ -46,25 +44,7 @@ POISONED = [GOOD, POISON, WRONG, GOOD]
 
 @pytest.fixture(scope="module")
 def manager() -> type[Any]:
-    """GenRL's own data manager for code. Its module imports hivemind, from which it needs only a
-    name for a type here."""
-    hivemind = types.ModuleType("hivemind")
-    vars(hivemind).update(DHT=object, get_dht_time=None)
-    before = sys.modules.get("hivemind")
-    sys.modules["hivemind"] = hivemind
-    try:
-        module = importlib.import_module("genrl.examples.code_generation.solver_data")
-    finally:
-        del sys.modules["hivemind"]
-        if before is not None:
-            sys.modules["hivemind"] = before
-    found: type[Any] = module.CodeGenerationDataManager
-    return found
-
-
-def payload(question: str, actions: Any, answer: str = "7") -> Any:
-    world = WorldState({"question": question, "answer": answer}, None, None)
-    return Payload(world_state=world, actions=actions, metadata=None)
+    return data_manager()
 
 
 def sent(*actions: Sequence[str]) -> dict[str, list[Any]]:
@@ -220,7 +200,7 @@ def test_a_payload_that_breaks_the_reward_function_costs_nobody_elses(manager: t
 
 def test_two_questions_with_one_id_are_two_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """MD5 sums collide if a peer wants them to."""
-    monkeypatch.setattr("swarmproof.integrations.genrl.generate_md5_hash_id", lambda _: "id")
+    monkeypatch.setattr("swarmproof.integrations.genrl.filter.generate_md5_hash_id", lambda _: "id")
     swarm = {name: {"id": [payload(q, HONEST)]} for name, q in zip("ab", QUESTIONS, strict=True)}
     assert set(filtering()(swarm)) == {"a", "b"}
 

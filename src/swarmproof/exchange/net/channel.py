@@ -69,6 +69,16 @@ class NetChannel(Channel):
         self._alike: frozenset[int] | None = None  # nodes that drew with this node's weights
         self._last: Conversation | None = None
 
+    @property
+    def next_round(self) -> int:
+        """The first round that is not in the archive."""
+        return self._party.entries.last + 1
+
+    @property
+    def behind(self) -> bool:
+        """Whether peers decided the last round that was gathered, without this process."""
+        return self._behind
+
     def describe(
         self, round: int, node: NodeId, *, slots: int, weights: Callable[[], bytes]
     ) -> None:
@@ -120,6 +130,10 @@ class NetChannel(Channel):
         if self._last is not None and self._party.remote:
             self._last.outcomes.see_off(self._party.remote, self._stay)
             time.sleep(_LINGER)
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave at once. A round that another thread gathers ends with an error."""
         self._party.transport.close()
         for signer in self._party.signers.values():
             signer.close()
