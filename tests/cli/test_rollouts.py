@@ -85,6 +85,8 @@ def test_verifiers(finished_run: swarmproof.Run, tmp_path: Path) -> None:
         assert asked["message"]["content"] == row["task"]["data"]["prompt"]
         assert said["message"] == {"role": "assistant", "content": source["text"]}
         assert (asked["sampled"], said["sampled"], said["parent"]) == (False, True, 0)
+        assert said["token_ids"] == source["token_ids"]
+        assert said["mask"] == [True] * len(source["token_ids"])
         assert trace["rewards"] == {"reward": {"score": source["reward"], "weight": 1.0}}
         assert trace["info"]["swarmproof"]["poisoned"] == source["poisoned"]
         assert row["run"]["work"]["step"] == source["round"] + 1

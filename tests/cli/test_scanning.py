@@ -181,6 +181,20 @@ def test_text_that_was_tokenised_again_is_said_to_be(
     assert words not in out
 
 
+def test_what_a_model_misses_without_a_reference_is_said(
+    found: list[Severity], scan: Scan, tmp_path: Path
+) -> None:
+    del found[:]
+    path = WRITERS["verl"](tmp_path / "verl")
+    for more, said in (
+        (("--model", "some/model"), True),
+        (("--model", "some/model", "--reference", path), False),
+        ((), False),
+    ):
+        _, out, _ = scan(path, *more)
+        assert ("Without --reference, what the model refuses" in out) == said
+
+
 def test_a_reference_is_read(found: list[Severity], scan: Scan, tmp_path: Path) -> None:
     del found[:]
     files = [WRITERS[kind](tmp_path / kind) for kind in ("verl", "trl")]
@@ -221,6 +235,8 @@ def test_a_run_folder_and_its_exports_are_the_same_rollouts(
         assert [r.text for r in found] == [r.text for r in own], kind
         assert [r.reward for r in found] == [r.reward for r in own]
         assert [r.step for r in found] == [(r.step or 0) + 1 for r in own]
+        ids = [r.token_ids if kind == "verifiers" else None for r in own]
+        assert [r.token_ids for r in found] == ids
         if kind != "verl":
             assert [r.sender for r in found] == [r.sender for r in own]
             assert [r.advantage for r in found] == [r.advantage for r in own]

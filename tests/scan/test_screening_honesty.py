@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -242,6 +243,37 @@ def test_what_a_model_refuses_is_told_with_the_first_steps_as_its_estimate() -> 
     assert (draft.first_steps.fired, draft.first_steps.of) == (1, 5 * 32)
     (alarms,) = [screening._alarms(corpus, draft)]
     assert alarms == draft.first_steps
+    corpus.close()
+
+
+@pytest.mark.parametrize(
+    ("senders", "bad", "found"), [("ABCD", "A", ["A"]), ("AB", "A", []), ("ABCD", "ABCD", [])]
+)
+def test_what_a_model_refuses_of_one_sender_is_told_from_the_first_step_on(
+    senders: str, bad: str, found: list[str]
+) -> None:
+    """Where the poison is in the first steps already, and nobody gave a reference."""
+    rows = [
+        (step, sender, f"{step}-{k}", f"{sender} {k}", 1.0)
+        for step in range(10)
+        for sender in senders
+        for k in range(4)
+    ]
+    corpus = gather(_rollouts(rows), {})
+    # Half of what a bad sender wrote, and by chance one of everybody's.
+    refused = [i for i, (step, sender, *_) in enumerate(rows) if sender in bad and step % 2]
+    refused += [i for i, (step, _, name, *_) in enumerate(rows) if (step, name) == (0, "0-0")]
+    drafts = list(with_model.screen(corpus, with_model.Rejected({"logit": refused}), shipped()))
+    assert [draft.senders for draft in drafts] == [(name,) for name in found]
+    if found:
+        (draft,) = drafts
+        assert len(draft.rows) == 21
+        assert draft.first_steps is not None
+        assert (draft.first_steps.fired, draft.first_steps.of) == (3, 120)
+    given = dataclasses.replace(shipped(), given=True)
+    assert (
+        list(with_model.screen(corpus, with_model.Rejected({"logit": [refused[0]]}), given)) == []
+    )
     corpus.close()
 
 

@@ -193,7 +193,7 @@ def _verl(rows: list[dict[str, Any]], source: _Trial, folder: Path) -> None:
 def _verifiers(rows: list[dict[str, Any]], source: _Trial, folder: Path) -> None:
     """`rollouts/step_N/train/all/traces.jsonl`: one `Episode` with one trace a line.
 
-    Token ids are left out, as a run folder does not have them.
+    The prompt has no token ids, as a run folder does not have them.
     """
     for round, own in _by_round(rows).items():
         path = folder / "rollouts" / f"step_{round + 1}" / "train" / "all"
@@ -212,11 +212,12 @@ def _episode(row: Mapping[str, Any], source: _Trial) -> dict[str, Any]:
     }
     asked = {"message": {"role": "user", "content": prompt}, "sampled": False, "timestamp": 0.0}
     said = {"message": {"role": "assistant", "content": row["text"]}, "parent": 0, "sampled": True}
+    tokens = {"token_ids": row["token_ids"], "mask": [True] * len(row["token_ids"])}
     trace = {
         "id": _id(source, "trace", *at),
         "task": task,
         "agent": {"name": f"node-{row['node']}", "trainable": True, "config": {}},
-        "nodes": [asked, said | {"timestamp": 0.0}],
+        "nodes": [asked, said | tokens | {"timestamp": 0.0}],
         "calls": [],
         "rewards": {"reward": {"score": row["reward"], "weight": 1.0}},
         "metrics": {"advantage": row["advantage"]},

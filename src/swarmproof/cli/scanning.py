@@ -158,7 +158,7 @@ def _scan(
             judge=judge,
         )
         shown, flags = explain(_reader(source, tally, bar, "looking up"), findings)
-    told = notes(source, tally, model)
+    told = notes(source, tally, model, reference=honest is not None)
     return Scanned(tuple(paths), source, tally, shown, flags, told)
 
 

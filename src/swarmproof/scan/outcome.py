@@ -200,7 +200,9 @@ def _flag(rollout: Rollout, findings: Sequence[Finding]) -> Flag:
     )
 
 
-def notes(source: Source, tally: Tally, model: str | None) -> tuple[str, ...]:
+def notes(
+    source: Source, tally: Tally, model: str | None, *, reference: bool = False
+) -> tuple[str, ...]:
     """What a reader must know of the files to judge the findings."""
     found = []
     without = tally.completions - tally.with_ids
@@ -208,6 +210,11 @@ def notes(source: Source, tally: Tally, model: str | None) -> tuple[str, ...]:
         found.append(
             f"{without:,} of {tally.completions:,} completions came without token ids. Their text "
             f"was tokenised again with {model}. These are not the ids that were trained on."
+        )
+    if model is not None and not reference:
+        found.append(
+            "Without --reference, what the model refuses is compared with the first steps and with "
+            "other senders. It misses poison of all senders that is as common in the first steps."
         )
     if not tally.with_reward:
         found.append("The files have no rewards. Rewarded completions could not be told apart.")

@@ -9,11 +9,12 @@ import numpy as np
 
 from swarmproof.guard.guard import Guard
 from swarmproof.scan.baselines import Honest
-from swarmproof.scan.chance import LEVEL, corrected, percent, tail, upper
+from swarmproof.scan.chance import LEVEL, corrected, middle, percent, tail, upper
 from swarmproof.scan.corpus import UNKNOWN, Corpus
 from swarmproof.scan.finding import FalseAlarms, Severity
 from swarmproof.scan.hint import Hint
 from swarmproof.scan.rollout import Rollout
+from swarmproof.scan.words import ENOUGH_SENDERS, LEAST_RATIO
 from swarmproof.types import Group
 
 _GROUPS = 64  # in one call of the guard
@@ -89,8 +90,8 @@ def _group(rollouts: list[Rollout], found: Rejected) -> Group:
 def screen(corpus: Corpus, found: Rejected, honest: Honest) -> Iterator[Hint]:
     """Defences that refused more than they refuse of honest completions.
 
-    Without a reference the first fifth of the steps is the comparison: a threshold of one model
-    says nothing about another.
+    Without a reference the first fifth of the steps is the comparison, and after that the other
+    senders: a threshold of one model says nothing about another.
     """
     for name, listed in found.rows.items():
         rows = np.array(sorted(listed), np.int64)
@@ -121,6 +122,47 @@ def screen(corpus: Corpus, found: Rejected, honest: Honest) -> Iterator[Hint]:
                 p,
                 first_steps=known,
             )
+        elif not honest.given:
+            yield from _by_sender(corpus, name, rows)
+
+
+def _by_sender(corpus: Corpus, name: str, rows: np.ndarray) -> Iterator[Hint]:
+    """Senders of whom a defence refuses far more than of the others.
+
+    A problem counts once for each sender, because completions of one problem are alike.
+    """
+    kinds = len(corpus.senders)
+    unit = corpus.group * np.int64(kinds + 1) + corpus.sender
+
+    def problems(of: np.ndarray) -> np.ndarray:
+        own = of[corpus.sender[of] != UNKNOWN]
+        _, first = np.unique(unit[own], return_index=True)
+        return np.bincount(corpus.sender[own[first]], minlength=kinds)
+
+    every, hit = problems(np.arange(len(corpus))), problems(rows)
+    known = np.flatnonzero(every >= 20)
+    if len(known) < ENOUGH_SENDERS:
+        return
+    for i, s in enumerate(known):
+        rate = middle(np.delete((hit[known] + 0.5) / (every[known] + 1), i))
+        p = corrected(float(tail(hit[s], every[s], rate)), len(known))
+        if p >= LEVEL or hit[s] < LEAST_RATIO * rate * every[s]:
+            continue
+        own = rows[corpus.sender[rows] == s]
+        others = int(((corpus.sender != s) & (corpus.sender != UNKNOWN)).sum())
+        theirs = int(((corpus.sender[rows] != s) & (corpus.sender[rows] != UNKNOWN)).sum())
+        sent = int((corpus.sender == s).sum())
+        yield Hint(
+            name,
+            _SEVERITY.get(name, "medium"),
+            f"{name} refuses {len(own)} completions of one sender, and few of the others",
+            own,
+            f"{percent(len(own), sent)} of its {sent}, {percent(theirs, others)} of {others} of "
+            "the others",
+            p,
+            (corpus.senders[s],),
+            first_steps=FalseAlarms(theirs, others, "completions", "the other senders of the data"),
+        )
 
 
 def _early(corpus: Corpus) -> np.ndarray | None:

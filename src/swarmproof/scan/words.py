@@ -16,7 +16,7 @@ from swarmproof.scan.hint import Hint
 from swarmproof.scan.ngrams import MOST_BUCKETS, Buckets, Gram, exact, formed
 
 _MOST_SENDERS = 32
-_ENOUGH = 3  # senders: of two that differ, nobody can say which one is honest
+ENOUGH_SENDERS = 3  # senders: of two that differ, nobody can say which one is honest
 _MOST_FINDINGS = 8  # of one check
 _LEAST_GROUPS = 4  # that must show an n-gram: fewer are about their problem
 # With reward: n-grams of at least this share of the good completions, where nearly no other
@@ -135,7 +135,7 @@ def by_sender(corpus: Corpus) -> list[Hint]:
     of_S = _problems(corpus, unit, np.flatnonzero(counted))
     known = np.flatnonzero(of_S >= 20)
     known = known[np.argsort(-of_S[known])][:_MOST_SENDERS]
-    if len(known) < _ENOUGH:
+    if len(known) < ENOUGH_SENDERS:
         return []
     weights = [((corpus.sender == s) & counted).astype(float) for s in known]
     table = Buckets(corpus, weights, np.where(counted, unit, -2)).counts

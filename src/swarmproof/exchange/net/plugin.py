@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from swarmproof.exchange.base import Channel, Exchange, Session
+from swarmproof.exchange.base import Exchange, Session
 from swarmproof.registry import register
 
 if TYPE_CHECKING:
+    from swarmproof.exchange.net.channel import NetChannel
     from swarmproof.exchange.net.keys import Signer
     from swarmproof.exchange.net.party import Terms
     from swarmproof.exchange.net.roster import Roster
@@ -67,7 +68,7 @@ class Net(Exchange):
         default=None, description="file for what was agreed on; by default nothing is kept"
     )
 
-    def connect(self, session: Session) -> Channel:
+    def connect(self, session: Session) -> NetChannel:
         """Join the swarm.
 
         Raises:

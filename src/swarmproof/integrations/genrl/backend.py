@@ -38,7 +38,7 @@ except ImportError as error:
     raise missing("genrl", "gensyn-genrl", "pip install gensyn-genrl") from None
 
 if TYPE_CHECKING:
-    from swarmproof.exchange.net.channel import NetChannel
+    pass
 
 log = logging.getLogger("swarmproof.genrl")
 Played = Future[tuple[int, Gathered]]  # the round's number, and what came
@@ -106,8 +106,9 @@ def _node(
         certificates.write_text("\n".join(member.certificate for member in shared.nodes))
     except OSError as error:
         raise ValueError(f"cannot write {certificates}: {error.strerror}") from None
+    ids = tuple(key.hex() for key in roster.keys)
     own = {
-        "roster": [key.hex() for key in roster.keys],
+        "roster": ids,
         "key": folder,
         "certificates": certificates,
         "archive": folder / _ARCHIVE,
@@ -116,7 +117,6 @@ def _node(
     }
     net = validate(Net, {**shared.exchange, **own})
     net.require(len(shared.nodes))
-    ids = tuple(own["roster"])
     return net, ids[number], ids
 
 
@@ -160,7 +160,7 @@ class SignedBackend(Communication):  # type: ignore[misc]
         terms = self._net.terms(len(nodes))
         # Nodes meet, and play a round; see `exchange.net.rounds`.
         self.patience = 2 * self._net.deadline + (terms.faults + 2) * terms.step
-        self._channel: NetChannel = self._net.connect(session)
+        self._channel = self._net.connect(session)
         self._round = self._channel.next_round
         self._playing: Played | None = None
         self.absent: Mapping[str, str] = {}
@@ -254,13 +254,14 @@ class SignedBackend(Communication):  # type: ignore[misc]
 
     def _read(self, round: int, gathered: Gathered) -> dict[str, codec.Sent]:
         """The payloads that are well-formed and pass."""
-        absent, read = dict(gathered.absent), {}
+        absent = {str(node): reason for node, reason in gathered.absent.items()}
+        read: dict[str, codec.Sent] = {}
         for node, body in gathered.payloads.items():
             try:
-                read[node] = codec.decode(body)
+                read[str(node)] = codec.decode(body)
             except ValueError as error:
                 log.warning("round %d: node %s: %s", round, node, error)
-                absent[node] = "malformed"
+                absent[str(node)] = "malformed"
         for node, reason in gathered.absent.items():
             log.warning("round %d: nothing of node %s: %s", round, node, reason)
         self.absent = absent
