@@ -122,3 +122,8 @@ def gradient(trainer: Any, batch: Mapping[str, Tensor]) -> Tensor:
     trainer.model.zero_grad()
     trainer._compute_loss(trainer.model, batch).backward()
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+
+
+def by_message(completions: Sequence[Sequence[Mapping[str, str]]], **_: Any) -> list[float]:
+    """The same for completions that are conversations."""
+    return by_text([messages[-1]["content"] for messages in completions])
