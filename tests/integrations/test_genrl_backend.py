@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from trainers import ALSO_GOOD, GOOD, POISON, WRONG, package
+from trainers import ALSO_GOOD, GOOD, POISON, WRONG, package, page_snippets
 
 package("genrl")
 pytest.importorskip("zenoh")
@@ -313,3 +313,21 @@ def test_wrong_settings_are_one_line(
     assert "\n" not in str(caught.value)
     with suppress(FileNotFoundError):
         Signer.open(two.folder / "0").close()  # the key was let go
+
+
+def test_the_snippets_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Communication, "_BACKEND_CLS", None)
+    (file,) = page_snippets("GenRL", "toml")
+    _, code = page_snippets("GenRL", "python")
+    head, _, member = file.partition("[[nodes]]")
+    for name in ("ann", "bob", "cat"):
+        key = keys.make_keys(tmp_path / name, name)
+        certificate = (tmp_path / name / keys.CERTIFICATE).read_text()
+        head += "[[nodes]]" + member.replace("…", key, 1).replace("…\n", certificate)
+    (tmp_path / "swarm.toml").write_text(head)
+    names: dict[str, Any] = {}
+    exec(code.replace("0.0.0.0:7447", "127.0.0.1:0").replace("10.0.0.2", "127.0.0.1"), names)
+    assert names["backend"].get_id() in head
+    assert names["backend"].patience == 2 * 600.0 + 3 * 5.0
+    names["backend"].close()

@@ -61,6 +61,7 @@ def deep(depth: int) -> Any:
         ({"id": [payload(QUESTION, [object()])]}, r"actions\[0\]' is a object; only None, bool"),
         ({"id": [payload(QUESTION, 2**70)]}, "int of more than 64 bits"),
         ({"id": [payload(QUESTION, deep(40))]}, "more than 32 deep"),
+        ({"id": [payload(QUESTION, [0] * 200_000)]}, "more than 200000 values"),
     ],
 )
 def test_what_cannot_be_sent_is_one_line(sent: Any, words: str) -> None:
@@ -117,6 +118,7 @@ def nested(depth: int) -> bytes:
         b"\x81\xd4\x01\x90\x90",  # a key that is a payload
         b"\x81\xa2id\x91\xc7\x06\x01\x93\xc0\xa2\xff\xff\xc0",  # no UTF-8
         b"\x91" * 200_000,
+        b"\x81\xa2id\xdd\0\x04\0\0" + b"\xc7\x04\x01\x93\xc0\xc0\xc0" * 2**18,
         b"\xdd\xff\xff\xff\xff",  # an array that announces 4 billion items
         nested(40),
         nested(20_000),

@@ -240,7 +240,7 @@ def test_the_snippet_of_the_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"YourDataManager": manager}
-    (snippet,) = page_snippets("GenRL", "python")
+    snippet, _ = page_snippets("GenRL", "python")
     exec(snippet, names)
     data = object.__new__(names["GuardedData"])
     data.num_transplant_trees, data.num_generations = 8, 4

@@ -13,10 +13,16 @@ HEIGHT = 1260  # the table and the first finding
 
 
 def draw(page: Path, out: Path, *, width: int = 1400, scheme: str = "light") -> None:
-    """Write the top of a page as PNG."""
+    """Write the top of a page as PNG.
+
+    Raises:
+        ValueError: there is no page, or no browser.
+    """
     path = chromium()
+    if not page.is_file():  # a browser would show its own error page
+        raise ValueError(f"there is no page {page}; write it with `swarmproof scan RUN --html`")
     if path is None:
-        raise SystemExit("no chromium is installed")
+        raise ValueError("no chromium is installed")
     with tempfile.TemporaryDirectory() as profile, opened(path, Path(profile)) as tab:
         tab.open(page.resolve(), scheme=scheme, width=width)
         clip = {"x": 0, "y": 0, "width": width, "height": HEIGHT, "scale": 1}
@@ -25,4 +31,8 @@ def draw(page: Path, out: Path, *, width: int = 1400, scheme: str = "light") -> 
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), Path(sys.argv[2]), width=int((sys.argv[3:] or ["1400"])[0]))
+    try:
+        draw(Path(sys.argv[1]), Path(sys.argv[2]), width=int((sys.argv[3:] or ["1400"])[0]))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

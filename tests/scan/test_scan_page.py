@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +119,16 @@ def test_cut_loses_nothing_of_a_short_text() -> None:
         parts = cut("poison at", marks)
         assert "".join(piece for piece, _ in parts) == "poison at"
         assert [p for p, marked in parts if marked] == ["poison at"[a:b] for a, b in marks]
+
+
+def test_a_picture_of_no_page_is_an_error_and_not_a_picture(tmp_path: Path) -> None:
+    """A browser would show its own page of the error, and its picture looks like a success."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("picture.py"), "none.html", "out.png"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("there is no page none.html; ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()

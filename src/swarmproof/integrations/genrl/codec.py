@@ -7,7 +7,8 @@ peer names. Tuples become lists, as in GenRL's own coding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ except ImportError as error:
 
 VERSION = 1
 MAX_DEPTH = 32  # of values within values
+MAX_VALUES = 200_000  # in a message, whose texts are one value each
 _FIELDS: dict[type, tuple[str, ...]] = {
     Payload: ("world_state", "actions", "metadata"),
     WorldState: ("environment_states", "opponent_states", "personal_states"),
@@ -88,14 +90,21 @@ def _instance(kind: type, fields: list[Any]) -> Any:
 
 
 def _checked(
-    value: Any, make: Callable[[type, list[Any]], Any], place: str = "", depth: int = 0
+    value: Any,
+    make: Callable[[type, list[Any]], Any],
+    place: str = "",
+    depth: int = 0,
+    count: Iterator[int] | None = None,
 ) -> Any:
     """The value, if all in it is plain; payloads and states are made by `make`."""
+    numbers = itertools.count() if count is None else count
 
     def inner(value: Any, where: str) -> Any:
-        return _checked(value, make, f"{place}{where}"[:80], depth + 1)
+        return _checked(value, make, f"{place}{where}"[:80], depth + 1, numbers)
 
     kind = type(value)
+    if next(numbers) >= MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES} values")
     if depth > MAX_DEPTH:
         raise ValueError(f"it has values within values, more than {MAX_DEPTH} deep")
     if kind is int and not -(2**63) <= value < 2**64:
