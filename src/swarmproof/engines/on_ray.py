@@ -130,7 +130,7 @@ def run_trials(
 
 
 def _play(waiting: deque[_Job], slots: int, send: Callable[[_Follower], Any]) -> None:
-    """Run all jobs, `slots` at once. `send` starts a task and returns the stream of its messages."""
+    """Run all jobs, `slots` at once. `send` starts a task, and returns the stream of messages."""
     ray = load_ray()
     working: list[_Job] = []
     running: dict[Any, tuple[_Job, _Follower]] = {}
