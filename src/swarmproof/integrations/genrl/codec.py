@@ -107,12 +107,8 @@ def _checked(
         raise ValueError(f"it has more than {MAX_VALUES} values")
     if depth > MAX_DEPTH:
         raise ValueError(f"it has values within values, more than {MAX_DEPTH} deep")
-    if kind is int and not -(2**63) <= value < 2**64:
-        raise ValueError(f"{place or 'a value'} is an int of more than 64 bits")
-    if kind is str:  # half a surrogate pair cannot be encoded
-        return value.encode("utf-8", "replace").decode()
     if kind in _PLAIN:
-        return value
+        return _plain(value, place)
     if kind in (list, tuple):
         return [inner(item, f"[{i}]") for i, item in enumerate(value)]
     if kind in _FIELDS:
@@ -125,3 +121,11 @@ def _checked(
     if odd := [key for key in value if type(key) not in (str, int)]:
         raise ValueError(f"{place or 'it'} has a key of type {type(odd[0]).__name__}")
     return {inner(key, ""): inner(item, f".{key}") for key, item in value.items()}
+
+
+def _plain(value: Any, place: str) -> Any:
+    if type(value) is str:  # half a surrogate pair cannot be encoded
+        return value.encode("utf-8", "replace").decode()
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise ValueError(f"{place or 'a value'} is an int of more than 64 bits")
+    return value
