@@ -7,8 +7,7 @@ peer names. Tuples become lists, as in GenRL's own coding.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -44,7 +43,7 @@ def encode(sent: Mapping[Any, Any]) -> bytes:
         ValueError: it is not of this shape, or has a value that is not plain; one line.
     """
     _require_shape(sent)
-    return msgspec.msgpack.encode(_checked(sent, _extension))
+    return msgspec.msgpack.encode(_Checked(_extension)(sent))
 
 
 def decode(body: bytes) -> Sent:
@@ -56,7 +55,7 @@ def decode(body: bytes) -> Sent:
     try:
         sent = _decode(body)
         _require_shape(sent)
-        return dict(_checked(sent, _instance))
+        return dict(_Checked(_instance)(sent))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
         raise ValueError(f"it is no message of payloads: {str(error)[:100]!r}") from None
 
@@ -89,38 +88,43 @@ def _instance(kind: type, fields: list[Any]) -> Any:
     return kind(*fields)
 
 
-def _checked(
-    value: Any,
-    make: Callable[[type, list[Any]], Any],
-    place: str = "",
-    depth: int = 0,
-    count: Iterator[int] | None = None,
-) -> Any:
-    """The value, if all in it is plain; payloads and states are made by `make`."""
-    numbers = itertools.count() if count is None else count
+class _Checked:
+    """Returns a value if all in it is plain; payloads and states are made by `make`."""
 
-    def inner(value: Any, where: str) -> Any:
-        return _checked(value, make, f"{place}{where}"[:80], depth + 1, numbers)
+    def __init__(self, make: Callable[[type, list[Any]], Any]) -> None:
+        self._make, self._count = make, 0
 
-    kind = type(value)
-    if next(numbers) >= MAX_VALUES:
-        raise ValueError(f"it has more than {MAX_VALUES} values")
-    if depth > MAX_DEPTH:
-        raise ValueError(f"it has values within values, more than {MAX_DEPTH} deep")
-    if kind in _PLAIN:
-        return _plain(value, place)
-    if kind in (list, tuple):
-        return [inner(item, f"[{i}]") for i, item in enumerate(value)]
-    if kind in _FIELDS:
-        return make(kind, [inner(getattr(value, name), f".{name}") for name in _FIELDS[kind]])
+    def __call__(self, value: Any, place: str = "", depth: int = 0) -> Any:
+        def inner(value: Any, where: str) -> Any:
+            return self(value, f"{place}{where}"[:80], depth + 1)
+
+        self._count += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it has values within values, more than {MAX_DEPTH} deep")
+        if self._count > MAX_VALUES:
+            raise ValueError(f"it has more than {MAX_VALUES} values")
+        kind = type(value)
+        if kind in _PLAIN:
+            return _plain(value, place)
+        if kind in (list, tuple):
+            return [inner(item, f"[{i}]") for i, item in enumerate(value)]
+        if kind in _FIELDS:
+            fields = [inner(getattr(value, name), f".{name}") for name in _FIELDS[kind]]
+            return self._make(kind, fields)
+        return {
+            inner(key, ""): inner(item, f".{key}") for key, item in _mapping(value, place).items()
+        }
+
+
+def _mapping(value: Any, place: str) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(  # noqa: TRY004 - one error for all
-            f"{place.lstrip('.')!r} is a {kind.__name__}; only None, bool, int, float, str, bytes, "
-            "lists and mappings are sent"
+            f"{place.lstrip('.')!r} is a {type(value).__name__}; only None, bool, int, float, str, "
+            "bytes, lists and mappings are sent"
         )
     if odd := [key for key in value if type(key) not in (str, int)]:
         raise ValueError(f"{place or 'it'} has a key of type {type(odd[0]).__name__}")
-    return {inner(key, ""): inner(item, f".{key}") for key, item in value.items()}
+    return value
 
 
 def _plain(value: Any, place: str) -> Any:
