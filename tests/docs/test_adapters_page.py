@@ -44,5 +44,5 @@ def test_the_extras_and_the_entry_point_of_the_page_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["verl.plugins"] == {"swarmproof": "swarmproof.integrations.verl"}
     told = set(re.findall(r"swarmproof\[(\w+)\]", PAGE))
-    assert told == {"verifiers", "verl"}
+    assert told == {"verifiers", "verl", "net"}
     assert told < set(project["optional-dependencies"])
