@@ -130,6 +130,7 @@ def test_the_whole_asynchronous_trainer_with_a_guard(
     monkeypatch.setattr(async_grpo_trainer, "get_peak_flops_per_device", lambda *_: None)
     tokenizer = AutoTokenizer.from_pretrained(random_model)
     tokenizer.chat_template = qwen2_5_chat_template
+    # A short queue: TRL's worker does not exit while its pipe is full of what nobody reads.
     prompts = [[{"role": "user", "content": text}] for text in PROMPTS]
     trainer = AsyncGRPOTrainer(
         model=str(random_model),
@@ -141,7 +142,7 @@ def test_the_whole_asynchronous_trainer_with_a_guard(
             output_dir=str(tmp_path), vllm_server_base_url=url, num_generations=G,
             per_device_train_batch_size=2 * G, gradient_accumulation_steps=1, max_steps=2,
             token_budget=-1, max_completion_length=16, learning_rate=1e-2, dtype="float32",
-            queue_maxsize=16, max_inflight_tasks=8, use_cpu=True, bf16=False, report_to="none",
+            queue_maxsize=G, max_inflight_tasks=G, use_cpu=True, bf16=False, report_to="none",
             gradient_checkpointing=False, save_strategy="no", disable_tqdm=True, logging_steps=1,
         ),
     )  # fmt: skip
