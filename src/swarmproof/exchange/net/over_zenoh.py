@@ -18,8 +18,9 @@ import zenoh
 from swarmproof.exchange.net.keys import CERTIFICATE, TLS_KEY
 from swarmproof.exchange.net.transport import Answer, Source, Transport, Values
 
-# An impostor among the peers may reply in another's name. Some replies beside his are looked at.
-_MAX_REPLIES = 4
+# An impostor among the peers may reply in another's name. One reply of each session is looked at,
+# so that many of his do not hide the node's own.
+_MAX_REPLIES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,14 @@ class _Question:
     def __init__(self, node: int, key: str, limit: int, answers: queue.SimpleQueue[Answer]) -> None:
         self._node, self._key, self._limit = node, key, limit
         self._answers = answers
-        self._left = _MAX_REPLIES
+        self._repliers: set[str] = set()
 
     def on_reply(self, reply: zenoh.Reply) -> None:
         sample = reply.ok
-        if sample is None or self._left == 0:
+        replier = str(reply.replier_id.zid) if reply.replier_id is not None else ""
+        if sample is None or replier in self._repliers or len(self._repliers) == _MAX_REPLIES:
             return
-        self._left -= 1
+        self._repliers.add(replier)
         oversized = len(sample.payload) > self._limit
         value = None if oversized else bytes(sample.payload)
         self._answers.put(Answer(self._node, self._key, value, oversized))
