@@ -241,7 +241,7 @@ def examine(swarm: TestSwarm, report: Report) -> None:
     entries = {node: swarm.entries(node) for node in plan.honest}
     first = plan.honest[0]
     for round in range(NUM_ROUNDS):
-        rules = swarm.rules(round)
+        rules = swarm.rules(round, first)
         if len({entries[n][round].decision().digest(rules) for n in plan.honest}) > 1:
             problems.append(f"round {round}: the nodes agreed on different messages")
     weights = {n: load_file(swarm.trial_folder(n) / "checkpoint.safetensors") for n in plan.honest}
@@ -265,7 +265,7 @@ def _named(swarm: TestSwarm, liar: int, node: int) -> set[str]:
             found.add(entry.absent[liar])
         for proof in entry.evidence:
             try:
-                if guilty(proof, swarm.rules(entry.round).roster, 10**7) == liar:
+                if guilty(proof, swarm.rules(entry.round, node).roster, 10**7) == liar:
                     found.add("proof")
             except EnvelopeError:
                 found.add("no proof")

@@ -95,9 +95,9 @@ class TestSwarm:
         lines = path.read_text().splitlines() if path.exists() else []
         return [json.loads(line) for line in lines]
 
-    def rules(self, round: int) -> RoundRules:
-        """Of the round; the run is taken from a header."""
-        header = next(iter(self.entries(0)[round].headers.values()))
+    def rules(self, round: int, node: int = 0) -> RoundRules:
+        """Of the round; the run is taken from a header in the archive of a node."""
+        header = next(iter(self.entries(node)[round].headers.values()))
         roster = Roster.of(self.membership.roster)
         from swarmproof.exchange.net.envelope import Signed
 
