@@ -169,6 +169,8 @@ def _config(links: Links, largest: int) -> zenoh.Config:
 
     put("mode", "peer")
     put("scouting/multicast/enabled", links.lan)
+    # Peers are on other machines, and a thread would watch the memory.
+    put("transport/shared_memory/enabled", False)
     put("scouting/gossip/enabled", True)
     put("listen/endpoints", list(links.listen))
     put("connect/endpoints", list(links.peers))
