@@ -187,7 +187,7 @@ def execute(
 
 def warm_up(plan: RunPlan, say: Callable[[str], None]) -> None:
     """Make the warmed-up models of a plan's arms, once for all trials."""
-    arms = [arm for arm in plan.config.arms.values() if arm.warmup.steps]
+    arms = [arm for arm in plan.config.arms.values() if arm.warmup.in_use]
     if arms:
         from swarmproof.swarm import warmup
 

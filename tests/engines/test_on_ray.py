@@ -6,6 +6,8 @@ import fcntl
 import importlib
 import json
 import os
+import shutil
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -15,10 +17,10 @@ from typing import Any, cast
 
 import pytest
 
-from swarmproof.engines import local, on_ray, on_ray_task
+from swarmproof.engines import by_cohort, local, on_ray, on_ray_task, ray_nodes
 from swarmproof.engines.endings import Stopped, TrialCrashedError
 from swarmproof.engines.events import Event, Finished, Restarted, RoundDone, Started
-from swarmproof.records.streams import COMPLETIONS, ROUNDS
+from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_rounds
 from swarmproof.swarm.checkpoint import CHECKPOINT
 from swarmproof.swarm.trial import Trial, play_trial, run_trial
 from swarmproof.types import RoundRecord
@@ -140,7 +142,7 @@ def test_two_nodes_write_the_bytes_of_the_local_engine(
         trial.folder.mkdir()
         (trial.folder / CHECKPOINT).write_bytes(b"not this run's")
     events: list[Event] = []
-    assert on_ray.room(trials) == 2
+    assert ray_nodes.room(trials) == 2
     on_ray.run_trials(trials, resume=False, on_event=events.append, play=play_noted)
     assert contents(trials) == contents(by_local)
     for trial in trials:
@@ -152,6 +154,98 @@ def test_two_nodes_write_the_bytes_of_the_local_engine(
     on_ray.run_trials(trials, jobs=1, resume=True, on_event=events.append, play=play_noted)
     assert [type(event) for event in events] == 2 * [Started, Finished]
     assert contents(trials) == contents(by_local)
+
+
+def two_models(model: Path, other: Path, folder: Path, **changes: Any) -> Trial:
+    """Two models, two honest nodes of the first, and an attacker."""
+    config = trial_config(
+        model,
+        rounds=NUM_ROUNDS,
+        model={"dtype": "float32"},
+        swarm={"models": [str(model), str(other)]},
+        defenses=[{"name": "logit", "tolerance": 3.0}],
+        **changes,
+    )
+    return Trial("experiment", "arm", 5, config, folder)
+
+
+@pytest.fixture(scope="module")
+def both_here(
+    random_model: Path, foreign_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trial:
+    trial = two_models(random_model, foreign_model, tmp_path_factory.mktemp("both"))
+    run_trial(trial, resume=False)
+    return trial
+
+
+def play_where(trial: Trial, *, resume: bool) -> Rounds:
+    """The real function. It records on which node it begins, and dies once if it is to."""
+    whole = trial.folder.parent.parent
+    with (whole / "nodes").open("a") as file:
+        file.write(ray.get_runtime_context().get_node_id() + "\n")
+    for record, seconds in play_trial(trial, resume=resume):
+        if record.round == HALF and (whole / "die").exists() and trial.local == (1,):
+            (whole / "die").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield record, seconds
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_for_each_model_one_of_which_dies_writes_the_bytes_of_one_process(
+    random_model: Path, foreign_model: Path, both_here: Trial, tmp_path: Path
+) -> None:
+    trial = two_models(random_model, foreign_model, tmp_path)
+    stale = by_cohort.parts_of(trial)[1].folder
+    stale.mkdir(parents=True)
+    (stale / CHECKPOINT).write_bytes(b"not this run's")
+    (tmp_path / "die").touch()
+    events: list[Event] = []
+    on_ray.run_trials([trial], resume=False, on_event=events.append, play=play_where)
+    assert contents([trial]) == contents([both_here])
+    rounds = [r for number in range(NUM_ROUNDS) for r in (number, number)]
+    assert [each for each in told(events, trial) if each != "Restarted"] == [
+        "Started", *rounds, "Finished",
+    ]  # fmt: skip
+    assert sum(isinstance(event, Restarted) for event in events) == 1
+    nodes = (tmp_path / "nodes").read_text().split()
+    assert (len(nodes), len(set(nodes))) == (3, 2)
+    assert not (tmp_path / by_cohort.PARTS).exists()
+    # It is now a trial like any other: more rounds continue from its checkpoint in one process.
+    for each in (trial, both_here):
+        more = each.config.model_copy(update={"rounds": NUM_ROUNDS + 1})
+        copy = tmp_path / "copies" / each.folder.name
+        shutil.copytree(each.folder, copy, ignore=shutil.ignore_patterns("copies"))
+        run_trial(replace(each, config=more, folder=copy), resume=True)
+    first, second = (read_rounds(copy) for copy in (tmp_path / "copies").iterdir())
+    assert len(first) == 2 * (NUM_ROUNDS + 1)
+    assert first == second
+
+
+def test_what_cannot_be_split_stays_whole(random_model: Path, foreign_model: Path) -> None:
+    def num_parts(**changes: Any) -> int:
+        trial = two_models(random_model, foreign_model, Path("run"), **changes)
+        return len(by_cohort.parts_of(trial))
+
+    assert num_parts() == 2
+    # It reads what all honest nodes send.
+    assert num_parts(attack={"name": "copying"}) == 0
+    assert num_parts(exchange={"name": "folder"}) == 0
+    one = Trial("experiment", "arm", 5, trial_config(random_model), Path("run"))
+    assert by_cohort.parts_of(one) == ()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_trial_that_was_begun_in_parts_is_not_started_anew_for_want_of_room(
+    random_model: Path, foreign_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = two_models(random_model, foreign_model, tmp_path)
+    part = by_cohort.parts_of(trial)[1].folder
+    part.mkdir(parents=True)
+    (part / CHECKPOINT).touch()
+    monkeypatch.setattr(on_ray, "places", lambda _: 1)
+    with pytest.raises(ValueError, match=r"a worker for each of its 2 models, .* no room"):
+        on_ray.run_trials([trial], resume=True, on_event=lambda _: None, play=play_fake)
+    assert (part / CHECKPOINT).exists()
 
 
 def test_a_node_killed_half_way_loses_nothing(
@@ -249,11 +343,11 @@ def test_a_gpu_that_no_node_has_is_told_before_anything_is_waited_for(
 
 def test_a_trial_needs_a_gpu_where_its_model_or_a_judge_does(random_model: Path) -> None:
     judge = {"name": "judge", "model": {"name": "local", "device": "cuda"}}
-    assert on_ray.gpus(trial_config(random_model)) == 0
-    assert on_ray.gpus(trial_config(random_model, model={"device": "cuda"})) == 1
-    assert on_ray.gpus(trial_config(random_model, defenses=[judge])) == 1
+    assert ray_nodes.gpus(trial_config(random_model)) == 0
+    assert ray_nodes.gpus(trial_config(random_model, model={"device": "cuda"})) == 1
+    assert ray_nodes.gpus(trial_config(random_model, defenses=[judge])) == 1
     with pytest.raises(ValueError, match=r"'cuda:1'.* Ray picks"):
-        on_ray.gpus(trial_config(random_model, model={"device": "cuda:1"}))
+        ray_nodes.gpus(trial_config(random_model, model={"device": "cuda:1"}))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import swarmproof
-from swarmproof import registry
 from swarmproof.config import TrialConfig
 from swarmproof.policies.learner import Learner
 from swarmproof.records.folder import write_json
@@ -25,7 +24,7 @@ from swarmproof.report import beginnings, contents
 from swarmproof.swarm import assembly, checkpoint, identity, warmup
 from swarmproof.swarm.round import play_round
 from swarmproof.swarm.trial import Trial, play_trial, run_trial
-from swarmproof.tasks import Task
+from swarmproof.swarm.warmup import task_of
 from swarms import trial_config
 
 WARM: Mapping[str, Any] = {"steps": 3, "batch": 4, "lr": 3e-3, "problems": 16}
@@ -39,10 +38,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def config(model: Path, /, warm: Mapping[str, Any] = WARM, **changes: Any) -> TrialConfig:
     return trial_config(model, warmup=warm, **changes)
-
-
-def task_of(of: TrialConfig) -> Task:
-    return registry.build(Task, of.task)
 
 
 def warmed(of: TrialConfig) -> warmup.Warmed:
@@ -75,7 +70,7 @@ def test_it_is_plain_supervised_learning_with_a_falling_rate(random_model: Path)
             group["lr"] = 3e-3 * (1 - step / 3)
         optimizer.step()
         optimizer.zero_grad()
-    ours = AutoModelForCausalLM.from_pretrained(found.folder).state_dict()
+    ours = AutoModelForCausalLM.from_pretrained(found.path).state_dict()
     start = AutoModelForCausalLM.from_pretrained(random_model).state_dict()
     for name, weight in model.state_dict().items():
         # Adam turns the rounding of a tiny gradient into a step of a visible size.
@@ -178,7 +173,7 @@ def test_a_trial_starts_from_it_and_keeps_its_record(random_model: Path, tmp_pat
     prints = json.loads((tmp_path / "trial" / identity.FINGERPRINTS).read_text())
     assert prints[f"the warmed-up model at {of.model.path!r}"] == found.fingerprint
     swarm = assembly.assemble(of, 0)
-    start = load_file(found.folder / "model.safetensors")
+    start = load_file(Path(found.path, "model.safetensors"))
     assert torch.equal(swarm.cohorts[0].policy.model.model.norm.weight, start["model.norm.weight"])
     # Its accuracy is measured as at the end of a round: one draw for each held-out problem.
     assert record["heldout_problems"] == len(swarm.heldout)
@@ -222,7 +217,7 @@ def test_resumed_without_the_cache_it_gives_the_same_bytes(
 def test_a_cache_that_was_changed_is_told(random_model: Path) -> None:
     of = config(random_model)
     found = warmed(of)
-    weights = found.folder / "model.safetensors"
+    weights = Path(found.path, "model.safetensors")
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
@@ -256,6 +251,59 @@ def test_too_few_problems_are_told_before_the_run(random_model: Path) -> None:
     with pytest.raises(ValueError, match=r"has 64 training .*warmup.problems = 61 leaves 3 .*of 4"):
         assembly.check(config(random_model, {**WARM, "problems": 61}))
     assembly.check(config(random_model, {**WARM, "problems": 60}))
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_shots_precede_every_prompt_and_are_seen_nowhere_else(
+    random_model: Path, steps: int
+) -> None:
+    of = config(random_model, {**WARM, "steps": steps, "shots": 2})
+    plain, task = task_of(trial_config(random_model)), task_of(of)
+    swarm = assembly.assemble(of, 0)
+    problem = swarm.heldout[0]
+    text = task.prompt(problem).removesuffix(plain.prompt(problem))
+    shots = [p for p in plain.problems("train") if plain.prompt(p) in text]
+    solved = {f"{plain.prompt(p)}{plain.oracle(p)}\n\n" for p in shots}
+    assert len(shots) == 2
+    assert sum(map(len, solved)) == len(text)
+    assert all(part in text for part in solved)
+    assert not {p.id for p in shots} & {*swarm.train, *(p.id for p in swarm.heldout)}
+    # The prompts that the model gets, in a round and in the warm-up's steps.
+    (cohort,) = swarm.cohorts
+    assert cohort.group(problem, []).prompt == text + plain.prompt(problem)
+    taught = {prompt for prompt, _ in warmup._examples(of, task)}
+    assert len(taught) == 4 * steps
+    assert taught.isdisjoint(text + plain.prompt(p) for p in shots)
+    assert all(prompt.startswith(text) for prompt in taught)
+
+
+def test_shots_alone_train_nothing_and_are_part_of_the_run(
+    random_model: Path, tmp_path: Path
+) -> None:
+    of = config(random_model, {"shots": 1, "problems": 8}, rounds=1)
+    trial = Trial("e", "a", 0, of, tmp_path / "trial")
+    run_trial(trial, resume=False)
+    found = warmed(of)
+    assert found.path == of.model.path
+    assert found.fingerprint == identity.model_fingerprint(of.model.path)
+    record = json.loads((tmp_path / "trial" / warmup.WARMUP).read_text())[of.model.path]
+    assert (record["shots"], record["steps"]) == (1, 0)
+    assert 0 <= record["heldout_accuracy"] <= 1
+    note = beginnings._warmup("tiny", record)
+    assert "before the first round: 1 solved example before every prompt, from 8 problems" in note
+    others = [
+        config(random_model, {"shots": 1, "problems": 8, "seed": 1}),
+        trial_config(random_model),
+    ]
+    ids = {assembly.assemble(each, 0).run_id for each in (of, *others)}
+    assert len(ids) == 3
+
+
+def test_shots_must_be_among_the_problems_of_the_warm_up(random_model: Path) -> None:
+    config(random_model, {"shots": 8, "problems": 8})
+    for steps in (0, 1):
+        with pytest.raises(ValueError, match=r"warmup.shots = 9 .* raise warmup.problems"):
+            config(random_model, {"shots": 9, "problems": 8 + steps, "steps": steps})
 
 
 def test_the_report_says_what_it_was(tmp_path: Path) -> None:

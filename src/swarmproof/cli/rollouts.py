@@ -114,10 +114,9 @@ def _cohort(trial: TrialConfig, wanted: str | None) -> str:
 
 
 def _task(trial: TrialConfig) -> Any:
-    from swarmproof import registry
-    from swarmproof.tasks import Task
+    from swarmproof.swarm import warmup
 
-    return registry.build(Task, trial.task)
+    return warmup.task_of(trial)
 
 
 def _known(rows: list[dict[str, Any]], source: _Trial) -> list[dict[str, Any]]:

@@ -52,8 +52,8 @@ class TrialConfig(Table):
         WarmupConfig,
         # Left out where there is none: configs without it must stay what they are.
         Field(
-            exclude_if=lambda table: not table.steps,
-            description="a supervised phase before round 0",
+            exclude_if=lambda table: not table.in_use,
+            description="a supervised phase before round 0, or solved examples in the prompts",
         ),
     ] = WarmupConfig()
     swarm: Annotated[SwarmConfig, Field(description="who takes part")] = SwarmConfig()

@@ -7,9 +7,9 @@ descriptions. Nothing here imports torch.
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OnReject = Literal["monitor", "mask", "drop", "zero_reward", "refill", "void_node"]
 Topology = Literal["horizontal", "vertical"]
@@ -57,10 +57,22 @@ class ModelConfig(Table):
 
 
 class WarmupConfig(Table):
-    """A short supervised phase before round 0, on the task's own solutions: teaches the format.
+    """How a model learns the format before round 0: a short supervised phase, or solved examples.
 
     All arms and seeds start from the same warmed-up model, which is kept in the cache folder.
     """
+
+    shots: Annotated[
+        int,
+        # Left out where there are none: configs without them must stay what they are.
+        Field(
+            ge=0,
+            le=64,
+            exclude_if=operator.not_,
+            description="so many solved examples before every prompt, always the same; with or "
+            "without `steps`",
+        ),
+    ] = 0
 
     steps: Annotated[
         int, Field(ge=0, le=MAX_ROUNDS, description="optimiser steps; 0: no warm-up")
@@ -77,7 +89,9 @@ class WarmupConfig(Table):
             description="so many of the last training problems; no round of the trial uses them",
         ),
     ] = 320
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the order of the problems")] = 0
+    seed: Annotated[
+        int, Field(ge=0, lt=2**63, description="of the order of the problems, and of the shots")
+    ] = 0
     dtype: Annotated[
         Literal["float32", "bfloat16"],
         Field(
@@ -85,6 +99,19 @@ class WarmupConfig(Table):
             "it leaves have 32 bits"
         ),
     ] = "float32"
+
+    @property
+    def in_use(self) -> bool:
+        return self.steps > 0 or self.shots > 0
+
+    @model_validator(mode="after")
+    def _shots_are_of_its_problems(self) -> Self:
+        if self.shots + (self.steps > 0) > self.problems:
+            raise ValueError(
+                f"warmup.shots = {self.shots} are taken from warmup.problems = {self.problems}, "
+                "and its steps need others; raise warmup.problems"
+            )
+        return self
 
 
 class SwarmConfig(Table):

@@ -15,38 +15,29 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import os
 import socket
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from swarmproof.engines import on_ray_task
+from swarmproof.engines import by_cohort, on_ray_task
 from swarmproof.engines.endings import Stopped, name
 from swarmproof.engines.events import Finished, OnEvent, Restarted, RoundDone, Started
 from swarmproof.engines.local import cores_granted
 from swarmproof.engines.on_ray_task import Begun, Done, Play, Round, Said
+from swarmproof.engines.ray_nodes import gpus, load_ray, places, require_node
 
 if TYPE_CHECKING:
-    from swarmproof.config import TrialConfig
     from swarmproof.swarm.trial import Trial
 
 LOSSES = 4  # of a trial, without a new round in between, after which the run stops
 
 _SECONDS_TO_ANSWER = 10.0
 _OBJECT_STORE_BYTES = 100 * 2**20  # near Ray's minimum; nothing large goes through it
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # For a cluster that is started here. By default, Ray's workers have a low priority, and on a
-    # busy machine a trial would hardly start.
-    "RAY_worker_niceness": "0",
-    # Ray would print about dead workers into the progress display. `Restarted` reports these.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
-}
 
 
 def require(address: str | None) -> None:
@@ -85,7 +76,7 @@ def connected(address: str | None = None) -> Iterator[None]:
         ValueError: Ray is not installed, or the cluster cannot be reached.
     """
     require(address)
-    ray = _ray()
+    ray = load_ray()
     own = {
         "address": "local",
         "num_cpus": cores_granted(),
@@ -114,9 +105,10 @@ def run_trials(
 ) -> None:
     """Run all trials, within `connected`. Events arrive in this thread.
 
-    A trial takes one CPU, and one GPU if its model or the judge of a defence is on one. If its node
-    is lost, it continues on another node from its last checkpoint. The rounds that it repeats give
-    no second event.
+    A trial takes one CPU, and one GPU if its model or the judge of a defence is on one. A trial of
+    several models takes as much for each of them, if the cluster has room for all cohorts of the
+    trials at once; otherwise one process trains all. If a node is lost, what it did continues on
+    another node from the last checkpoint. The rounds that are repeated give no second event.
 
     Args:
         jobs: number of trials handed to Ray at once; all if None, and Ray runs as many as fit.
@@ -124,68 +116,114 @@ def run_trials(
         play: `swarm.trial.play_trial` if None; importable by name.
 
     Raises:
-        ValueError, OSError: raised by a trial; the others were stopped.
-        ValueError: no node is large enough, or the nodes do not share the trials' folders.
+        ValueError, OSError: raised by a trial, or by its place: no node is large enough, or the
+            nodes do not share the trials' folders. The other trials were stopped.
         ChildProcessError: a trial was lost `LOSSES` times without a new round, or the node of this
             machine died.
         TrialCrashedError: a bug in a trial.
     """
-    ray = _ray()
-    waiting = deque(_Follower(trial, gpus(trial.config), fresh=not resume) for trial in trials)
-    for needed in {follower.gpus for follower in waiting}:
-        _require_node(needed)
+    slots = len(trials) if jobs is None else min(jobs, len(trials))
+    waiting = deque(_Job.of(trial, slots, resume, on_event) for trial in trials)
     # A process for each trial, as in the local engine: no state passes from one to the next.
-    task = ray.remote(num_cpus=1, max_retries=0, max_calls=1)(on_ray_task.attempt)
-    slots = len(trials) if jobs is None else jobs
-    running: dict[Any, _Follower] = {}
+    task = load_ray().remote(num_cpus=1, max_retries=0, max_calls=1)(on_ray_task.attempt)
+    _play(waiting, slots, lambda follower: follower.send(task, play))
+
+
+def _play(waiting: deque[_Job], slots: int, send: Callable[[_Follower], Any]) -> None:
+    """Run all jobs, `slots` at once. `send` starts a task, and returns the stream of messages."""
+    ray = load_ray()
+    working: list[_Job] = []
+    running: dict[Any, tuple[_Job, _Follower]] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < slots:
-                follower = waiting.popleft()
-                running[follower.send(task, play)] = follower
+        while waiting or working:
+            while waiting and len(working) < slots:
+                working.append(job := waiting.popleft())
+                job.begin()
+                running |= {send(follower): (job, follower) for follower in job.followers}
             (stream,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
             # Moved to the end of the queue, so that no trial keeps the others waiting.
-            follower = running[stream] = running.pop(stream)
-            state = follower.hear(_next(stream), on_event)
-            if state != "running":
-                del running[stream]
+            job, follower = running[stream] = running.pop(stream)
+            state = follower.hear(_next(stream), job.on_event)
+            if state == "running":
+                continue
+            del running[stream]
             if state == "lost":
-                waiting.appendleft(follower)
+                running[send(follower)] = (job, follower)
+            elif all(of is not job for of, _ in running.values()):
+                job.end()
+                working.remove(job)
     finally:
         for stream in running:
             ray.cancel(stream, force=True)
+        for job in working:
+            job.end()
 
 
-def room(trials: Sequence[Trial]) -> int:
-    """The number of trials that fit on the connected cluster at once, at least one."""
-    total = _ray().cluster_resources()
-    on_gpu = any(gpus(trial.config) for trial in trials)
-    fit = min(total.get("CPU", 0), total.get("GPU", 0) if on_gpu else len(trials), len(trials))
-    return max(1, int(fit))
+@dataclass(eq=False, slots=True)
+class _Job:
+    """The driver's side of a trial: one task, or one for each cohort."""
 
+    trial: Trial
+    fresh: bool
+    followers: list[_Follower]
+    on_event: OnEvent
+    group: Any = None  # Ray's placement group, if there are several tasks
 
-def gpus(config: TrialConfig) -> int:
-    """The number of GPUs of a trial: 0 or 1.
+    @classmethod
+    def of(cls, trial: Trial, slots: int, resume: bool, on_event: OnEvent) -> _Job:
+        """Decide whether a trial is split.
 
-    Raises:
-        ValueError: the config picks a GPU by its number, but Ray assigns GPUs.
-    """
-    devices = set(_devices(config.model_dump()))
-    if numbered := sorted(device for device in devices if device.startswith("cuda:")):
-        raise ValueError(
-            f"a device is {numbered[0]!r}, but with --engine ray each trial sees only the GPU that "
-            "Ray picks; set the device to 'cuda'"
-        )
-    return int("cuda" in devices)
+        Args:
+            slots: trials at once.
+            resume: continue, in the same way as before.
+
+        Raises:
+            ValueError: no node has what the trial needs; or it was split before, and the cluster
+                has no room for that now.
+        """
+        needed = gpus(trial.config)
+        require_node(needed)
+        parts = () if resume and by_cohort.is_whole(trial) else by_cohort.parts_of(trial)
+        fits = slots * len(parts) <= places(needed)
+        if parts and not fits and resume and by_cohort.is_begun(parts):
+            raise ValueError(
+                f"{name(trial)} was begun with a worker for each of its {len(parts)} models, and "
+                "the cluster has no room for them now; add nodes, lower --jobs, or start anew "
+                "without --resume"
+            )
+        if not (parts and fits):
+            return cls(trial, not resume, [_Follower(trial, needed, not resume)], on_event)
+        followers = [_Follower(part, needed, not resume) for part in parts]
+        return cls(trial, not resume, followers, by_cohort.Joined(trial, parts, on_event))
+
+    def begin(self) -> None:
+        if len(self.followers) == 1:
+            return
+        if self.fresh:
+            by_cohort.discard(self.trial)
+        # The parts wait for one another, so all of them get their places, or none does.
+        each = {"CPU": 1, "GPU": self.followers[0].gpus}
+        bundles = [{what: count for what, count in each.items() if count}] * len(self.followers)
+        self.group = load_ray().util.placement_group(bundles, strategy="SPREAD")
+        strategies = importlib.import_module("ray.util.scheduling_strategies")
+        for place, follower in enumerate(self.followers):
+            follower.where = strategies.PlacementGroupSchedulingStrategy(
+                self.group, placement_group_bundle_index=place
+            )
+
+    def end(self) -> None:
+        if self.group is not None:
+            load_ray().util.remove_placement_group(self.group)
 
 
 @dataclass(slots=True)
 class _Follower:
-    """The driver's side of one trial, across all attempts."""
+    """The driver's side of one task, across all attempts."""
 
     trial: Trial
     gpus: int
     fresh: bool  # a checkpoint in the folder would be from an earlier run
+    where: Any = None  # Ray's scheduling strategy
     started: bool = False
     latest: dict[str, int] = field(default_factory=dict)  # last reported round, by cohort
     losses: int = 0
@@ -197,7 +235,7 @@ class _Follower:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / on_ray_task.LOCK).write_text(token)
         trial = replace(self.trial, folder=folder)
-        return task.options(num_gpus=self.gpus).remote(
+        return task.options(num_gpus=self.gpus, scheduling_strategy=self.where).remote(
             trial, self.fresh, token, str(Path.cwd()), play
         )
 
@@ -239,7 +277,7 @@ class _Follower:
 
 def _next(stream: Any) -> Said | str:
     """The next message of a trial; if it was lost, the reason as a string of one line."""
-    ray = _ray()
+    ray = load_ray()
     try:
         said: Said = ray.get(next(stream))
     except StopIteration:
@@ -260,34 +298,3 @@ def _next(stream: Any) -> Said | str:
 def _first_sentence(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text.partition(". ")[0].rstrip(".")
-
-
-def _require_node(num_gpus: int) -> None:
-    """Ray would wait for a missing node forever, and print nothing."""
-    nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= 1 and node.get("GPU", 0) >= num_gpus for node in nodes):
-        what = "a CPU and a GPU" if num_gpus else "a CPU"
-        raise ValueError(
-            f"no node of the Ray cluster has {what} for a trial; add a node"
-            + (", or set the device of the model (and of a judge) to cpu" if num_gpus else "")
-        )
-
-
-def _devices(table: Any) -> Iterator[str]:
-    """The values of all keys `device`, at any depth."""
-    if isinstance(table, Mapping):
-        for key, value in table.items():
-            if key == "device":
-                yield str(value)
-            else:
-                yield from _devices(value)
-    elif isinstance(table, list | tuple):
-        for value in table:
-            yield from _devices(value)
-
-
-def _ray() -> Any:
-    # Ray reads these when it is imported.
-    for key, value in _ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    return importlib.import_module("ray")

@@ -74,13 +74,13 @@ def started(place: Place, trials: Sequence[Trial]) -> Iterator[tuple[RunTrials, 
     """
     carried = Carried.of(trial.config for trial in trials)
     if place.engine == "ray":
-        from swarmproof.engines import on_ray
+        from swarmproof.engines import on_ray, ray_nodes
 
         with on_ray.connected(place.address):
             # Without --jobs Ray gets all trials, so that a cluster that grows takes more.
             play = carried.play if carried.plugins else None
             run = functools.partial(on_ray.run_trials, jobs=place.jobs, play=play)
-            yield run, min(on_ray.room(trials), place.jobs or len(trials))
+            yield run, min(ray_nodes.room(trials), place.jobs or len(trials))
     elif place.in_this_process:
         from swarmproof.engines import here
 

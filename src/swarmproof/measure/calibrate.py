@@ -18,7 +18,6 @@ from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.records.summary import refused
 from swarmproof.swarm import warmup
-from swarmproof.tasks import Task
 
 _DRAWN_EACH = 12  # completions sampled per problem
 
@@ -142,7 +141,7 @@ def _scores_of_right(
     if run is not None:
         task, pairs = honest.recorded(run, run_arm, count)
     else:
-        task = registry.build(Task, trial.task)
+        task = warmup.task_of(trial)
         policy = load_policy(warmup.start_model(trial, task), trial.sampling)
         train = warmup.split(trial, task.problems("train"))
         pairs = honest.draw(policy, task, train, count, each=_DRAWN_EACH, seed=seed)
@@ -158,7 +157,7 @@ def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: in
     from swarmproof.measure import honest
     from swarmproof.policies.policy import load as load_policy
 
-    task = registry.build(Task, trial.task)
+    task = warmup.task_of(trial)
     policy = load_policy(warmup.start_model(trial, task), trial.sampling)
     guard = Guard(
         [defense], model=policy, sampling=trial.sampling, seed=seed, programs=task.writes_programs

@@ -18,7 +18,7 @@ from swarmproof.policies.policy import Policy
 from swarmproof.randomness import derive_seed
 from swarmproof.records.folder import RunFolder
 from swarmproof.records.streams import read_completions
-from swarmproof.swarm import topology
+from swarmproof.swarm import topology, warmup
 from swarmproof.tasks import Task
 from swarmproof.types import Completion, Group, Problem, Slot, Verdict
 
@@ -61,7 +61,7 @@ def recorded(path: Path, arm: str, count: int) -> tuple[Task, list[Pair]]:
         raise ValueError(
             f"{path} has no arm {arm!r}{registry.did_you_mean(arm, folder.config.arms)}"
         )
-    task = registry.build(Task, folder.config.arms[arm].task)
+    task = warmup.task_of(folder.config.arms[arm])
     problems = {p.id: p for split in ("train", "test") for p in task.problems(split)}
     found: list[Pair] = []
     for seed in folder.config.seeds:

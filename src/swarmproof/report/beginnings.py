@@ -30,10 +30,17 @@ def _all(run: Run) -> Iterator[str]:
 
 
 def _warmup(path: str, record: Mapping[str, Any]) -> str:
+    parts = []
+    if record["steps"]:
+        parts.append(
+            f"{record['steps']} steps of {record['batch']} solutions (learning rate "
+            f"{record['lr']:g}, loss {record['loss_first']:.2f} to {record['loss_last']:.2f})"
+        )
+    if shots := record.get("shots", 0):
+        parts.append(f"{shots} solved example{'s' * (shots > 1)} before every prompt")
     return (
-        f"Warm-up of {path} before the first round: {record['steps']} steps of {record['batch']} "
-        f"solutions (learning rate {record['lr']:g}, seed {record['seed']}) from "
-        f"{record['problems']} problems that no round uses; loss {record['loss_first']:.2f} to "
-        f"{record['loss_last']:.2f}; held-out accuracy after it {record['heldout_accuracy']:.1%} "
-        f"of {record['heldout_problems']} problems."
+        f"Warm-up of {path} before the first round: {' and '.join(parts)}, from "
+        f"{record['problems']} problems that no round uses (seed {record['seed']}); held-out "
+        f"accuracy after it {record['heldout_accuracy']:.1%} of {record['heldout_problems']} "
+        "problems."
     )

@@ -39,7 +39,7 @@ class _Parts:
 
 def _parts(config: TrialConfig) -> _Parts:
     return _Parts(
-        registry.build(Task, config.task),
+        warmup.task_of(config),
         registry.build(Attack, config.attack),
         tuple(registry.build(Defense, table) for table in config.defenses),
         registry.build(Exchange, config.exchange),
@@ -144,7 +144,7 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
     attacks_here = bool(here & {*malicious})
     warm = {
         path: warmup.warmed(config, path, parts.task)
-        for path in (config.model_paths if config.warmup.steps else ())
+        for path in (config.model_paths if config.warmup.in_use else ())
     }
     # A local adversary keeps the first model in step with the honest nodes. For that it needs the
     # same completions as they do.
@@ -215,7 +215,7 @@ def _cohort(
     from swarmproof.policies import policy
     from swarmproof.swarm.node import Cohort
 
-    path = str(warm[members.path].folder) if members.path in warm else members.path
+    path = warm[members.path].path if members.path in warm else members.path
     model = config.model.model_copy(update={"path": path})
     shape = shape_of(path)
     room = None if shape is None else needs.room(config, shape)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,6 @@ def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> N
         OSError: the file cannot be written.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     tensors = {
         f"{cohort.name}/{name}": tensor.contiguous()
@@ -82,11 +80,53 @@ def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> N
     metadata = {"done": str(done)}
     metadata |= {f"{_OFFSET}{k}": str(v) for k, v in offsets.items()}
     metadata |= {f"{_FINGERPRINT}{k}": v for k, v in swarm.fingerprints.items()}
+    _write(folder / CHECKPOINT, tensors, metadata)
+
+
+def join(folders: Sequence[Path], into: Path) -> None:
+    """Write a trial's checkpoint from those of its cohorts, each of which was a trial of its own.
+
+    Args:
+        folders: with the cohorts' checkpoints, all of one round.
+        into: folder with the trial's streams, which end with that round.
+
+    Raises:
+        ValueError: a checkpoint is damaged, or they are of different rounds.
+        OSError: the file cannot be written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for folder in folders:
+        path = folder / CHECKPOINT
+        try:
+            with safe_open(path, "pt") as file:
+                own = dict(file.metadata() or {})
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            _require_digest(found, own)
+            done = _count(own, "done")
+            if str(done) != metadata.get("done", str(done)):
+                raise _Damage(f"it is of round {done}, and another cohort's of {metadata['done']}")
+        except (SafetensorError, _Damage) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete {folder} and resume") from None
+        tensors |= found
+        metadata |= own
+    for key in metadata:
+        if key.startswith(_OFFSET):
+            metadata[key] = str((into / key.removeprefix(_OFFSET)).stat().st_size)
+    _write(into / CHECKPOINT, tensors, metadata)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write the file atomically, with its digest."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     metadata[_DIGEST] = digest(tensors, metadata)
-    path = folder / CHECKPOINT
     part = path.with_suffix(".part")
     try:
-        save_file(tensors, part, metadata)
+        save_file(dict(tensors), part, metadata)
     except SafetensorError as error:  # the system error, such as a full disk, is only in its text
         code = re.search(r"os error (\d+)", str(error))
         if code is None:

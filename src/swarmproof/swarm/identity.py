@@ -52,7 +52,7 @@ def run_id(
         "seed": seed,
         "nonce": nonce,
     }
-    if config.warmup.steps:
+    if config.warmup.in_use:
         shared["warmup"] = config.warmup.model_dump(mode="json")
         shared["warmed"] = [fingerprints[_warmed_at(path)] for path in config.model_paths]
     return _hash([json.dumps(shared, sort_keys=True, default=str).encode()])

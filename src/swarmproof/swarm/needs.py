@@ -163,6 +163,7 @@ def _pass(config: TrialConfig, shape: Shape) -> tuple[float, float]:
     batch, length = config.batch, config.sampling.max_new_tokens
     task = registry.build(Task, config.task)
     prompt = LONG_PROMPT_TOKENS if task.downloads else PROMPT_TOKENS
+    prompt *= 1 + 2 * config.warmup.shots  # a shot has a solution as well
     group = prompt + batch.group_size * length
     tokens = min(max(config.grpo.micro_batch_tokens, group), batch.problems * group)
     size = _size(config.model.dtype)

@@ -1,4 +1,4 @@
-"""The warm-up: a short supervised phase on the task's own solutions, before round 0.
+"""The warm-up: a short supervised phase on the task's own solutions, or solved examples in prompts.
 
 The warmed-up model is kept in the cache folder, under a hash of everything that it depends on. So
 all arms and seeds, and all processes of this machine, start from the same bytes.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from swarmproof import registry
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig, TrialConfig
@@ -43,9 +43,24 @@ Say = Callable[[str], None]
 class Warmed:
     """A warmed-up model."""
 
-    folder: Path  # a Hugging Face folder in the cache
+    path: str  # of a folder in the cache; without steps, the path that the config names
     fingerprint: str  # of its files
     record: Mapping[str, Any]  # the settings, the loss of the first and last step, the accuracy
+
+
+def task_of(config: TrialConfig) -> Task:
+    """The task of a trial. The solved examples of the warm-up, if any, precede every prompt."""
+    task = registry.build(Task, config.task)
+    if not config.warmup.shots:
+        return task
+    shots = _reserved(config, task)[: config.warmup.shots]
+    text = "".join(f"{task.prompt(shot)}{task.oracle(shot)}\n\n" for shot in shots)
+
+    def prompt(_: Task, problem: Problem) -> str:
+        return text + task.prompt(problem)
+
+    kind: Any = type(f"{type(task).__name__}WithShots", (type(task),), {"prompt": prompt})
+    return cast(Task, kind(**dict(task)))
 
 
 def split(config: TrialConfig, train: Sequence[Problem]) -> Sequence[Problem]:
@@ -54,7 +69,7 @@ def split(config: TrialConfig, train: Sequence[Problem]) -> Sequence[Problem]:
     Raises:
         ValueError: the warm-up leaves too few for a round.
     """
-    if not config.warmup.steps:
+    if not config.warmup.in_use:
         return train
     left = train[: max(0, len(train) - config.warmup.problems)]
     if len(left) < config.batch.problems:
@@ -73,8 +88,8 @@ def prepare(configs: Iterable[TrialConfig], say: Say) -> None:
         ValueError, OSError: as `warmed`.
     """
     for config in configs:
-        for path in dict.fromkeys(config.model_paths if config.warmup.steps else ()):
-            warmed(config, path, registry.build(Task, config.task), say)
+        for path in dict.fromkeys(config.model_paths if config.warmup.in_use else ()):
+            warmed(config, path, task_of(config), say)
 
 
 def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None) -> Warmed:
@@ -86,6 +101,7 @@ def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None
         ValueError: the training diverged, a solution cannot be encoded, or the cache is damaged.
         OSError: the cache folder cannot be written.
     """
+    settings = config.warmup
     examples = _examples(config, task)
     if not Path(locate(path)).is_dir():  # on the hub: its files are hashed, so they come first
         from swarmproof.policies import policy
@@ -94,30 +110,41 @@ def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None
     key = _key(config, path, examples)
     folder = places.cache() / "warmup" / key
     with _only_one(folder):
-        if not folder.is_dir():
-            say(f"warm-up of {path}: {config.warmup.steps} steps, kept in {folder}")
+        if settings.steps and not folder.is_dir():
+            say(f"warm-up of {path}: {settings.steps} steps, kept in {folder}")
             _make(config, path, examples, folder, say)
-        record = dict(read_json(folder, WARMUP, f"delete {folder}"))
-        fingerprint = identity.model_fingerprint(str(folder / _MODEL))
-        if record.pop("fingerprint", None) != fingerprint:
-            raise ValueError(f"{folder} was changed since it was made; delete it")
-        record |= _accuracy(config, folder, task)
-    return Warmed(folder / _MODEL, fingerprint, record)
+        trained = str(folder / _MODEL) if settings.steps else path
+        fingerprint = identity.model_fingerprint(trained)
+        record = settings.model_dump(mode="json")
+        if settings.steps:
+            record = dict(read_json(folder, WARMUP, f"delete {folder}"))
+            if record.pop("fingerprint", None) != fingerprint:
+                raise ValueError(f"{folder} was changed since it was made; delete it")
+        record |= _accuracy(config, trained, task, folder)
+    return Warmed(trained, fingerprint, record)
 
 
 def start_model(config: TrialConfig, task: Task) -> ModelConfig:
     """The model that the nodes start from: after its warm-up, if there is one."""
     if not config.warmup.steps:
         return config.model
-    folder = warmed(config, config.model.path, task).folder
-    return config.model.model_copy(update={"path": str(folder)})
+    path = warmed(config, config.model.path, task).path
+    return config.model.model_copy(update={"path": path})
+
+
+def _reserved(config: TrialConfig, task: Task) -> list[Problem]:
+    """The problems of the warm-up. The first ones are its shots."""
+    train = task.problems("train")
+    reserved = list(train[len(split(config, train)) :])
+    if config.warmup.shots:
+        Random(f"warmup/shots/{config.warmup.seed}").shuffle(reserved)
+    return reserved
 
 
 def _examples(config: TrialConfig, task: Task) -> list[tuple[str, str]]:
     """Prompt and solution of every example of the warm-up, in the order of the steps."""
     settings = config.warmup
-    train = task.problems("train")
-    reserved = list(train[len(split(config, train)) :])
+    reserved = _reserved(config, task)[settings.shots :]
     rng = Random(f"warmup/{settings.seed}")
     found: list[tuple[str, str]] = []
     for epoch in range(-(-settings.steps * settings.batch // len(reserved))):
@@ -238,21 +265,25 @@ def _sample(tokens: tuple[int, ...], batch: int) -> Sample:
     )
 
 
-def _accuracy(config: TrialConfig, folder: Path, task: Task) -> dict[str, Any]:
-    """Accuracy on held-out problems, one sampled completion each; computed once and kept."""
+def _accuracy(config: TrialConfig, path: str, task: Task, folder: Path) -> dict[str, Any]:
+    """Accuracy of the model on held-out problems, one sampled completion each.
+
+    Computed once, and kept in `folder`.
+    """
     from swarmproof.policies import policy
 
     problems = task.problems("test")[: config.evaluation.problems]
-    told = [config.sampling.model_dump(mode="json"), [problem.id for problem in problems]]
+    prompts = [task.prompt(problem) for problem in problems]
+    told = [config.sampling.model_dump(mode="json"), prompts]
     name = f"accuracy-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.json"
     if (folder / name).is_file():
         return read_json(folder, name, f"delete {folder}")
     with _one_thread():
-        model = config.model.model_copy(update={"path": str(folder / _MODEL)})
+        model = config.model.model_copy(update={"path": path})
         read = policy.load(model, config.sampling)
         rng = Random("warmup/accuracy")
         drawn = read.generator.generate(
-            [task.prompt(problem) for problem in problems],
+            prompts,
             [[rng.getrandbits(62)] for _ in problems],
         )
     texts = [read.codec.decode(rows) for rows in drawn]
@@ -261,6 +292,7 @@ def _accuracy(config: TrialConfig, folder: Path, task: Task) -> dict[str, Any]:
         "heldout_problems": len(problems),
         "heldout_accuracy": sum(row[0] for row in rewards) / len(rewards),
     }
+    folder.mkdir(exist_ok=True)
     write_json(folder / name, found)
     return found
 
