@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from swarmproof.steps import first_seeds
 
 MAX_SEED = 2**63 - 1
 INTERRUPTED = 130  # what shells use for Ctrl-C
+# A full disk. EFBIG: a limit on the size of files is a disk that is full for this process.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Settings = Annotated[
     list[str] | None,

@@ -193,7 +193,8 @@ class Conversation:
             if now - said >= SAY_EVERY:
                 said = now
                 log.warning(
-                    "round %d: %d of %d nodes are here, and it needs %d; waiting for node %s",
+                    "round %d: %d of %d nodes are here, and it needs %d; waiting for node %s. "
+                    "Do they run, with the same swarm.toml and swarmproof, and is one reachable?",
                     self.round, num_here, len(self._party.nodes), self._party.terms.quorum,
                     ", ".join(str(n) for n in self._party.remote if n not in here),
                 )  # fmt: skip
