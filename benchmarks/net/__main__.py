@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,18 @@ def main() -> None:
     options = parser.parse_args()
     meter = Meter()  # attached before the first session is opened
     meter.attach()
-    size = 20_000  # about that of a node's message in `text-horizontal`
-
-    def played(num_nodes: int, rounds: int, *, real: bool) -> dict[str, Any]:
-        return traffic.play(meter, num_nodes, 1, size, rounds, real=real)
-
+    played = partial(traffic.play, meter)
     measurements: dict[str, Callable[[], Any]] = {
         f"cost_{arm}": lambda arm=arm: cost.compare("text-horizontal", arm, options.rounds, ())
         for arm in ("attack", "logit")
     }
     measurements |= {
-        "traffic_4": lambda: played(4, 20, real=True),
-        "traffic_16": lambda: played(16, 3, real=True),
-        "traffic_64": lambda: played(64, 1, real=True),
-        "traffic_64_memory": lambda: played(64, 1, real=False),
+        "traffic_4": lambda: played(4, real=True, rounds=20),
+        "traffic_4_waiting": lambda: played(4, real=True, rounds=3, later=5.0),
+        "traffic_16": lambda: played(16, real=True, rounds=3),
+        "traffic_16_waiting": lambda: played(16, real=True, later=5.0),
+        "traffic_64": lambda: played(64, real=True),
+        "traffic_64_memory": lambda: played(64, real=False),
         "agreement": lambda: [alone.play(n) for n in (4, 16, 64, 256, 1000)],
     }
     results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}

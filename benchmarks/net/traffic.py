@@ -32,17 +32,25 @@ _LOOPBACK = Path("/proc/net/dev")
 
 
 def play(
-    meter: Meter, num_nodes: int, faults: int, size: int, rounds: int, *, real: bool
+    meter: Meter,
+    num_nodes: int,
+    *,
+    real: bool,
+    rounds: int = 1,
+    faults: int = 1,
+    size: int = 20_000,
+    later: float = 0.0,
 ) -> dict[str, Any]:
     """Rounds of a swarm in which every node sends a message of `size` bytes.
 
     Args:
         meter: attached to this process.
         num_nodes: of the swarm.
-        faults: liars that the agreement is safe against.
-        size: of a message, in bytes.
-        rounds: that are counted, after one that is not.
         real: over sockets with TLS; else in memory.
+        rounds: that are counted, after one that is not.
+        faults: liars that the agreement is safe against.
+        size: of a message, in bytes; as in `text-horizontal` with four nodes by default.
+        later: seconds that half of the nodes send later in each counted round. The others wait.
 
     Returns:
         counts and seconds for each node and round, and of the loopback device if it can be read.
@@ -64,6 +72,8 @@ def play(
         def node(number: int) -> None:
             for round in range(rounds + 1):
                 gate.wait(_LONG)
+                if round and number % 2:
+                    time.sleep(later)
                 body = b"%d,%d;" % (number, round)
                 channels[number].publish(round, number, body.ljust(size, b"x"))
                 found = channels[number].gather(round, range(num_nodes), _LONG)
@@ -79,6 +89,7 @@ def play(
             "nodes": num_nodes,
             "faults": faults,
             "message": size,
+            "later": later,
             "rounds": rounds,
             "transport": "zenoh, TLS" if real else "memory",
             "seconds_to_first_round": counted[1][1] - began,
