@@ -35,7 +35,7 @@ def main() -> None:
     meter.attach()
     played = partial(traffic.play, meter)
     measurements: dict[str, Callable[[], Any]] = {
-        f"cost_{arm}": lambda arm=arm: cost.compare("text-horizontal", arm, options.rounds, ())
+        f"cost_{arm}": partial(cost.compare, "text-horizontal", arm, options.rounds, ())
         for arm in ("attack", "logit")
     }
     measurements |= {

@@ -25,7 +25,7 @@ from swarmproof.cli import (
     showing,
     zoo,
 )
-from swarmproof.cli.common import FULL
+from swarmproof.cli.common import full
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -82,9 +82,8 @@ def _one_line(error: ValueError | OSError) -> str:
 
 
 def _message(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.errno in FULL:
-        where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}; free some space and run the same command with --resume"
+    if isinstance(error, OSError):
+        error = full(error, "free some space and run the same command with --resume")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from swarmproof import steps
-from swarmproof.cli.common import FULL, INTERRUPTED, Quiet, Settings, parse_seeds
+from swarmproof.cli.common import INTERRUPTED, Quiet, Settings, full, parse_seeds
 from swarmproof.cli.running import resume_command, show_report
 
 _SwarmFile = Annotated[
@@ -125,14 +125,12 @@ def run(
     from swarmproof.exchange.net.plugin import require_installed
 
     require_installed()
-    from swarmproof.exchange.net import keys
-
     membership = Membership.read(swarm_file)
     number = number_of(membership, key)
     if not (listen or connect or lan):
         raise ValueError("the node would be alone; give it --listen, --connect, or both")
-    if any(endpoint.startswith("tls/") for endpoint in [*(listen or ()), *(connect or ())]):
-        keys.require_certificates([m.certificate for m in membership.file.nodes], number, key)
+    if "tls/" in " ".join((listen or []) + (connect or [])):
+        membership.require_certificates(number, key)
     steps.check(membership.config)
     links = {"listen": listen or [], "peers": connect or [], "lan": lan, "key": str(key)}
     folder = out or key.with_name(f"{key.name}-run")
@@ -142,12 +140,7 @@ def run(
         print("interrupted; the same command continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
-        if error.errno in FULL:
-            where = f" while writing {error.filename}" if error.filename else ""
-            raise ValueError(
-                f"the disk is full{where}; free some space, and the same command continues"
-            ) from None
-        raise
+        raise full(error, "free some space, and the same command continues") from None
     show_report([folder], folder)
 
 
