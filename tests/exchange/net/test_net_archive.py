@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,22 @@ def test_a_half_written_round_is_cut_off_and_written_again(tmp_path: Path, cut: 
     assert again.last == 1
     again.append(2, archive.encode(agreed(round=2)))
     assert path.read_bytes() == whole
+
+
+def test_a_full_disk_adds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    found, entry = filled(path), archive.encode(agreed(round=3))
+    whole = path.read_bytes()
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            found.append(3, entry)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == whole
+    found.append(3, entry)
+    assert Archive(path).read(3) == entry
 
 
 def test_nothing_in_the_middle_can_be_changed_or_left_out(tmp_path: Path) -> None:

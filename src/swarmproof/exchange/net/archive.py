@@ -181,11 +181,12 @@ class Archive:
             return
         digest = hashlib.sha256(self._hash + raw).digest()
         frame = len(raw).to_bytes(8, "big") + digest + raw
-        with self._path.open("r+b") as file:
-            start = file.seek(self._end)
+        # Without a buffer, which would be written again when the file is closed.
+        with self._path.open("r+b", buffering=0) as file:
+            start, left = file.seek(self._end), memoryview(frame)
             try:
-                file.write(frame)
-                file.flush()
+                while left:
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(start)

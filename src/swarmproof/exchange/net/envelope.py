@@ -86,8 +86,14 @@ class Header:
             raise EnvelopeError("malformed", f"a header of {len(raw)} bytes, not {HEADER_BYTES}")
         (tag, version, run, round, node, kind, attempt, step,
          body, length, weights, slots, previous) = _LAYOUT.unpack(raw)  # fmt: skip
-        if tag != _TAG or version != VERSION:
-            raise EnvelopeError("malformed", f"not a message of version {VERSION}")
+        if tag != _TAG:
+            raise EnvelopeError("malformed", "not a message of swarmproof")
+        if version != VERSION:
+            raise EnvelopeError(
+                "malformed",
+                f"a message of version {version}, and this node reads version {VERSION}; install "
+                "the same swarmproof on all nodes",
+            )
         if kind not in Kind.__members__.values():
             raise EnvelopeError("malformed", f"of the unknown kind {kind}")
         return cls(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -200,6 +201,45 @@ def make_keys(folder: Path, name: str) -> str:
     (folder / CERTIFICATE).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     _secret(folder / KEY, _pem(signing))
     return signing.public_key().public_bytes_raw().hex()
+
+
+def require_certificates(certificates: Sequence[str], node: int, folder: Path) -> None:
+    """Check what would keep nodes out, which TLS does in silence.
+
+    Args:
+        certificates: of all nodes, in PEM, by number.
+        node: number of this node.
+        folder: of its keys.
+
+    Raises:
+        ValueError: one is missing, damaged or not valid now, or this node's is another one.
+        OSError: this node's cannot be read.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    read = [_certificate(text, number) for number, text in enumerate(certificates)]
+    for number, each in enumerate(read):
+        begin, end = each.not_valid_before_utc, each.not_valid_after_utc
+        if not begin <= now <= end:
+            raise ValueError(
+                f"the certificate of node {number} is valid from {begin:%Y-%m-%d} to "
+                f"{end:%Y-%m-%d}, and this machine's clock says {now:%Y-%m-%d}; set the clock, or "
+                "make new keys"
+            )
+    if _certificate((folder / CERTIFICATE).read_text(errors="replace"), node) != read[node]:
+        raise ValueError(
+            f"the certificate of node {node} in the swarm's file is not {folder / CERTIFICATE}; "
+            "all nodes need what `swarmproof node init` printed with this key"
+        )
+
+
+def _certificate(text: str, node: int) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(text.encode())
+    except ValueError:
+        raise ValueError(
+            f"the certificate of node {node} is {'not whole' if text else 'missing'}; copy what "
+            "`swarmproof node init` printed"
+        ) from None
 
 
 def _pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:

@@ -89,9 +89,11 @@ class ZenohTransport(Transport):
                 f"{self._root}/{node}/**", self._reply, complete=True
             )
         except zenoh.ZError as error:
+            # Without the places in Zenoh's own files.
+            reason = str(error).splitlines()[0].partition(" at /")[0]
             raise ValueError(
-                f"cannot join the network: {str(error).splitlines()[0][:300]}; is the port in use, "
-                "or an address or certificate wrong?"
+                f"cannot join the network: {reason[:300]}; is the port in use, or an address or "
+                "certificate wrong?"
             ) from None
 
     def serve(self, key: str, value: bytes) -> None:
@@ -171,6 +173,8 @@ def _config(links: Links, largest: int) -> zenoh.Config:
 
     put("mode", "peer")
     put("scouting/multicast/enabled", links.lan)
+    # Peers are on other machines, and a thread would watch the memory.
+    put("transport/shared_memory/enabled", False)
     put("scouting/gossip/enabled", True)
     put("listen/endpoints", list(links.listen))
     put("connect/endpoints", list(links.peers))
