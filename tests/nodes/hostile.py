@@ -157,6 +157,9 @@ def intrude(swarm: TestSwarm, run: bytes, messages: int, port: int, queue: Any) 
                 sent[kind] += 1
                 query.reply(query.key_expr, value)
 
+    def ignore(_: zenoh.Reply) -> None:
+        """Nothing that a node says is of interest."""
+
     mine = session.declare_queryable(f"swarmproof/{run.hex()}/**", reply, complete=True)
     knocking = threading.Thread(target=strangers, args=(swarm, port, sent), daemon=True)
     knocking.start()
@@ -178,14 +181,12 @@ def intrude(swarm: TestSwarm, run: bytes, messages: int, port: int, queue: Any) 
             session.put(key, os.urandom(rng.choice((10, 1000, 60_000))))
             sent["values that nobody wants"] += 1
         else:
-            session.get(
-                key, zenoh.handlers.Callback(lambda _: None), payload=os.urandom(500), timeout=1.0
-            )
+            session.get(key, zenoh.handlers.Callback(ignore), payload=os.urandom(500), timeout=1.0)
             sent["questions"] += 1
         if sent["questions"] % 100 == 0:
             time.sleep(0.01)
     knocking.join(30)
-    mine.undeclare()
+    mine.undeclare()  # type: ignore[no-untyped-call]
     session.close()  # type: ignore[no-untyped-call]
     queue.put(sent)
 
@@ -277,8 +278,10 @@ def main() -> int:
             (root / label).mkdir(parents=True)
             began = time.monotonic()
             runs.append(play(root / label, model, chosen.rounds, messages))
-            print(f"{label}: {time.monotonic() - began:.0f} s; most memory, MB:",
-                  {n: round(peak / 1e6) for n, peak in runs[-1].peaks.items()}, flush=True)  # fmt: skip
+            peaks = {n: round(peak / 1e6) for n, peak in runs[-1].peaks.items()}
+            print(
+                f"{label}: {time.monotonic() - began:.0f} s; most memory, MB: {peaks}", flush=True
+            )
         for kind, count in sorted(runs[1].sent.items()):
             print(f"{count:8} {kind}")
         print(f"{sum(runs[1].sent.values()):8} in all")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import time
 from collections.abc import Sequence
 from typing import ClassVar
@@ -184,9 +185,9 @@ class BodyCopying(Liar):
 
 
 class Garbage(Liar):
-    """Random bytes for everything."""
+    """Random bytes for everything, more than a header has."""
 
-    expected = frozenset({"malformed"})
+    expected = frozenset({"malformed", "oversized"})
 
     def get(self, key: str) -> bytes | None:  # noqa: ARG002
         return os.urandom(300)
@@ -217,16 +218,16 @@ class Returning(Liar):
 
 
 class TwoOutcomes(Liar):
-    """States another outcome to every second peer."""
+    """Votes for another outcome in half of its answers."""
 
     expected = frozenset({"two outcomes"})
+    rng = random.Random(0)
 
     def get(self, key: str) -> bytes | None:
         kind, number, *_ = key.split("/")
-        self.turn += 1
-        if kind == "o" and number.isdecimal() and self.turn % 2:
+        if kind == "o" and number.isdecimal() and self.rng.random() < 0.5:
             return messages.message(
-                self.signer, Kind.OUTCOME, hashlib.sha256(b"x").digest(),
+                self.signer, Kind.VOTE, hashlib.sha256(b"x").digest(),
                 run=self.rules.run, round=int(number), node=self.node,
             )  # fmt: skip
         return super().get(key)
