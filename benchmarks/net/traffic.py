@@ -113,7 +113,8 @@ def _channels(
         NetChannel(
             Session("benchmark", tuple(range(num_nodes)), frozenset({number}), size),
             roster, terms, {number: signer}, connect(number),
-            Archive(root / f"{number}.archive"), _LONG,
+            Archive(root / f"{number}.archive"),
+            0.0,  # all have decided when they leave
         )
         for number, signer in enumerate(signers)
     ]  # fmt: skip
