@@ -68,7 +68,7 @@ class Plan:
             events.append((round, rng.random(), what, nodes, rng.uniform(0.5, 5.0)))
         if kind == "old state":
             events = [(1, rng.random(), "save", (liar,), 0.0), *events]
-            events.append((NUM_ROUNDS - 4, rng.random(), "put back", (liar,), 1.0))
+            events.append((NUM_ROUNDS // 2, 0.0, "put back", (liar,), 1.0))
             events.sort()
         return cls(seed, kind, liar, events)
 

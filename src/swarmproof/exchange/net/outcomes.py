@@ -105,6 +105,7 @@ class Outcomes:
         """
         own = self._own(decision)
         began = said = time.monotonic()
+        enough: float | None = None  # when a quorum had voted in this turn
         while True:
             settled = self._ballot.settled()
             if settled and settled[0].digest in self._decisions:
@@ -112,8 +113,12 @@ class Outcomes:
             turn, now = self._ballot.cast.turn, time.monotonic()
             wish = self._wish(own, now - began)
             known = wish if wish in self._decisions else b""
-            if self._ballot.move(known, expired=now - began > self._patience(turn)):
-                began = now if self._ballot.cast.turn > turn else began
+            if self._ballot.num_voted(turn) >= self._party.terms.quorum:
+                enough = now if enough is None else enough
+            expired = enough is not None and now - enough > self._patience(turn)
+            if self._ballot.move(known, expired=expired):
+                if self._ballot.cast.turn > turn:
+                    began, enough = now, None
                 self._send()
                 continue
             if now - said >= SAY_EVERY:
@@ -170,7 +175,10 @@ class Outcomes:
         return next((digest for digest in most if digest in self._decisions), own or hinted)
 
     def _patience(self, turn: int) -> float:
-        """Seconds for a turn. Later ones are longer, so that one is long enough in the end."""
+        """Seconds for a turn, from the vote of a quorum on, so that those behind come up.
+
+        Later turns are longer, so that one is long enough in the end.
+        """
         return ASK + (2 + min(turn, 100)) * self._party.terms.step
 
     def _send(self) -> None:
