@@ -50,3 +50,40 @@ def test_the_ratios_are_those_of_the_benchmark() -> None:
     for table in ratios:
         low, high = table["ratio_range"]
         assert f"| {table['ratio']:.2f} ({low:.2f} to {high:.2f}) |" in PERFORMANCE
+
+
+NODES = (ROOT / "docs/nodes.md").read_text(encoding="utf-8")
+NETWORK = json.loads((ROOT / "results/net.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("arm", ["attack", "logit"])
+def test_the_cost_of_the_network_is_what_was_measured(arm: str) -> None:
+    found = NETWORK[f"cost_{arm}"]["found"]
+    highest, seconds = found["share_range_of_nodes_and_rounds"][1], found["seconds_a_round"]
+    row = f"| {arm} | {100 * found['share']:.1f} % | {100 * highest:.1f} % "
+    row += f"| {seconds['net']:.2f} | {seconds['folder']:.2f} |"
+    assert row in NODES
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORK if name.startswith("traffic_")])
+def test_the_traffic_is_what_was_counted(name: str) -> None:
+    found = NETWORK[name]["found"]
+    each = found["per_node_and_round"]
+    questions, replies = (
+        sum(value for key, value in each.items() if key.startswith(f"{kind} ") and key[-2] == " ")
+        for kind in ("questions", "replies")
+    )
+    other = sum(each[f"bytes {kind}"] for kind in "hovy")
+    row = f"| {replies:.0f} | {questions:.0f} | {other / 1000:.0f} "
+    row += f"| {each['device bytes'] / 1000:.0f} | {1000 * each['process']:.0f} |"
+    assert row in NODES
+
+
+def test_the_agreement_alone_is_what_was_counted() -> None:
+    assert [found["nodes"] for found in NETWORK["agreement"]["found"]] == [4, 16, 64, 256, 1000]
+    for found in NETWORK["agreement"]["found"]:
+        views = found["bytes"]["views"] / sum(found["bytes"].values())
+        row = f"| {found['nodes']:,} | {found['messages']:,} "
+        row += f"| {sum(found['bytes'].values()) / 1e6:.3g} | {100 * views:.0f} % "
+        row += f"| {found['seconds']['all']:.2g} |"
+        assert row in NODES

@@ -6,7 +6,6 @@ imported within commands only, so that help and mistakes are shown at once.
 
 from __future__ import annotations
 
-import errno
 import sys
 from importlib.metadata import version as installed_version
 from typing import Annotated
@@ -26,6 +25,7 @@ from swarmproof.cli import (
     showing,
     zoo,
 )
+from swarmproof.cli.common import full
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,8 +53,6 @@ app.command()(judging.judge_eval)
 app.command()(responding.best_response)
 
 _LONGEST = 1500  # characters of a message; lists of known names take up to 800
-# EFBIG: a limit on the size of files is a disk that is full for this process.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -84,9 +82,8 @@ def _one_line(error: ValueError | OSError) -> str:
 
 
 def _message(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}; free some space and run the same command with --resume"
+    if isinstance(error, OSError):
+        error = full(error, "free some space and run the same command with --resume")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())

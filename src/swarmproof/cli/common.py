@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from swarmproof.steps import first_seeds
 
 MAX_SEED = 2**63 - 1
 INTERRUPTED = 130  # what shells use for Ctrl-C
+# A full disk. EFBIG: a limit on the size of files is a disk that is full for this process.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Settings = Annotated[
     list[str] | None,
@@ -74,3 +77,11 @@ def write(path: Path, found: dict[str, Any]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, found | {"versions": versions()})
+
+
+def full(error: OSError, remedy: str) -> OSError | ValueError:
+    """The error; if it is a full disk, one that says so, with the remedy."""
+    if error.errno not in _FULL:
+        return error
+    where = f" while writing {error.filename}" if error.filename else ""
+    return ValueError(f"the disk is full{where}; {remedy}")

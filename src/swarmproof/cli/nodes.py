@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from swarmproof import steps
-from swarmproof.cli.common import INTERRUPTED, Quiet, Settings, parse_seeds
+from swarmproof.cli.common import INTERRUPTED, Quiet, Settings, full, parse_seeds
 from swarmproof.cli.running import resume_command, show_report
 
 _SwarmFile = Annotated[
@@ -126,8 +126,12 @@ def run(
 
     require_installed()
     membership = Membership.read(swarm_file)
-    steps.check(membership.config)
     number = number_of(membership, key)
+    if not (listen or connect or lan):
+        raise ValueError("the node would be alone; give it --listen, --connect, or both")
+    if "tls/" in " ".join((listen or []) + (connect or [])):
+        membership.require_certificates(number, key)
+    steps.check(membership.config)
     links = {"listen": listen or [], "peers": connect or [], "lan": lan, "key": str(key)}
     folder = out or key.with_name(f"{key.name}-run")
     try:
@@ -135,6 +139,8 @@ def run(
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    except OSError as error:
+        raise full(error, "free some space, and the same command continues") from None
     show_report([folder], folder)
 
 

@@ -52,6 +52,12 @@ class Membership:
     def roster(self) -> list[str]:
         return [member.key for member in self.file.nodes]
 
+    def require_certificates(self, node: int, keys: Path) -> None:
+        """Check that TLS lets the nodes in: see `exchange.net.keys.require_certificates`."""
+        from swarmproof.exchange.net.keys import require_certificates
+
+        require_certificates([member.certificate for member in self.file.nodes], node, keys)
+
     @classmethod
     def read(cls, path: Path) -> Membership:
         """Read `swarm.toml`.

@@ -53,6 +53,16 @@ def fault_of(raw: bytes, limit: int = LIMIT) -> str | None:
     return None
 
 
+def test_a_peer_of_another_version_is_told_apart() -> None:
+    raw = header_of(1).encode()
+    at = raw.index(bytes([envelope.VERSION]), 12)  # behind the tag
+    later = raw[:at] + bytes([envelope.VERSION + 1]) + raw[at + 1 :]
+    with pytest.raises(EnvelopeError, match=r"version 3, and this node reads version 2; install"):
+        Header.decode(later)
+    with pytest.raises(EnvelopeError, match="not a message of swarmproof"):
+        Header.decode(b"x" + raw[1:])
+
+
 @given(headers)
 def test_a_header_comes_back_as_it_was_encoded(header: Header) -> None:
     raw = header.encode()

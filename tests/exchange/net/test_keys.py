@@ -10,6 +10,7 @@ from cryptography import x509
 
 from signing import RUN
 from swarmproof.exchange.net import keys
+from swarmproof.exchange.net.ballot import Cast
 from swarmproof.exchange.net.envelope import NOTHING
 from swarmproof.exchange.net.keys import Signer, make_keys
 from swarmproof.exchange.net.roster import Roster
@@ -76,6 +77,22 @@ def test_a_round_is_signed_once_also_after_a_restart(folder: Path) -> None:
     again.note(bytes(32), 0, B)  # another run
     assert again.last_round(RUN) == 5
     assert again.previous(RUN, 5) == A
+
+
+def test_what_was_stated_of_an_outcome_is_kept_over_a_restart(folder: Path) -> None:
+    signer = Signer.open(folder)
+    assert signer.stated(RUN, 3) == Cast()
+    signer.note(RUN, 3, A)
+    cast = Cast(2, A, 1, B, 1, B)
+    signer.state(RUN, 3, cast)
+    signer.note(RUN, 4, B)
+    signer.close()
+    again = Signer.open(folder)
+    assert again.stated(RUN, 3) == cast
+    assert again.stated(RUN, 4) == Cast()
+    assert again.stated(bytes(32), 3) == Cast()
+    assert again.last_round(RUN) == 4
+    again.close()
 
 
 @pytest.mark.parametrize(

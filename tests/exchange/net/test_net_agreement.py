@@ -281,3 +281,18 @@ def test_a_flood_of_headers_of_one_liar_keeps_two() -> None:
     assert len(machine._seen[0]) == 2
     assert machine.decide().equivocators == {0}
     assert len(machine.advance()) == 2
+
+
+@pytest.mark.parametrize("length", [4, 3, 0])
+@pytest.mark.parametrize("copier", [1, 2])
+def test_who_copies_the_hash_of_a_body_keeps_its_author_not_out(copier: int, length: int) -> None:
+    """Before the body arrived, and also with a length that is not the body's."""
+    keys, author = signers(3), 3 - copier
+    machine = Agreement(RoundRules(RUN, 3, roster_of(keys), 1, LIMIT), {0: keys[0]})
+    for node in (1, 2):
+        changes = {"length": length} if node == copier else {}
+        machine.receive(Relay(signed(keys[node], header_of(node, b"body", **changes)), {}))
+    assert machine.give(b"body")
+    machine.advance()
+    expected = {author, copier} if length == len(b"body") else {author}
+    assert machine.decide().headers.keys() == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def agreed(nodes: tuple[int, ...] = (0, 1, 2), **changes: Any) -> AgreedRound:
 
 
 def statement(node: int, digest: bytes, **changes: Any) -> bytes:
-    at: dict[str, Any] = {"run": RUN, "round": 3, "node": node, **changes}
-    return message(KEYS[node], Kind.OUTCOME, digest, **at)
+    at: dict[str, Any] = {"run": RUN, "round": 3, "node": node, "kind": Kind.OUTCOME, **changes}
+    return message(KEYS[node], at.pop("kind"), digest, **at)
 
 
 def pair(node: int) -> bytes:
@@ -49,10 +50,12 @@ def read(entry: AgreedRound) -> AgreedRound:
 
 def test_an_agreed_round_comes_back_and_counts_those_who_state_it() -> None:
     digest = agreed().decision().digest(RULES)
-    said = {0: statement(0, digest), 1: statement(1, bytes(32)), 2: statement(2, digest, attempt=4)}
+    said = {0: statement(0, digest), 1: statement(1, bytes(32)), 2: statement(2, digest)}
     found = read(agreed(outcomes=said))
     assert found == agreed(outcomes=said)
     assert archive.supporters(found, RULES) == {0, 2}
+    said[3] = statement(3, digest, attempt=4)  # of another turn
+    assert archive.supporters(read(agreed(outcomes=said)), RULES) == {0, 2}
     assert read(agreed((0, 1), equivocators=[3], evidence=[pair(3)])).equivocators == [3]
 
 
@@ -69,7 +72,11 @@ def test_an_agreed_round_comes_back_and_counts_those_who_state_it() -> None:
         ({"equivocators": [3], "evidence": [pair(2)]}, "malformed"),
         ({"equivocators": [2], "evidence": [pair(2)]}, "malformed"),  # and counts
         ({"evidence": [pair(3)[:-1]]}, "malformed"),
-        ({"outcomes": {0: statement(1, bytes(32))}}, "replayed"),
+        ({"outcomes": {0: statement(1, bytes(32))}}, "malformed"),
+        (
+            {"outcomes": {0: message(KEYS[0], Kind.VOTE, bytes(32), run=RUN, round=3, node=0)}},
+            "malformed",
+        ),
         ({"outcomes": {0: statement(0, bytes(32), round=2)}}, "replayed"),
         ({"outcomes": {0: statement(0, b"short")}}, "malformed"),
         ({"outcomes": {0: b""}}, "malformed"),
@@ -125,6 +132,22 @@ def test_a_half_written_round_is_cut_off_and_written_again(tmp_path: Path, cut: 
     assert again.last == 1
     again.append(2, archive.encode(agreed(round=2)))
     assert path.read_bytes() == whole
+
+
+def test_a_full_disk_adds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    found, entry = filled(path), archive.encode(agreed(round=3))
+    whole = path.read_bytes()
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            found.append(3, entry)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == whole
+    found.append(3, entry)
+    assert Archive(path).read(3) == entry
 
 
 def test_nothing_in_the_middle_can_be_changed_or_left_out(tmp_path: Path) -> None:

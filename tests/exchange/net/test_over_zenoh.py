@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zenoh
 
 from swarmproof.exchange.net import keys
 from swarmproof.exchange.net.over_zenoh import Links, ZenohTransport
@@ -122,6 +123,28 @@ def test_an_impostor_among_the_peers_does_not_hide_the_node(net: Net) -> None:
             if len(found) == 2:
                 break
         assert found == {b"honest", b"forged"}
+    finally:
+        impostor.close()
+
+
+def test_a_flood_of_replies_does_not_hide_the_node(net: Net) -> None:
+    """An impostor answers every question of everybody fifty times."""
+    impostor = net.join(7, own=2)
+
+    def flood(query: zenoh.Query) -> None:
+        with query:
+            for n in range(50):
+                query.reply(query.key_expr, b"rubbish %d" % n)
+
+    try:
+        impostor._session.declare_queryable("swarmproof/ab/**", flood, complete=True)
+        net.peers[0].serve("k/v", b"honest")
+        for _ in range(50):
+            if len(ask(net.peers[1], 0, "k/v")) == 2:
+                break
+        answers = [ask(net.peers[1], 0, "k/v") for _ in range(30)]
+        assert all(b"honest" in {answer.value for answer in found} for found in answers)
+        assert {len(found) for found in answers} == {2}
     finally:
         impostor.close()
 

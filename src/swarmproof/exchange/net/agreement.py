@@ -29,7 +29,6 @@ from swarmproof.exchange.net.envelope import (
     Kind,
     Signed,
     expected_of,
-    holds,
     relay_bytes,
     verify,
 )
@@ -135,13 +134,15 @@ class Agreement:
 
     def give(self, body: bytes) -> bool:
         """A body; whether it was asked for. Others are left out."""
-        wanted = {seen.signed.header.body: seen for seen in self._wanted()}
-        seen = wanted.get(hashlib.sha256(body).digest())
-        if seen is None or not holds(seen.signed.header, body):
-            return False
-        self._bodies[seen.signed.header.body] = body
-        self._count(seen.signed.header.node)
-        return True
+        digest = hashlib.sha256(body).digest()
+        # Headers of several senders may announce one body: a liar can copy another's hash.
+        headers = [seen.signed.header for seen in self._wanted()]
+        fitting = [h.node for h in headers if h.body == digest and h.length == len(body)]
+        if fitting:
+            self._bodies[digest] = body
+        for node in fitting:
+            self._count(node)
+        return bool(fitting)
 
     def wants(self) -> list[tuple[Header, tuple[int, ...]]]:
         """Headers whose bodies are missing, each with the nodes that should have the body."""
@@ -197,7 +198,7 @@ class Agreement:
         """Count the sender's headers that can be counted, at most two."""
         able = [s for s in self._seen[sender].values() if s.counts or self._signed_enough(s)]
         for seen in able:
-            held = seen.signed.header.body in self._bodies
+            held = self._holds(seen.signed.header)
             full = self._num_counting(sender) >= 2
             if not seen.counts and not full and (held or len(able) > 1):
                 seen.counts = True
@@ -206,6 +207,10 @@ class Agreement:
     def _note_withheld(self) -> None:
         for seen in self._wanted():
             seen.withheld = True
+
+    def _holds(self, header: Header) -> bool:
+        body = self._bodies.get(header.body)
+        return body is not None and len(body) == header.length
 
     def _signed_enough(self, seen: _Seen) -> bool:
         return 1 + len(seen.signatures) >= self.step
@@ -216,7 +221,7 @@ class Agreement:
     def _wanted(self) -> Iterable[_Seen]:
         for of in self._seen.values():
             for seen in of.values():
-                missing = seen.signed.header.body not in self._bodies
+                missing = not self._holds(seen.signed.header)
                 if missing and not seen.counts and self._signed_enough(seen):
                     yield seen
 

@@ -1,8 +1,8 @@
 """What a swarm agreed on, round by round: an append-only file that a third party can check.
 
 An entry holds the signed headers and bodies that count in a round, the proofs against liars, and
-what nodes signed about the outcome. With at most `faults` liars, `faults` + 1 equal statements
-prove the outcome, since one of them is of an honest node. So an entry is believed whoever sends it.
+what nodes signed about the outcome. A quorum of commits of one turn proves the outcome. So an entry
+is believed whoever sends it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import msgspec
 
 from swarmproof.exchange.net import envelope
 from swarmproof.exchange.net.agreement import Decision, RoundRules, guilty
+from swarmproof.exchange.net.ballot import Phase, Stated
 from swarmproof.exchange.net.envelope import SIGNED_BYTES, EnvelopeError, Expected, Kind, Signed
 from swarmproof.exchange.net.messages import OUTCOME_BYTES
 
 _MAGIC = b"swarmproof archive 1\n"
 _HASH = 32
+_PHASES = {Kind.VOTE: Phase.VOTE, Kind.OUTCOME: Phase.COMMIT}
 _Node = Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)]
 
 
@@ -34,7 +36,7 @@ class AgreedRound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bodies: dict[_Node, bytes]
     equivocators: list[_Node]
     evidence: list[bytes]
-    outcomes: dict[_Node, bytes]  # signed statements about the outcome
+    outcomes: dict[_Node, bytes]  # signed commits to the outcome
     absent: dict[_Node, str] = {}  # reasons, as the node that wrote the archive saw them
 
     @classmethod
@@ -105,32 +107,47 @@ def decode(raw: bytes, rules: RoundRules) -> AgreedRound:
     if not convicted >= {*entry.equivocators}:
         raise EnvelopeError("malformed", "a node is out without a proof against it")
     for node, statement in entry.outcomes.items():
-        read_outcome(statement, node, rules)
+        read_commit(statement, node, rules)
     return entry
 
 
 def supporters(entry: AgreedRound, rules: RoundRules) -> frozenset[int]:
-    """The nodes whose statements in a checked entry are about just this outcome."""
+    """The nodes that committed, in one turn, to just the outcome of a checked entry."""
     digest = entry.decision().digest(rules)
-    return frozenset(
-        node
-        for node, statement in entry.outcomes.items()
-        if read_outcome(statement, node, rules) == digest
-    )
+    by_turn: dict[int, set[int]] = {}
+    for node, raw in entry.outcomes.items():
+        said = read_commit(raw, node, rules)
+        if said.digest == digest:
+            by_turn.setdefault(said.turn, set()).add(node)
+    return frozenset(max(by_turn.values(), key=len, default=()))
 
 
-def read_outcome(raw: bytes, node: int, rules: RoundRules) -> bytes:
-    """The digest in a node's statement about a round.
+def read_commit(raw: bytes, node: int, rules: RoundRules) -> Stated:
+    """A node's commit to an outcome of a round.
 
     Raises:
-        EnvelopeError: it is not a statement of this node about this round.
+        EnvelopeError: it is not that.
     """
-    attempt = Signed.decode(raw[:SIGNED_BYTES]).header.attempt
-    expected = Expected(rules.run, rules.round, node, Kind.OUTCOME, attempt)
+    said = read_stated(raw, rules)
+    if (said.phase, said.node) != (Phase.COMMIT, node):
+        raise EnvelopeError("malformed", f"not a commit of node {node}")
+    return said
+
+
+def read_stated(raw: bytes, rules: RoundRules) -> Stated:
+    """What a node, whichever it is, states of the outcome of a round.
+
+    Raises:
+        EnvelopeError: it is not a statement about this round.
+    """
+    header = Signed.decode(raw[:SIGNED_BYTES]).header
+    if header.kind not in _PHASES:
+        raise EnvelopeError("malformed", "not about an outcome")
+    expected = Expected(rules.run, rules.round, header.node, header.kind, header.attempt)
     _, body = envelope.open_message(raw, expected, rules.roster, OUTCOME_BYTES)
     if len(body) != OUTCOME_BYTES:
         raise EnvelopeError("malformed", "an outcome without a digest")
-    return body
+    return Stated(_PHASES[header.kind], header.node, header.attempt, body, raw)
 
 
 class Archive:
@@ -181,11 +198,12 @@ class Archive:
             return
         digest = hashlib.sha256(self._hash + raw).digest()
         frame = len(raw).to_bytes(8, "big") + digest + raw
-        with self._path.open("r+b") as file:
-            start = file.seek(self._end)
+        # Without a buffer, which would be written again when the file is closed.
+        with self._path.open("r+b", buffering=0) as file:
+            start, left = file.seek(self._end), memoryview(frame)
             try:
-                file.write(frame)
-                file.flush()
+                while left:
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(start)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from swarmproof.exchange.net.transport import Answer, Transport
 
-_FIRST, _LONGEST = 0.02, 0.25  # seconds between two questions for one value
+# Seconds between two questions for one value: the first pause, and the longest.
+_PAUSES = 0.02, 0.25
+_SLOW_PAUSES = 0.25, 1.0
 _GROWTH = 1.5
+_ANYBODY = -1
 
 
 class Asker:
@@ -16,16 +20,37 @@ class Asker:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._open: set[tuple[int, str]] = set()
-        # When to ask again, and how long to wait after that.
-        self._next: dict[tuple[int, str], tuple[float, float]] = {}
+        # When it was asked last, and how long to wait after that.
+        self._paces: dict[tuple[int, str], tuple[float, float]] = {}
 
-    def want(self, node: int, key: str, limit: int, seconds: float, *, slow: bool = False) -> None:
-        """Ask now, unless the question is open or was asked a moment ago."""
+    def want(
+        self,
+        node: int,
+        key: str,
+        limit: int,
+        seconds: float,
+        *,
+        slow: bool = False,
+        anybody: bool = False,
+    ) -> None:
+        """Ask now, unless the question is open or was asked a moment ago.
+
+        Args:
+            node: the peer.
+            key: of the value.
+            limit: bytes of the largest answer.
+            seconds: for the answer.
+            slow: with longer pauses.
+            anybody: another peer is asked each time, and one pause counts for all of them.
+        """
         question, now = (node, key), time.monotonic()
-        due, pause = self._next.get(question, (0.0, _LONGEST if slow else _FIRST))
-        if question not in self._open and now >= due:
+        paced = (_ANYBODY, key) if anybody else question
+        first, longest = _SLOW_PAUSES if slow else _PAUSES
+        asked, pause = self._paces.get(paced, (-math.inf, first / _GROWTH))
+        # A question that was slow may be asked in haste later.
+        if question not in self._open and now >= asked + min(longest, pause):
             self._open.add(question)
-            self._next[question] = now + pause, min(_LONGEST, pause * _GROWTH)
+            self._paces[paced] = now, min(longest, pause * _GROWTH)
             self._transport.ask(node, key, limit, max(seconds, 0.05))
 
     def answers(self, seconds: float) -> list[Answer]:
@@ -36,4 +61,4 @@ class Asker:
 
     def forget(self) -> None:
         """Ask anew at once; for a new round."""
-        self._next = {question: self._next[question] for question in self._open}
+        self._paces = {paced: self._paces[paced] for paced in self._open & self._paces.keys()}

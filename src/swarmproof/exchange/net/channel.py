@@ -171,21 +171,21 @@ class NetChannel(Channel):
         meeting = self._began is None or now >= self._began + deadline
         start = now if self._began is None else self._began
         if self._behind and talk.outcomes.peers_decided(_LINGER):
-            return talk.outcomes.settle(attempt, None)
+            return talk.outcomes.settle(None)
         while True:
             if meeting and not alone:
                 met = talk.meet(attempt, patience)
                 if met is None:
                     self._behind = True
-                    return talk.outcomes.settle(attempt, None)
+                    return talk.outcomes.settle(None)
                 attempt, start = met, time.monotonic()
             decision = talk.attempt(attempt, start, deadline)
             if decision is None:
                 self._behind = True
-                return talk.outcomes.settle(attempt, None)
+                return talk.outcomes.settle(None)
             if alone or len(decision.headers) >= self._party.terms.quorum:
                 self._behind = False
-                return talk.outcomes.settle(attempt, decision)
+                return talk.outcomes.settle(decision)
             log.warning(
                 "round %d: messages of %d nodes count, and it needs %d; waiting for the others",
                 talk.round, len(decision.headers), self._party.terms.quorum,

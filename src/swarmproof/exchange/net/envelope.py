@@ -15,7 +15,7 @@ from typing import Literal
 
 from swarmproof.exchange.net.roster import Roster
 
-VERSION = 1
+VERSION = 2
 _TAG = b"swarmproof/h"  # no signature for another purpose starts like this
 _RELAY_TAG = b"swarmproof/r"
 _LAYOUT = struct.Struct(">12sB32sQHBHB32sQ32sI32s")
@@ -35,8 +35,9 @@ class Kind(IntEnum):
 
     COMPLETIONS = 1  # a node's message of a round
     VIEW = 2  # the headers that a node relays in a step
-    OUTCOME = 3  # what a node decided about a round
+    OUTCOME = 3  # what a node committed to as the outcome of a round
     HELLO = 4  # a node is ready for an attempt at a round
+    VOTE = 5  # what a node votes for as the outcome of a round
 
 
 class EnvelopeError(ValueError):
@@ -62,7 +63,8 @@ class Header:
     kind: Kind
     body: bytes  # hash of the body
     length: int  # of the body, in bytes
-    attempt: int = 0  # of VIEW, OUTCOME and HELLO: attempts at a round that lacked a quorum
+    # Of VIEW and HELLO: the attempt at a round that lacked a quorum. Of VOTE and OUTCOME: the turn.
+    attempt: int = 0
     step: int = 0  # of VIEW
     weights: bytes = NOTHING  # fingerprint of the weights that the node drew with
     slots: int = 0  # number of completions in the body
@@ -86,8 +88,14 @@ class Header:
             raise EnvelopeError("malformed", f"a header of {len(raw)} bytes, not {HEADER_BYTES}")
         (tag, version, run, round, node, kind, attempt, step,
          body, length, weights, slots, previous) = _LAYOUT.unpack(raw)  # fmt: skip
-        if tag != _TAG or version != VERSION:
-            raise EnvelopeError("malformed", f"not a message of version {VERSION}")
+        if tag != _TAG:
+            raise EnvelopeError("malformed", "not a message of swarmproof")
+        if version != VERSION:
+            raise EnvelopeError(
+                "malformed",
+                f"a message of version {version}, and this node reads version {VERSION}; install "
+                "the same swarmproof on all nodes",
+            )
         if kind not in Kind.__members__.values():
             raise EnvelopeError("malformed", f"of the unknown kind {kind}")
         return cls(

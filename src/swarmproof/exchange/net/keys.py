@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
+from msgspec import structs
 
+from swarmproof.exchange.net.ballot import Cast
 from swarmproof.exchange.net.envelope import NOTHING
 
 KEY, TLS_KEY, CERTIFICATE = "node.key", "tls.key", "tls.crt"
@@ -29,16 +32,22 @@ _YEARS = 10
 
 
 _Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Outcome = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
 
 
 class _Last(msgspec.Struct, frozen=True):
-    """The last header that a key signed in a run, and the last outcome that it stated."""
+    """The last header that a key signed in a run, and what it stated of the last outcome."""
 
     round: int
     digest: _Hash
     previous: _Hash
     stated_round: int = -1
-    stated: _Hash = NOTHING.hex()
+    turn: int = 0
+    vote: _Outcome = ""
+    commit_turn: int = -1
+    commit: _Outcome = ""
+    lock_turn: int = -1
+    lock: _Outcome = ""
 
 
 _FIRST = _Last(-1, NOTHING.hex(), NOTHING.hex())
@@ -122,24 +131,32 @@ class Signer:
                 f"this key has already signed round {last.round}, and would sign round {round} "
                 "now; put back the node's newest archive and checkpoint, or make a new key"
             )
-        last = last or _FIRST
-        self._write(run, _Last(
-            round, digest.hex(), self.previous(run, round).hex(), last.stated_round, last.stated
+        self._write(run, structs.replace(
+            last or _FIRST,
+            round=round, digest=digest.hex(), previous=self.previous(run, round).hex(),
         ))  # fmt: skip
 
-    def state(self, run: bytes, round: int, digest: bytes) -> bytes:
-        """Remember on disk that this key states this outcome of a round; returns what it states.
+    def stated(self, run: bytes, round: int) -> Cast:
+        """What this key has stated of the outcome of a round, also before a restart."""
+        last = self._signed.get(run.hex(), _FIRST)
+        if last.stated_round != round:
+            return Cast()
+        vote, commit, lock = map(bytes.fromhex, (last.vote, last.commit, last.lock))
+        return Cast(last.turn, vote, last.commit_turn, commit, last.lock_turn, lock)
 
-        That is the first outcome of the round that it was asked for. So a restart states no other.
+    def state(self, run: bytes, round: int, cast: Cast) -> None:
+        """Remember on disk what this key states of an outcome, before anybody can see it.
 
         Raises:
             OSError: the folder cannot be written.
         """
         last = self._signed.get(run.hex(), _FIRST)
-        if last.stated_round == round:
-            return bytes.fromhex(last.stated)
-        self._write(run, _Last(last.round, last.digest, last.previous, round, digest.hex()))
-        return digest
+        self._write(run, structs.replace(
+            last,
+            stated_round=round, turn=cast.turn, vote=cast.vote.hex(),
+            commit_turn=cast.commit_turn, commit=cast.commit.hex(),
+            lock_turn=cast.lock_turn, lock=cast.lock.hex(),
+        ))  # fmt: skip
 
     def _write(self, run: bytes, last: _Last) -> None:
         self._signed[run.hex()] = last
@@ -200,6 +217,45 @@ def make_keys(folder: Path, name: str) -> str:
     (folder / CERTIFICATE).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     _secret(folder / KEY, _pem(signing))
     return signing.public_key().public_bytes_raw().hex()
+
+
+def require_certificates(certificates: Sequence[str], node: int, folder: Path) -> None:
+    """Check what would keep nodes out, which TLS does in silence.
+
+    Args:
+        certificates: of all nodes, in PEM, by number.
+        node: number of this node.
+        folder: of its keys.
+
+    Raises:
+        ValueError: one is missing, damaged or not valid now, or this node's is another one.
+        OSError: this node's cannot be read.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    read = [_certificate(text, number) for number, text in enumerate(certificates)]
+    for number, each in enumerate(read):
+        begin, end = each.not_valid_before_utc, each.not_valid_after_utc
+        if not begin <= now <= end:
+            raise ValueError(
+                f"the certificate of node {number} is valid from {begin:%Y-%m-%d} to "
+                f"{end:%Y-%m-%d}, and this machine's clock says {now:%Y-%m-%d}; set the clock, or "
+                "make new keys"
+            )
+    if _certificate((folder / CERTIFICATE).read_text(errors="replace"), node) != read[node]:
+        raise ValueError(
+            f"the certificate of node {node} in the swarm's file is not {folder / CERTIFICATE}; "
+            "all nodes need what `swarmproof node init` printed with this key"
+        )
+
+
+def _certificate(text: str, node: int) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(text.encode())
+    except ValueError:
+        raise ValueError(
+            f"the certificate of node {node} is {'not whole' if text else 'missing'}; copy what "
+            "`swarmproof node init` printed"
+        ) from None
 
 
 def _pem(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:

@@ -1,15 +1,15 @@
-"""How a round ends: nodes state what they decided, and enough equal statements settle it.
+"""How a round ends: nodes vote on what they decided, until a quorum of commits settles it.
 
-A node states one outcome of a round, never two, also after a restart (`Signer.state`). An outcome
-is settled once `quorum` nodes stated it. Two sets of more than half of the nodes and half of the
-liars have an honest node in common, so with the default quorum no two outcomes are settled,
-whatever the network does. A node that could not decide by itself states what peers stated.
+What a node states is in `Ballot`; here the clock and the network drive it. In the first turn a node
+votes for its own decision, or for what peers stated if it has none. In a later turn it votes as the
+leader of that turn does, and without a word of the leader for what most have voted for.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from swarmproof.exchange.net import archive
@@ -17,21 +17,20 @@ from swarmproof.exchange.net.agreement import Decision
 from swarmproof.exchange.net.archive import AgreedRound
 from swarmproof.exchange.net.asking import Asker
 from swarmproof.exchange.net.envelope import EnvelopeError
-from swarmproof.exchange.net.party import OUTCOME_LIMIT, Party
+from swarmproof.exchange.net.party import STATED_BYTES, Party
 from swarmproof.exchange.net.transport import Answer
 
 log = logging.getLogger("swarmproof.net")
 POLL = 0.05  # seconds between two looks at the clock
 SAY_EVERY = 30.0  # seconds between two lines about waiting
 ASK = 2.0  # seconds for an answer; then it is asked again
-_MAX_STATED = 2  # outcomes of one node that are kept; an honest node states one
 
-Settled = tuple[Decision, dict[int, bytes]]  # with the statements that settle it
+Settled = tuple[Decision, dict[int, bytes]]  # with the commits that settle it
 Blame = Callable[[int, EnvelopeError], None]
 
 
 class Outcomes:
-    """The statements about one round.
+    """The votes on one round.
 
     Args:
         party: keys and rules.
@@ -43,16 +42,16 @@ class Outcomes:
     def __init__(self, party: Party, asker: Asker, round: int, blame: Blame) -> None:
         self._party, self._asker, self.round, self._blame = party, asker, round, blame
         self._rules = party.rules(round)
-        self._stated: dict[bytes, dict[int, bytes]] = {}  # digest -> node -> statement
+        self._ballot = party.ballot(round)
         self._decisions: dict[bytes, Decision] = {}  # what is known of them, by digest
 
     def ask(self, *, slow: bool = False) -> None:
         for node in self._party.remote:
-            self._asker.want(node, f"o/{self.round}", OUTCOME_LIMIT, ASK, slow=slow)
+            self._asker.want(node, f"o/{self.round}", self._party.votes_limit, ASK, slow=slow)
 
     def ask_entries(self) -> None:
-        """Ask for the messages of whoever stated an outcome."""
-        for node in self._heard() & {*self._party.remote}:
+        """Ask for the messages of whoever voted."""
+        for node in self._ballot.latest().keys() & {*self._party.remote}:
             limit = archive.entry_limit(self._rules)
             self._asker.want(node, f"a/{self.round}", limit, 10 * ASK)
 
@@ -64,12 +63,13 @@ class Outcomes:
             if answer.value is None:
                 raise EnvelopeError("oversized", f"more bytes than {answer.key} may have")
             if answer.key[0] == "o":
-                self._note(answer.node, answer.value)
+                for start in range(0, len(answer.value), STATED_BYTES):
+                    self._note(answer.value[start : start + STATED_BYTES])
             else:
                 entry = archive.decode(answer.value, self._rules)
                 self._decisions[entry.decision().digest(self._rules)] = entry.decision()
-                for node, statement in entry.outcomes.items():
-                    self._note(node, statement)
+                for statement in entry.outcomes.values():
+                    self._note(statement)
         except EnvelopeError as error:
             self._blame(answer.node, error)
         return True
@@ -97,85 +97,125 @@ class Outcomes:
             self._listen()
         return self.hinted() is not None
 
-    def settle(self, attempt: int, decision: Decision | None) -> Settled:
-        """State an outcome, and wait until one is settled.
+    def settle(self, decision: Decision | None) -> Settled:
+        """Vote until an outcome is settled.
 
         Args:
-            attempt: that the decision was made in.
-            decision: this node's; None: it takes over what peers stated.
+            decision: this node's; None: it votes for what peers state.
         """
-        own = None if decision is None else self._state(attempt, decision)
-        said = time.monotonic()
+        own = self._own(decision)
+        began = said = time.monotonic()
+        enough: float | None = None  # when a quorum had voted in this turn
         while True:
-            settled = self._settled()
-            wanted = settled or (self.hinted() or self.offered() if own is None else None)
-            if wanted in self._decisions:
-                if settled is None:
-                    own = self._state(attempt, self._decisions[wanted])
-                    continue
-                if own not in (None, settled):
-                    log.warning(
-                        "round %d: this node had another view, and takes over theirs", self.round
-                    )
-                return self._decisions[settled], dict(self._stated[settled])
-            if time.monotonic() - said >= SAY_EVERY:
-                said = time.monotonic()
-                log.warning(
-                    "round %d: %s nodes stated an outcome, and it needs %d equal ones; waiting",
-                    self.round,
-                    " and ".join(str(len(of)) for of in self._stated.values()) or "no",
-                    self._party.terms.quorum,
-                )  # fmt: skip
-            if wanted is not None:
+            settled = self._ballot.settled()
+            if settled and settled[0].digest in self._decisions:
+                return self._end(own)
+            turn, now = self._ballot.cast.turn, time.monotonic()
+            wish = self._wish(own, now - began)
+            known = wish if wish in self._decisions else b""
+            if self._ballot.num_voted(turn) >= self._party.terms.quorum:
+                enough = now if enough is None else enough
+            expired = enough is not None and now - enough > self._patience(turn)
+            if self._ballot.move(known, expired=expired):
+                if self._ballot.cast.turn > turn:
+                    began, enough = now, None
+                self._send()
+                continue
+            if now - said >= SAY_EVERY:
+                said = now
+                log.warning("round %d: %s; waiting", self.round, self._told())
+            if settled or known != wish:
                 self.ask_entries()
             self.ask()
             self._listen()
 
     def see_off(self, peers: Collection[int], seconds: float) -> None:
-        """Stay until these peers have stated the outcome, so that they can still ask this node."""
+        """Stay until these peers have committed, so that they can still ask this node."""
         end = time.monotonic() + seconds
-        while {*peers} - self._heard() and time.monotonic() < end:
+        while {*peers} - self._ballot.committed() and time.monotonic() < end:
             self.ask()
             self._listen()
 
-    def _state(self, attempt: int, decision: Decision) -> bytes:
-        """State an outcome, or again the one that was stated before; returns its digest."""
-        digest = decision.digest(self._rules)
-        self._decisions[digest] = decision
-        own = self._party.send_outcome(self.round, attempt, digest)
-        for node, (stated, statement) in own.items():
-            self._stated.setdefault(stated, {})[node] = statement
-        statements = {node: statement for node, (_, statement) in own.items()}
-        # Whoever learns the outcome from these statements can have the messages at once.
-        entry = AgreedRound.of(self.round, decision, statements, {})
-        self._party.serve(self.round, f"a/{self.round}", archive.encode(entry))
-        return next(iter(own.values()))[0]
+    def _own(self, decision: Decision | None) -> bytes | None:
+        """The digest of this node's decision. What it stated before a restart is stated again."""
+        if self._ballot.cast.vote:
+            self._party.send_votes(self.round, self._ballot)
+        if decision is None:
+            return None
+        own = decision.digest(self._rules)
+        self._decisions[own] = decision
+        return own
 
-    def _note(self, node: int, statement: bytes) -> None:
-        digest = archive.read_outcome(statement, node, self._rules)
-        before = [d for d, nodes in self._stated.items() if node in nodes and d != digest]
-        if before:
-            error = EnvelopeError("equivocated", "it stated two outcomes of the round")
-            self._blame(node, error)
-        if len(before) < _MAX_STATED:
-            self._stated.setdefault(digest, {})[node] = statement
+    def _end(self, own: bytes | None) -> Settled:
+        """Commit to what is settled, for those who still count."""
+        settled = self._ballot.settled()
+        outcome = settled[0].digest
+        if self._ballot.cast.commit != outcome:
+            self._ballot.commit(settled[0])
+            self._party.send_votes(self.round, self._ballot)
+        if own not in (None, outcome):
+            log.warning("round %d: this node had another view, and takes over theirs", self.round)
+        commits = {said.node: said.raw for said in self._ballot.settled()}
+        self._serve(outcome, commits)
+        return self._decisions[outcome], commits
 
-    def _settled(self) -> bytes | None:
-        for digest, nodes in self._stated.items():
-            if len(nodes) >= self._party.terms.quorum:
-                return digest
-        return None
+    def _wish(self, own: bytes | None, waited: float) -> bytes:
+        """The outcome to vote for if none is locked; empty: none yet."""
+        turn = self._ballot.cast.turn
+        hinted = self.hinted() or self.offered() or b""
+        if turn == 0:
+            return own or hinted
+        leader = (self.round + turn) % len(self._party.nodes)
+        if led := self._ballot.vote_of(leader, turn):
+            return led
+        if leader not in self._party.signers and waited < ASK + self._party.terms.step:
+            return b""
+        before = self._ballot.votes(turn - 1)
+        most = sorted(before, key=lambda digest: (-before[digest], digest))
+        return next((digest for digest in most if digest in self._decisions), own or hinted)
+
+    def _patience(self, turn: int) -> float:
+        """Seconds for a turn, from the vote of a quorum on, so that those behind come up.
+
+        Later turns are longer, so that one is long enough in the end.
+        """
+        return ASK + (2 + min(turn, 100)) * self._party.terms.step
+
+    def _send(self) -> None:
+        self._party.send_votes(self.round, self._ballot)
+        self._serve(self._ballot.cast.vote or self._ballot.cast.commit, {})
+
+    def _serve(self, outcome: bytes, commits: dict[int, bytes]) -> None:
+        """Whoever learns of an outcome from this node's vote can have the messages at once."""
+        if outcome in self._decisions:
+            entry = AgreedRound.of(self.round, self._decisions[outcome], commits, {})
+            self._party.serve(self.round, f"a/{self.round}", archive.encode(entry))
+
+    def _note(self, raw: bytes) -> None:
+        said = archive.read_stated(raw, self._rules)
+        if not self._ballot.hear(said):
+            self._blame(
+                said.node, EnvelopeError("equivocated", "it stated two outcomes of the round")
+            )
+
+    def _told(self) -> str:
+        """What nodes stated last, for people."""
+        stated = Counter(d for each in self._ballot.latest().values() for d in each)
+        counts = sorted(stated.values())
+        return (
+            f"{' and '.join(map(str, counts)) or 'no'} nodes stated an outcome in turn "
+            f"{self._ballot.cast.turn}, and it needs {self._party.terms.quorum} equal ones"
+        )
 
     def _counts(self) -> Iterable[tuple[bytes, int]]:
-        """How many peers stated each outcome; the most stated one first."""
-        counts = [
-            (digest, len(nodes.keys() - self._party.signers.keys()))
-            for digest, nodes in self._stated.items()
-        ]
-        return sorted(counts, key=lambda pair: (-pair[1], pair[0]))
-
-    def _heard(self) -> set[int]:
-        return {node for nodes in self._stated.values() for node in nodes}
+        """How many peers stated each outcome last; the most stated one first."""
+        counts = Counter(
+            digest
+            for node, stated in self._ballot.latest().items()
+            if node not in self._party.signers
+            for digest in stated
+        )
+        return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
     def _listen(self) -> None:
         for answer in self._asker.answers(POLL):

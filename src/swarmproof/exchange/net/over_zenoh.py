@@ -18,8 +18,9 @@ import zenoh
 from swarmproof.exchange.net.keys import CERTIFICATE, TLS_KEY
 from swarmproof.exchange.net.transport import Answer, Source, Transport, Values
 
-# An impostor among the peers may reply in another's name. Some replies beside his are looked at.
-_MAX_REPLIES = 4
+# An impostor among the peers may reply in another's name. One reply of each session is looked at,
+# so that many of his do not hide the node's own.
+_MAX_REPLIES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,11 @@ class ZenohTransport(Transport):
                 f"{self._root}/{node}/**", self._reply, complete=True
             )
         except zenoh.ZError as error:
+            # Without the places in Zenoh's own files.
+            reason = str(error).splitlines()[0].partition(" at /")[0]
             raise ValueError(
-                f"cannot join the network: {str(error).splitlines()[0][:300]}; is the port in use, "
-                "or an address or certificate wrong?"
+                f"cannot join the network: {reason[:300]}; is the port in use, or an address or "
+                "certificate wrong?"
             ) from None
 
     def serve(self, key: str, value: bytes) -> None:
@@ -139,13 +142,14 @@ class _Question:
     def __init__(self, node: int, key: str, limit: int, answers: queue.SimpleQueue[Answer]) -> None:
         self._node, self._key, self._limit = node, key, limit
         self._answers = answers
-        self._left = _MAX_REPLIES
+        self._repliers: set[str] = set()
 
     def on_reply(self, reply: zenoh.Reply) -> None:
         sample = reply.ok
-        if sample is None or self._left == 0:
+        replier = str(reply.replier_id.zid) if reply.replier_id is not None else ""
+        if sample is None or replier in self._repliers or len(self._repliers) == _MAX_REPLIES:
             return
-        self._left -= 1
+        self._repliers.add(replier)
         oversized = len(sample.payload) > self._limit
         value = None if oversized else bytes(sample.payload)
         self._answers.put(Answer(self._node, self._key, value, oversized))
@@ -169,6 +173,8 @@ def _config(links: Links, largest: int) -> zenoh.Config:
 
     put("mode", "peer")
     put("scouting/multicast/enabled", links.lan)
+    # Peers are on other machines, and a thread would watch the memory.
+    put("transport/shared_memory/enabled", False)
     put("scouting/gossip/enabled", True)
     put("listen/endpoints", list(links.listen))
     put("connect/endpoints", list(links.peers))

@@ -4,7 +4,7 @@ Keys of values, all below a node's own prefix:
 
     h/ROUND            the node's signed header      h/ROUND/OF        a copy of another node's
     v/ROUND/ATTEMPT/STEP/OF   the view of a node     b/HASH            a body
-    o/ROUND            the node's outcome            y/ROUND           it is ready for an attempt
+    o/ROUND            its votes on the outcome      y/ROUND           it is ready for an attempt
     a/ROUND            the entry of its archive
 """
 
@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from swarmproof.exchange.net import archive, envelope, messages
 from swarmproof.exchange.net.agreement import Relay, RoundRules
 from swarmproof.exchange.net.archive import Archive
+from swarmproof.exchange.net.ballot import Ballot
 from swarmproof.exchange.net.envelope import SIGNED_BYTES, EnvelopeError, Expected, Kind, Signed
 from swarmproof.exchange.net.keys import Signer
 from swarmproof.exchange.net.messages import OUTCOME_BYTES
 from swarmproof.exchange.net.roster import Roster
 from swarmproof.exchange.net.transport import Transport
 
-OUTCOME_LIMIT = SIGNED_BYTES + OUTCOME_BYTES
+STATED_BYTES = SIGNED_BYTES + OUTCOME_BYTES
 _KEPT = 2  # rounds whose values are served besides the archive
 
 
@@ -107,20 +108,36 @@ class Party:
             value = self._message(node, Kind.HELLO, b"", round, attempt)
             self.serve(round, f"y/{round}", value)
 
-    def send_outcome(
-        self, round: int, attempt: int, digest: bytes
-    ) -> dict[int, tuple[bytes, bytes]]:
-        """State an outcome, or again the one that was stated before a restart.
+    def ballot(self, round: int) -> Ballot:
+        """The votes on a round, with what this process stated before a restart."""
+        cast = next(iter(self.signers.values())).stated(self.run, round)
+        return Ballot(self.terms.quorum, self.terms.faults, self.signers.keys(), cast)
 
-        Returns:
-            digest and signed statement, by node.
+    def send_votes(self, round: int, ballot: Ballot) -> None:
+        """State what this process votes for and has committed to, and hear it as well.
+
+        A node that votes for what it has locked shows why, to those that have locked another.
         """
-        stated = {}
+        cast, said = ballot.cast, []
         for node, signer in self.signers.items():
-            said = signer.state(self.run, round, digest)
-            stated[node] = said, self._message(node, Kind.OUTCOME, said, round, attempt)
-            self.serve(round, f"o/{round}", stated[node][1])
-        return stated
+            signer.state(self.run, round, cast)
+            said = [
+                archive.read_stated(self._message(node, kind, of, round, turn), self.rules(round))
+                for kind, turn, of in (
+                    (Kind.VOTE, cast.turn, cast.vote),
+                    (Kind.OUTCOME, cast.commit_turn, cast.commit),
+                )
+                if of
+            ]
+            for each in said:
+                ballot.hear(each)
+        shown = [*said, *(ballot.proof if cast.turn > 0 else ())]
+        self.serve(round, f"o/{round}", b"".join(each.raw for each in shown))
+
+    @property
+    def votes_limit(self) -> int:
+        """The longest `o/ROUND`: a vote, a commit, and the votes behind a lock."""
+        return STATED_BYTES * (2 + len(self.nodes))
 
     def _message(
         self, node: int, kind: Kind, body: bytes, round: int, attempt: int, step: int = 0

@@ -97,8 +97,9 @@ class Conversation:
         party = self._party
         for node in silent:
             for asked in {node, self._other(node)}:
-                key, limit = self._key_of(machine, step, node, copy=asked != node)
-                self._asker.want(asked, key, limit, ASK, slow=asked != node)
+                copy = asked != node
+                key, limit = self._key_of(machine, step, node, copy=copy)
+                self._asker.want(asked, key, limit, ASK, slow=copy, anybody=copy)
         for header, holders in machine.wants():
             remote = [node for node in holders if node not in party.signers]
             for asked in {*remote[:1], *remote[self._turn % len(remote) :][:1]} if remote else ():
@@ -193,7 +194,8 @@ class Conversation:
             if now - said >= SAY_EVERY:
                 said = now
                 log.warning(
-                    "round %d: %d of %d nodes are here, and it needs %d; waiting for node %s",
+                    "round %d: %d of %d nodes are here, and it needs %d; waiting for node %s. "
+                    "Do they run, with the same swarm.toml and swarmproof, and is one reachable?",
                     self.round, num_here, len(self._party.nodes), self._party.terms.quorum,
                     ", ".join(str(n) for n in self._party.remote if n not in here),
                 )  # fmt: skip

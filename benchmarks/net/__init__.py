@@ -1,0 +1,1 @@
+"""What signing, agreement and transport cost: `python -m benchmarks.net`."""

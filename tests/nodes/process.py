@@ -1,0 +1,209 @@
+"""Nodes as processes, for tests: they are forked, so that none has to import torch again.
+
+Each process plays a node as `swarmproof node run` does, keeps a journal of when it published and
+decided, and can be a liar.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+import swarms  # noqa: F401 - registers the task
+from nodes.liars import KINDS, Liar
+from swarmproof import steps
+from swarmproof.config import TrialConfig
+from swarmproof.engines.joining import ARCHIVE, Membership, SwarmMember, write_swarm
+from swarmproof.exchange import Gathered
+from swarmproof.exchange.net import keys
+from swarmproof.exchange.net.agreement import RoundRules
+from swarmproof.exchange.net.archive import AgreedRound, Archive
+from swarmproof.exchange.net.channel import NetChannel
+from swarmproof.exchange.net.plugin import Net
+from swarmproof.exchange.net.roster import Roster
+from swarmproof.exchange.net.transport import Transport
+from swarmproof.swarm.trial import Trial
+from swarmproof.types import NodeId
+
+JOURNAL, LOG = "journal.jsonl", "log"
+_CLONE_NEWNET = 0x40000000
+
+
+@dataclass
+class TestSwarm:
+    """Four nodes, their folders, and the processes that play them.
+
+    Args:
+        root: folder for everything.
+        config: of the trial; its exchange has the settings of `net`.
+        endpoints: where each node listens.
+        namespaces: the network namespace of each node; empty: that of this process.
+    """
+
+    __test__ = False  # no test, in spite of its name
+
+    root: Path
+    config: TrialConfig
+    endpoints: list[str]
+    namespaces: list[str] = field(default_factory=list)
+    running: dict[int, ForkProcess] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        members = []
+        for node in range(self.config.swarm.nodes):
+            key = keys.make_keys(self.keys(node), f"node-{node}")
+            members.append(SwarmMember(key=key, certificate=self.certificate(node)))
+        trial = Trial("faults", "arm", 0, self.config, self.root)
+        write_swarm(self.root, trial, members)
+        self.membership = Membership.read(self.root / "swarm.toml")
+
+    def keys(self, node: int) -> Path:
+        return self.root / f"node-{node}" / "keys"
+
+    def certificate(self, node: int) -> str:
+        return (self.keys(node) / keys.CERTIFICATE).read_text()
+
+    def folder(self, node: int) -> Path:
+        return self.root / f"node-{node}" / "run"
+
+    def trial_folder(self, node: int) -> Path:
+        return self.folder(node) / "trials" / "arm" / "seed-0"
+
+    def archive(self, node: int) -> Archive:
+        return Archive(self.folder(node) / ARCHIVE, read_only=True)
+
+    def entries(self, node: int) -> list[AgreedRound]:
+        archive, decoder = self.archive(node), msgspec.msgpack.Decoder(AgreedRound)
+        return [decoder.decode(archive.read(r) or b"") for r in range(archive.last + 1)]
+
+    def journal(self, node: int) -> list[dict[str, Any]]:
+        path = self.root / f"node-{node}" / JOURNAL
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def rules(self, round: int, node: int = 0) -> RoundRules:
+        """Of the round; the run is taken from a header in the archive of a node."""
+        header = next(iter(self.entries(node)[round].headers.values()))
+        roster = Roster.of(self.membership.roster)
+        from swarmproof.exchange.net.envelope import Signed
+
+        return RoundRules(Signed.decode(header).header.run, round, roster, 1, 10**7)
+
+    def start(self, node: int, kind: str = "") -> None:
+        process = multiprocessing.get_context("fork").Process(
+            target=_play, args=(self, node, kind), daemon=True
+        )
+        process.start()
+        self.running[node] = process
+
+    def kill(self, node: int) -> None:
+        """kill -9."""
+        self.running[node].kill()
+        self.running.pop(node).join()
+
+
+def _play(swarm: TestSwarm, node: int, kind: str) -> None:
+    home = swarm.root / f"node-{node}"
+    with (home / LOG).open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
+    torch.set_num_threads(1)
+    if swarm.namespaces:
+        _enter(swarm.namespaces[node])
+    if kind:
+        _bend(KINDS[kind], node)
+    _keep_journal(home / JOURNAL)
+    links = {
+        "listen": [swarm.endpoints[node]],
+        "peers": [e for n, e in enumerate(swarm.endpoints) if n != node],
+        "key": str(swarm.keys(node)),
+    }
+    try:
+        steps.execute_node(swarm.membership, node, swarm.folder(node), links, quiet=True)
+    except BaseException:  # noqa: BLE001 - a fork must not return into the harness
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _enter(namespace: str) -> None:
+    with Path(f"/run/netns/{namespace}").open() as file:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "cannot enter the network namespace")
+
+
+def _keep_journal(path: Path) -> None:
+    """Write when this process published and decided each round that it did not know."""
+    journal = path.open("a", buffering=1)
+
+    def note(what: str, round: int) -> None:
+        journal.write(json.dumps({"what": what, "round": round, "time": time.time()}) + "\n")
+
+    publish, gather = NetChannel.publish, NetChannel.gather
+
+    def publishing(self: NetChannel, round: int, node: NodeId, payload: bytes) -> None:
+        publish(self, round, node, payload)
+        if round > self._party.entries.last:
+            note("published", round)
+
+    def gathering(
+        self: NetChannel, round: int, senders: Collection[NodeId], deadline: float
+    ) -> Gathered:
+        known = round <= self._party.entries.last
+        found = gather(self, round, senders, deadline)
+        if not known:
+            note("decided", round)
+        return found
+
+    closing = NetChannel.close
+
+    def close(self: NetChannel) -> None:
+        note("closing", self._party.entries.last)
+        closing(self)
+
+    NetChannel.publish, NetChannel.gather = publishing, gathering  # type: ignore[method-assign]
+    NetChannel.close = close  # type: ignore[method-assign]
+
+
+def _bend(kind: type[Liar], node: int) -> None:
+    """Make this process's transport answer as a liar does."""
+    transport_of = Net._transport
+
+    def bent(
+        self: Net, session: Any, roster: Roster, terms: Any, signers: Mapping[int, keys.Signer]
+    ) -> Transport:
+        inner: Any = transport_of(self, session, roster, terms, dict(signers))
+        run = roster.swarm_id(session.run_id, terms.faults, terms.quorum)
+        rules = RoundRules(run, 0, roster, terms.faults, session.max_bytes)
+        inner._values = liar = kind(node, signers[node], rules, self.deadline)
+
+        def reply(query: Any) -> None:
+            with query:
+                key = str(query.key_expr).split("/", 3)[3]
+                for value in liar.replies(key):
+                    query.reply(query.key_expr, value)
+
+        inner._served.undeclare()
+        inner._served = inner._session.declare_queryable(
+            f"{inner._root}/{node}/**", reply, complete=True
+        )
+        transport: Transport = inner
+        return transport
+
+    Net._transport = bent  # type: ignore[method-assign]
