@@ -19,7 +19,7 @@ from swarmproof.exchange.net.archive import Archive
 from swarmproof.exchange.net.envelope import SIGNATURE_BYTES, Header, Kind, Signed
 from swarmproof.exchange.net.keys import Signer
 from swarmproof.exchange.net.messages import seal
-from swarmproof.exchange.net.party import OUTCOME_LIMIT, Party, Terms, enough
+from swarmproof.exchange.net.party import STATED_BYTES, Party, Terms, enough
 from swarmproof.exchange.net.roster import Roster
 from swarmproof.exchange.net.transport import Loopback
 
@@ -68,11 +68,11 @@ def play(num_nodes: int) -> dict[str, Any]:
     others = num_nodes - 1
     return {
         "nodes": num_nodes,
-        "messages": 4 * others,  # header, body, view and outcome of each other node
+        "messages": 5 * others,  # header, body, view, vote and commit of each other node
         "bytes": {
             "headers": others * len(sent[0].encode()),
             "views": view_bytes,
-            "outcomes": others * OUTCOME_LIMIT,
+            "outcomes": others * 3 * STATED_BYTES,  # a vote, then the vote with the commit
         },
         "seconds": {"all": sum(spent.values()), **spent},
         "process_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
