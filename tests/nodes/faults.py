@@ -8,8 +8,8 @@ cut in two and healed. Then these are checked:
 - no honest node crashed, and all of them played all rounds;
 - they agreed on the same messages in every round, and have the same weights at the end;
 - no message of an honest node that came in time is missing;
-- every honest archive names the liar with the reason that fits its kind, unless it came
-  back from an old state in time, so that all of its messages count.
+- every honest archive names the liar with the reason that fits its kind, unless its
+  only fault is to be late, and all of its messages came in time after all.
 """
 
 from __future__ import annotations
@@ -251,8 +251,8 @@ def examine(swarm: TestSwarm, report: Report) -> None:
             problems.append(f"nodes {first} and {node} have different weights")
     for node in plan.honest:
         report.named[node] = _named(swarm, plan.liar, node)
-        # Who is back in time from an old state has told no lie: each of its messages counts.
-        told_none = plan.kind == "old state" and all(
+        # Whose only fault is the time has told no lie if each of its messages came in time.
+        told_none = KINDS[plan.kind].expected <= {"late", "missing"} and all(
             plan.liar in entry.headers for entry in entries[node]
         )
         if not told_none and not report.named[node] & KINDS[plan.kind].expected:
