@@ -307,7 +307,7 @@ def test_absence_has_a_reason(
         assert found.evidence == ()
 
 
-def test_hundreds_of_hostile_answers_change_nothing(swarm: Callable[..., Nodes]) -> None:
+def test_hostile_answers_of_every_kind_change_nothing(swarm: Callable[..., Nodes]) -> None:
     nodes = swarm()
     liar = Hostile(nodes.keys[3], nodes.run, [nodes.signed(3, 7, b"old")])
     sent: Counter[str] = Counter()
@@ -320,9 +320,9 @@ def test_hundreds_of_hostile_answers_change_nothing(swarm: Callable[..., Nodes])
 
     lock = threading.Lock()
     nodes.network.liars[3] = answer
-    found = nodes.play((0, 1, 2), range(6), 0.5)
-    assert one_view(found) == [whole(round, (0, 1, 2)) for round in range(6)]
-    assert all(sent[lie] >= 20 for lie in LIES), sent
+    found = nodes.play((0, 1, 2), range(4), 0.4)
+    assert one_view(found) == [whole(round, (0, 1, 2)) for round in range(4)]
+    assert all(sent[lie] >= 10 for lie in LIES), sent
 
 
 # Recovery -----------------------------------------------------------------------------------------
