@@ -178,6 +178,16 @@ def test_one_liar_moves_nobody_to_a_far_turn() -> None:
     assert ballot.cast.turn == 7
 
 
+def test_what_a_node_stated_last_is_of_its_latest_turn() -> None:
+    ballot = Ballot(3, 1, (0,))
+    ballot.hear(vote(1, A))
+    ballot.hear(Stated(Phase.COMMIT, 2, 0, A))
+    ballot.hear(vote(2, B, turn=0))
+    assert ballot.latest() == {1: {A}, 2: {A}}
+    ballot.hear(vote(2, B, turn=1))
+    assert ballot.latest() == {1: {A}, 2: {B}}
+
+
 def test_two_statements_in_one_place_are_told_and_more_are_not_kept() -> None:
     ballot = Ballot(3, 1, (0,))
     assert ballot.hear(vote(3, A))

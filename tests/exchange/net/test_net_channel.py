@@ -18,12 +18,12 @@ from nodes.hostile import LIES, Hostile
 from signing import header_of, roster_of, signers
 from swarmproof.exchange import Gathered, Session
 from swarmproof.exchange.net import outcomes, rounds
-from swarmproof.exchange.net.agreement import Agreement, Decision, guilty
-from swarmproof.exchange.net.archive import Archive
+from swarmproof.exchange.net.agreement import Agreement, Decision, RoundRules, guilty
+from swarmproof.exchange.net.archive import AgreedRound, Archive, encode
 from swarmproof.exchange.net.channel import NetChannel
-from swarmproof.exchange.net.envelope import Kind
+from swarmproof.exchange.net.envelope import Kind, Signed
 from swarmproof.exchange.net.keys import Signer
-from swarmproof.exchange.net.messages import seal
+from swarmproof.exchange.net.messages import message, seal
 from swarmproof.exchange.net.party import Terms
 from swarmproof.exchange.net.transport import Loopback
 
@@ -359,27 +359,63 @@ def test_a_partition_heals(swarm: Callable[..., Nodes]) -> None:
     assert one_view(nodes.play(range(4), range(4, 6))) == [whole(r, range(4)) for r in (4, 5)]
 
 
-@pytest.mark.parametrize("sides", [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0,), (1, 2, 3))])
-def test_nodes_with_different_views_of_a_round_end_with_one(
-    swarm: Callable[..., Nodes], monkeypatch: pytest.MonkeyPatch, sides: tuple[tuple[int, ...], ...]
-) -> None:
-    """As after a partition in the middle of a step: some of them miss the message of node 3."""
+def split(monkeypatch: pytest.MonkeyPatch, blind: tuple[int, ...]) -> None:
+    """As after a partition in the middle of a step: these miss the message of node 3 in round 0."""
     for module in (outcomes, rounds):
         monkeypatch.setattr(module, "ASK", 0.1)
     decide = Agreement.decide
 
-    def blind(self: Agreement) -> Decision:
+    def bent(self: Agreement) -> Decision:
         found = decide(self)
-        if self.rules.round > 0 or not {*self._signers} & {*sides[0]}:
+        if self.rules.round > 0 or not {*self._signers} & {*blind}:
             return found
         headers = {n: signed for n, signed in found.headers.items() if n != 3}
         return replace(found, headers=headers, bodies={n: found.bodies[n] for n in headers})
 
-    monkeypatch.setattr(Agreement, "decide", blind)
+    monkeypatch.setattr(Agreement, "decide", bent)
+
+
+@pytest.mark.parametrize("sides", [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0,), (1, 2, 3))])
+def test_nodes_with_different_views_of_a_round_end_with_one(
+    swarm: Callable[..., Nodes], monkeypatch: pytest.MonkeyPatch, sides: tuple[tuple[int, ...], ...]
+) -> None:
+    split(monkeypatch, sides[0])
     found = swarm().play(range(4), range(2))
     first, second = one_view(found)
     assert first in (whole(0, (0, 1, 2)), whole(0, range(4)))
     assert second == whole(1, range(4))
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_leader_that_lies_costs_a_turn_and_decides_nothing(
+    swarm: Callable[..., Nodes], monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
+    """Node 1 leads the second turn, for an outcome that nobody has, or for its message alone."""
+    split(monkeypatch, (0,))
+    nodes = swarm()
+    rules = RoundRules(nodes.run, 0, nodes.roster, 1, MAX_BYTES)
+
+    def lie(_: int, key: str) -> bytes | None:
+        true = nodes.network.values[1].get(key)
+        header = nodes.network.values[1].get("h/0")
+        if header is None:
+            return true
+        own = Signed.decode(header)
+        alone = Decision({1: own}, {1: text(0, 1)}, frozenset(), frozenset(), ())
+        if key == "a/0" and exists:
+            return encode(AgreedRound.of(0, alone, {}, {}))
+        if key == "o/0":
+            led = alone.digest(rules) if exists else b"x" * 32
+            key_of = nodes.keys[1]
+            return message(key_of, Kind.VOTE, led, run=nodes.run, round=0, node=1, attempt=1)
+        return true
+
+    # Its own process is honest, so that it plays on.
+    nodes.start(1)
+    nodes.network.liars[1] = lie
+    found = nodes.play(range(4), range(1))
+    del nodes.network.liars[1]
+    assert one_view(found) == [whole(0, range(4))]
 
 
 def test_a_node_that_was_killed_plays_its_archive_and_then_takes_part(

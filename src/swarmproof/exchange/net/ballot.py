@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-LAST_TURN = 2**16 - 1
+_LAST_TURN = 2**16 - 1  # as many as a header can count
 _KEPT = 16  # turns of each node that are kept; the latest ones
 _MOST_OF_TURN = 2  # digests of a node in one turn that are kept; an honest node states one
 
@@ -94,7 +94,7 @@ class Ballot:
             self.cast = replace(self.cast, lock_turn=agreed[0].turn, lock=agreed[0].digest)
             self.proof = agreed
         split = expired and self.num_voted(self.cast.turn) >= self.quorum
-        turn = max(self._reached(), self.cast.turn + (split and self.cast.turn < LAST_TURN))
+        turn = max(self._reached(), self.cast.turn + (split and self.cast.turn < _LAST_TURN))
         if turn > self.cast.turn:
             self.cast = replace(self.cast, turn=turn, vote=b"")
         if not self.cast.vote:
@@ -122,13 +122,14 @@ class Ballot:
         return said[0].digest if len(said) == 1 else b""
 
     def latest(self) -> dict[int, set[bytes]]:
-        """What each node stated last."""
-        found: dict[int, set[bytes]] = {}
-        for phase in Phase:  # a commit counts before the vote of its turn
+        """What each node stated last, in its latest turn; a commit counts before a vote."""
+        found: dict[int, tuple[int, set[bytes]]] = {}
+        for phase in Phase:
             for node, turns in self._heard[phase].items():
-                if turns:
-                    found[node] = {said.digest for said in turns[max(turns)]}
-        return found
+                turn = max(turns, default=-1)
+                if turn >= found.get(node, (0, None))[0]:
+                    found[node] = turn, {said.digest for said in turns[turn]}
+        return {node: digests for node, (_, digests) in found.items()}
 
     def committed(self) -> set[int]:
         """The nodes that committed to an outcome."""

@@ -2,7 +2,8 @@
 
 What a node states is in `Ballot`; here the clock and the network drive it. In the first turn a node
 votes for its own decision, or for what peers stated if it has none. In a later turn it votes as the
-leader of that turn does, and without a word of the leader for what most have voted for.
+leader of that turn does. If the leader says nothing, or nothing that could be an outcome, it votes
+for what most have voted for in the turn before.
 """
 
 from __future__ import annotations
@@ -82,12 +83,13 @@ class Outcomes:
         return None
 
     def offered(self) -> bytes | None:
-        """The most stated outcome of peers that could be one: `quorum` messages count in it."""
-        for digest, _ in self._counts():
-            known = self._decisions.get(digest)
-            if known is not None and len(known.headers) >= self._party.terms.quorum:
-                return digest
-        return None
+        """The most stated outcome of peers that could be one."""
+        return next((digest for digest, _ in self._counts() if self._could_be(digest)), None)
+
+    def _could_be(self, digest: bytes) -> bool:
+        """Whether the messages of an outcome are here, and a quorum of them counts."""
+        known = self._decisions.get(digest)
+        return known is not None and len(known.headers) >= self._party.terms.quorum
 
     def peers_decided(self, seconds: float) -> bool:
         """Whether peers have decided this round already; asks them for a moment."""
@@ -150,7 +152,8 @@ class Outcomes:
         """Commit to what is settled, for those who still count."""
         settled = self._ballot.settled()
         outcome = settled[0].digest
-        if self._ballot.cast.commit != outcome:
+        cast = self._ballot.cast
+        if (cast.commit_turn, cast.commit) != (settled[0].turn, outcome):
             self._ballot.commit(settled[0])
             self._party.send_votes(self.round, self._ballot)
         if own not in (None, outcome):
@@ -166,13 +169,15 @@ class Outcomes:
         if turn == 0:
             return own or hinted
         leader = (self.round + turn) % len(self._party.nodes)
-        if led := self._ballot.vote_of(leader, turn):
+        led = self._ballot.vote_of(leader, turn)
+        if self._could_be(led):
             return led
+        # A leader may be silent, or lie: what it votes for may not exist, or leave nodes out.
         if leader not in self._party.signers and waited < ASK + self._party.terms.step:
-            return b""
+            return b"" if led in self._decisions else led
         before = self._ballot.votes(turn - 1)
         most = sorted(before, key=lambda digest: (-before[digest], digest))
-        return next((digest for digest in most if digest in self._decisions), own or hinted)
+        return next(filter(self._could_be, most), own or hinted)
 
     def _patience(self, turn: int) -> float:
         """Seconds for a turn, from the vote of a quorum on, so that those behind come up.
