@@ -276,6 +276,10 @@ def run_trials(
     # Ray takes many seconds to start, so do not start it if there is nothing to run.
     if not trials:
         return
+    if resume and place.engine != "ray":
+        from swarmproof.engines import by_cohort
+
+        by_cohort.refuse_begun(trials)
     from rich.console import Console
 
     from swarmproof.report.progress import Progress

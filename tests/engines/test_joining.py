@@ -53,7 +53,8 @@ def test_a_trial_that_is_written_as_a_swarm_is_read_as_the_same_trial(tmp_path: 
         ("colour = 3\n", "colour"),
         ("settings = { rounds = 0 }\n", "rounds"),
         ("exchange = { fault = 1 }\n", "fault"),
-        ("exchange = { faults = ", "is not TOML"),
+        ("exchange = { faults = ", "is not valid TOML"),
+        ("a" + ".a" * 3000 + " = 1", "a key has more than"),
         ('settings = { "batch.group_size" = 10 }\n', "nodes may be 1, 2, 5, 10"),
     ],
 )

@@ -246,6 +246,11 @@ def test_a_trial_that_was_begun_in_parts_is_not_started_anew_for_want_of_room(
     with pytest.raises(ValueError, match=r"a worker for each of its 2 models, .* no room"):
         on_ray.run_trials([trial], resume=True, on_event=lambda _: None, play=play_fake)
     assert (part / CHECKPOINT).exists()
+    # Nor by the local engine, which knows no parts.
+    with pytest.raises(ValueError, match=r"a worker for each model; resume it with --engine ray"):
+        by_cohort.refuse_begun([trial])
+    (tmp_path / CHECKPOINT).touch()
+    by_cohort.refuse_begun([trial])
 
 
 def test_a_node_killed_half_way_loses_nothing(

@@ -291,7 +291,7 @@ def test_put_and_get_say_that_they_carry_nothing(
         (lambda _: {"listen": (), "connect": ()}, "the node would be alone"),
         (lambda _: {"listen": ["tcp/0.0.0.0:1"]}, "open to anybody"),
         (lambda s: s.file.write_text("name = 3\n") and {}, "swarm.toml: .*name"),
-        (lambda s: s.file.write_text("[[nodes") and {}, "is not TOML"),
+        (lambda s: s.file.write_text("[[nodes") and {}, "is not valid TOML"),
         (
             lambda s: (
                 s.file.write_text(s.file.read_text().replace("faults = 0", "faults = 1")) and {}

@@ -1,7 +1,7 @@
 """An experiment as data: its settings, how they are read, and which node trains which model."""
 
 from swarmproof.config.experiment import MAX_SEEDS, ExperimentConfig, TrialConfig, describes
-from swarmproof.config.loading import find, load, shipped, validate
+from swarmproof.config.loading import find, load, read_toml, shipped, validate
 from swarmproof.config.quoting import quote
 from swarmproof.config.settings import (
     BatchConfig,
@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "override",
     "quote",
+    "read_toml",
     "shipped",
     "validate",
 ]

@@ -102,7 +102,7 @@ def load(
         ValueError: one line that names the key and the remedy.
     """
     path = find(name_or_path)
-    raw = _read(path)
+    raw = read_toml(path, "an experiment")
     head: dict[str, Any] = {key: raw.pop(key) for key in HEAD if key in raw}
     arm_tables = _arm_tables(path, raw)
     wanted = list(arms) or list(arm_tables)
@@ -140,11 +140,21 @@ def validate(model: type[ModelT], table: Mapping[str, Any]) -> ModelT:
         raise ValueError(_one_line(error, model, table)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, what: str, most: int = _MAX_FILE) -> dict[str, Any]:
+    """The table in a file that somebody else may have written.
+
+    Args:
+        path: the file.
+        what: it should be, for errors, such as `an experiment`.
+        most: bytes that such a file may have.
+
+    Raises:
+        ValueError: one line: it cannot be read, is too large, or is not TOML.
+    """
     try:
         size = path.stat().st_size
-        if size > _MAX_FILE:
-            raise ValueError(f"{path} has {size:,} bytes; an experiment has at most {_MAX_FILE:,}")
+        if size > most:
+            raise ValueError(f"{path} has {size:,} bytes; {what} has at most {most:,}")
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None

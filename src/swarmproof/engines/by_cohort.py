@@ -74,6 +74,20 @@ def is_begun(parts: Sequence[Trial]) -> bool:
     return any(is_whole(part) for part in parts)
 
 
+def refuse_begun(trials: Sequence[Trial]) -> None:
+    """Refuse to resume trials in one piece that were begun in parts.
+
+    Raises:
+        ValueError: one was; nothing of it would be continued.
+    """
+    for trial in trials:
+        if not is_whole(trial) and is_begun(parts_of(trial)):
+            raise ValueError(
+                f"{trial.folder} was begun on a Ray cluster with a worker for each model; resume "
+                f"it with --engine ray, or delete {trial.folder / PARTS} to start it anew"
+            )
+
+
 def discard(trial: Trial) -> None:
     """Remove what an earlier run left, from which nothing may continue."""
     from swarmproof.swarm.checkpoint import CHECKPOINT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from swarmproof.config import ExperimentConfig, load, validate
+from swarmproof.config import ExperimentConfig, load, read_toml, validate
 from swarmproof.swarm.trial import Trial
 
 ARCHIVE, CERTIFICATES = "archive", "certificates.pem"
 SWARM, _EXPERIMENT = "swarm.toml", "experiment.toml"
-_MAX_FILE = 16 * 1024 * 1024  # bytes; a node takes about one KiB
+MAX_SWARM_FILE = 16 * 1024 * 1024  # bytes; a node takes about one KiB
 
 
 class SwarmMember(BaseModel):
@@ -65,15 +64,7 @@ class Membership:
         Raises:
             ValueError: one line with the remedy.
         """
-        try:
-            raw = path.read_bytes()
-            if len(raw) > _MAX_FILE:
-                raise ValueError(f"{path} has {len(raw)} bytes; a swarm's file has far fewer")
-            table = tomllib.loads(raw.decode())
-        except OSError as error:
-            raise ValueError(f"cannot read {path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{path} is not TOML: {error}") from None
+        table = read_toml(path, "a swarm's file", MAX_SWARM_FILE)
         try:
             file = validate(SwarmFile, table)
         except ValueError as error:

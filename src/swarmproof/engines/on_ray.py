@@ -197,10 +197,10 @@ class _Job:
         return cls(trial, not resume, followers, by_cohort.Joined(trial, parts, on_event))
 
     def begin(self) -> None:
-        if len(self.followers) == 1:
-            return
         if self.fresh:
             by_cohort.discard(self.trial)
+        if len(self.followers) == 1:
+            return
         # The parts wait for one another, so all of them get their places, or none does.
         each = {"CPU": 1, "GPU": self.followers[0].gpus}
         bundles = [{what: count for what, count in each.items() if count}] * len(self.followers)

@@ -14,16 +14,16 @@ import hashlib
 import logging
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from swarmproof.config import validate
+from swarmproof.config import read_toml, validate
 from swarmproof.config.settings import Table
+from swarmproof.engines.joining import MAX_SWARM_FILE, SwarmMember
 from swarmproof.exchange.base import Gathered, Session
 from swarmproof.exchange.net.plugin import Net, require_installed
 from swarmproof.integrations.configured import GuardFailedError, missing
@@ -37,20 +37,9 @@ except ImportError as error:
         raise
     raise missing("genrl", "gensyn-genrl", "pip install gensyn-genrl") from None
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger("swarmproof.genrl")
 Played = Future[tuple[int, Gathered]]  # the round's number, and what came
 _ARCHIVE, _CERTIFICATES = "genrl.archive", "certificates.pem"
-_MAX_FILE = 16 * 1024 * 1024  # bytes
-
-
-class _Member(Table):
-    """A node, as `swarmproof node init` prints it."""
-
-    key: str
-    certificate: str = ""
 
 
 class SwarmOfGames(Table):
@@ -61,7 +50,7 @@ class SwarmOfGames(Table):
         int, Field(ge=1024, le=2**28, description="of a node's message in a stage")
     ] = 2**20
     exchange: dict[str, Any] = Field(default={}, description="parameters of the exchange `net`")
-    nodes: Annotated[tuple[_Member, ...], Field(min_length=2, description="in an order")]
+    nodes: Annotated[tuple[SwarmMember, ...], Field(min_length=2, description="in an order")]
 
     @classmethod
     def read(cls, path: Path) -> SwarmOfGames:
@@ -70,15 +59,9 @@ class SwarmOfGames(Table):
         Raises:
             ValueError: one line with the remedy.
         """
+        table = read_toml(path, "a swarm's file", MAX_SWARM_FILE)
         try:
-            raw = path.read_bytes()
-            if len(raw) > _MAX_FILE:
-                raise ValueError(f"{path} has {len(raw)} bytes; a swarm's file has far fewer")
-            return validate(cls, tomllib.loads(raw.decode()))
-        except OSError as error:
-            raise ValueError(f"cannot read {path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{path} is not TOML: {error}") from None
+            return validate(cls, table)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
