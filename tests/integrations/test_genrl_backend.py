@@ -302,6 +302,11 @@ def test_put_and_get_say_that_they_carry_nothing(
             lambda s: s.file.write_text(s.file.read_text().replace(s.ids[0], "0" * 64)) and {},
             "is not in the roster",
         ),
+        # TLS would keep all peers out, in silence.
+        (
+            lambda s: s.file.write_text(s.file.read_text().replace("BEGIN CERT", "CERT")) and {},
+            "the certificate of node 0 is not whole",
+        ),
     ],
 )
 def test_wrong_settings_are_one_line(

@@ -34,11 +34,10 @@ from safetensors.numpy import load_file
 
 from models import save_random_qwen2
 from nodes.liars import KINDS
-from nodes.process import LOG, TestSwarm
+from nodes.process import LOG, TestSwarm, small_config
 from swarmproof.exchange.net.agreement import guilty
 from swarmproof.exchange.net.envelope import EnvelopeError
 from swarmproof.records.streams import read_rounds
-from swarms import trial_config
 
 NUM_NODES, NUM_ROUNDS = 4, 12
 DEADLINE, STEP, STAY = 4.0, 1.0, 12.0
@@ -142,15 +141,7 @@ class Report:
 
 
 def swarm_of(root: Path, model: Path, endpoints: list[str], namespaces: list[str]) -> TestSwarm:
-    config = trial_config(
-        model,
-        rounds=NUM_ROUNDS,
-        swarm={"nodes": NUM_NODES, "malicious": 0},
-        batch={"problems": 4, "group_size": 8},
-        sampling={"max_new_tokens": 24},
-        evaluation={"every": NUM_ROUNDS, "problems": 2},
-        exchange={"name": "net", "deadline": DEADLINE, "step": STEP, "stay": STAY},
-    )
+    config = small_config(model, NUM_ROUNDS, deadline=DEADLINE, step=STEP, stay=STAY)
     return TestSwarm(root, config, endpoints, namespaces)
 
 

@@ -41,13 +41,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from models import save_random_qwen2
-from nodes.process import LOG, TestSwarm
+from nodes.process import LOG, TestSwarm, small_config
 from swarmproof.exchange.net import over_zenoh
 from swarmproof.exchange.net.archive import AgreedRound
 from swarmproof.exchange.net.envelope import SIGNATURE_BYTES, Header, Kind
 from swarmproof.exchange.net.keys import CERTIFICATE, TLS_KEY, Signer, make_keys
 from swarmproof.exchange.net.messages import seal
-from swarms import trial_config
 
 NUM_NODES, INTRUDER = 4, 3
 HONEST = (0, 1, 2)
@@ -96,15 +95,7 @@ def free_ports(count: int) -> list[int]:
 def play(root: Path, model: Path, rounds: int, messages: int) -> Attacked:
     """Play a swarm of three honest nodes, and send `messages` to each of them in the meantime."""
     ports = free_ports(NUM_NODES)
-    config = trial_config(
-        model,
-        rounds=rounds,
-        swarm={"nodes": NUM_NODES, "malicious": 0},
-        batch={"problems": 4, "group_size": 8},
-        sampling={"max_new_tokens": 24},
-        evaluation={"every": rounds, "problems": 2},
-        exchange={"name": "net", "deadline": DEADLINE, "step": STEP, "stay": 2.0},
-    )
+    config = small_config(model, rounds, deadline=DEADLINE, step=STEP, stay=2.0)
     swarm = TestSwarm(root, config, [f"tls/127.0.0.1:{port}" for port in ports])
     found = Attacked()
     with counted_replies() as (came, read):

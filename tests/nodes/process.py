@@ -23,7 +23,6 @@ from typing import Any
 import msgspec
 import torch
 
-import swarms  # noqa: F401 - registers the task
 from nodes.liars import KINDS, Liar
 from swarmproof import steps
 from swarmproof.config import TrialConfig
@@ -38,9 +37,23 @@ from swarmproof.exchange.net.roster import Roster
 from swarmproof.exchange.net.transport import Transport
 from swarmproof.swarm.trial import Trial
 from swarmproof.types import NodeId
+from swarms import trial_config
 
 JOURNAL, LOG = "journal.jsonl", "log"
 _CLONE_NEWNET = 0x40000000
+
+
+def small_config(model: Path, rounds: int, **exchange: float) -> TrialConfig:
+    """Four nodes that all keep to the task; what they lie about is the network."""
+    return trial_config(
+        model,
+        rounds=rounds,
+        swarm={"nodes": 4, "malicious": 0},
+        batch={"problems": 4, "group_size": 8},
+        sampling={"max_new_tokens": 24},
+        evaluation={"every": rounds, "problems": 2},
+        exchange={"name": "net", **exchange},
+    )
 
 
 @dataclass

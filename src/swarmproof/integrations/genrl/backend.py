@@ -75,7 +75,7 @@ def _node(
     shared: SwarmOfGames, folder: Path, listen: Sequence[str], connect: Sequence[str]
 ) -> tuple[Net, str, tuple[str, ...]]:
     """The exchange, this node's id, and the ids of all nodes."""
-    from swarmproof.exchange.net.keys import Signer
+    from swarmproof.exchange.net.keys import Signer, require_certificates
     from swarmproof.exchange.net.roster import Roster
 
     roster = Roster.of([member.key for member in shared.nodes])
@@ -84,6 +84,8 @@ def _node(
         number = roster.number(signer.public)
     finally:
         signer.close()
+    if any(endpoint.startswith("tls/") for endpoint in (*listen, *connect)):
+        require_certificates([member.certificate for member in shared.nodes], number, folder)
     certificates = folder / _CERTIFICATES
     try:
         certificates.write_text("\n".join(member.certificate for member in shared.nodes))
