@@ -14,6 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loader, selftest
 from swarmproof.policies.codec import Codec
+from swarmproof.policies.drawing import DrawEngine, Packed
 from swarmproof.policies.generator import Generator, PackedGenerator
 from swarmproof.policies.learner import Learner
 from swarmproof.policies.scorer import Scorer
@@ -116,7 +117,11 @@ def _assemble(
 
 
 def train(
-    model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig, room: int | None = None
+    model: ModelConfig,
+    grpo: GrpoConfig,
+    sampling: SamplingConfig,
+    room: int | None = None,
+    engine: DrawEngine | None = None,
 ) -> TrainedPolicy:
     """Load a policy that samples, scores and learns.
 
@@ -125,6 +130,7 @@ def train(
         grpo: the settings of the update.
         sampling: the generation strategy, also used for verification.
         room: tokens that are drawn at once; None: as many as are usual.
+        engine: what draws; None: our own generator.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
@@ -134,7 +140,7 @@ def train(
         _checkpoint_gradients(read.model)
         selftest.require(read.model, read.codec, f"model.path = {model.path!r}")
     scorer = Scorer(read.model, read.codec, sampling, grpo.micro_batch_tokens)
-    generator = PackedGenerator(read.model, read.codec, sampling, room)
+    generator = (engine or Packed()).start(read.model, read.codec, sampling, room)
     return TrainedPolicy(read.codec, sampling, generator, scorer, Learner(scorer, grpo))
 
 
