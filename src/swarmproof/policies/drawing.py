@@ -21,7 +21,7 @@ class DrawEngine(Plugin):
 
     kind: ClassVar[Kind] = "generator"
 
-    def require(self, model: ModelConfig) -> None:  # noqa: B027 - most need nothing
+    def require(self, model: ModelConfig) -> None:
         """Check that it can be used here, before any model is loaded.
 
         Args:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field
 
 from swarmproof.config import ModelConfig, SamplingConfig
@@ -88,8 +89,20 @@ class Vllm(DrawEngine):
         sampling: SamplingConfig,
         room: int | None,  # noqa: ARG002 - its cache has a size of its own
     ) -> Generator:
-        generator = VllmGenerator(model, codec, sampling, self._engine(model, codec, sampling))
-        generator.require_ours()
+        try:
+            engine = self._engine(model, codec, sampling)
+            generator = VllmGenerator(model, codec, sampling, engine)
+            off = generator.largest_error()
+        except (ImportError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"vLLM does not run this model here ({reason}); use another, {_INSTEAD}"
+            ) from error
+        if not off <= _FAR:  # a comparison with NaN is false
+            raise ValueError(
+                f"vLLM draws otherwise than this model does: a logit is off by {off:.2g}, and "
+                f"rounding explains {_FAR:g}; use another model, {_INSTEAD}"
+            )
         return generator
 
     def _engine(self, model: Any, codec: Codec, sampling: SamplingConfig) -> Any:
@@ -103,26 +116,20 @@ class Vllm(DrawEngine):
         with tempfile.TemporaryDirectory() as folder:
             # It reads the shape here. The weights come later, and the tokens are always ours.
             model.config.save_pretrained(folder)
-            try:
-                return vllm.LLM(
-                    model=folder,
-                    load_format="dummy",
-                    skip_tokenizer_init=True,
-                    generation_config="vllm",
-                    dtype=str(model.dtype).removeprefix("torch."),
-                    logits_processors=[processor(sampling, codec.unknown_ids)],
-                    # The trainer has its share of the device; this is all that the engine adds.
-                    kv_cache_memory_bytes=int(self.cache_gb * 1e9),
-                    gpu_memory_utilization=0.01,
-                    max_num_seqs=self.max_rows,
-                    enforce_eager=self.eager,
-                    async_scheduling=False,
-                )
-            except (ValueError, RuntimeError) as error:
-                reason = " ".join(str(error).split())
-                raise ValueError(
-                    f"vLLM cannot run this model ({reason[:300]}); use another, {_INSTEAD}"
-                ) from error
+            return vllm.LLM(
+                model=folder,
+                load_format="dummy",
+                skip_tokenizer_init=True,
+                generation_config="vllm",
+                dtype=str(model.dtype).removeprefix("torch."),
+                logits_processors=[processor(sampling, codec.unknown_ids)],
+                # The trainer has its share of the device; this is all that the engine adds.
+                kv_cache_memory_bytes=int(self.cache_gb * 1e9),
+                gpu_memory_utilization=0.01,
+                max_num_seqs=self.max_rows,
+                enforce_eager=self.eager,
+                async_scheduling=False,
+            )
 
 
 class VllmGenerator:
@@ -143,21 +150,15 @@ class VllmGenerator:
     ) -> list[list[Tokens]]:
         return self._draw(prompts, seeds, self.sampling.max_new_tokens)
 
-    def require_ours(self) -> None:
-        """Raise ValueError unless what it draws are the draws of our model, up to rounding."""
+    def largest_error(self) -> float:
+        """The smallest error of a logit that explains a few draws as draws of our model."""
         from swarmproof.policies.scorer import Scorer
 
         prompt, seeds = "1 2 3", [0, 1, 2, 3]
-        count = min(_TRIED, self.sampling.max_new_tokens)
-        drawn = self._draw([prompt], [seeds], count)
+        drawn = self._draw([prompt], [seeds], min(_TRIED, self.sampling.max_new_tokens))
         scorer = Scorer(self.model, self.codec, self.sampling)
         (margins,) = scorer.score([prompt], drawn, [seeds], ("margin",)).column("margin")
-        worst = max(float(margin.max()) for margin in margins) * self.sampling.temperature
-        if not worst <= _FAR:  # a comparison with NaN is false
-            raise ValueError(
-                f"vLLM draws otherwise than this model does: a logit is off by {worst:.2g}, and "
-                f"rounding explains {_FAR:g}; use another model, {_INSTEAD}"
-            )
+        return float(np.concatenate(margins).max()) * self.sampling.temperature
 
     def _draw(
         self, prompts: Sequence[str], seeds: Sequence[Sequence[int]], most: int
