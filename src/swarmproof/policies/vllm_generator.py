@@ -170,32 +170,31 @@ class VllmGenerator:
         if not any(seeds):
             return [[] for _ in seeds]
         self._hand_over()
-        ends = sorted(self.codec.end_ids)
         encoded = [list(self.codec.encode_prompt(prompt)) for prompt in prompts]
-        requests = [
-            {"prompt_token_ids": ids} for ids, row in zip(encoded, seeds, strict=True) for _ in row
-        ]
+        rows = [(ids, seed) for ids, row in zip(encoded, seeds, strict=True) for seed in row]
         params = [
             SamplingParams(
                 temperature=0.0,
                 max_tokens=most,
-                stop_token_ids=ends,
+                stop_token_ids=sorted(self.codec.end_ids),
                 ignore_eos=True,
                 detokenize=False,
                 extra_args={SEED: seed},
             )
-            for row in seeds
-            for seed in row
+            for _, seed in rows
         ]
-        done = iter(self.engine.generate(requests, params, use_tqdm=False))
-        rows = [[tuple(next(done).outputs[0].token_ids) for _ in row] for row in seeds]
-        for tokens in (tokens for row in rows for tokens in row):
-            if tokens[-1] not in self.codec.end_ids and len(tokens) < most:
-                raise ValueError(
-                    f"vLLM stopped after {len(tokens)} of {most} tokens: the model's context is "
-                    "full; lower sampling.max_new_tokens"
-                )
-        return rows
+        requests = [{"prompt_token_ids": ids} for ids, _ in rows]
+        done = self.engine.generate(requests, params, use_tqdm=False)
+        drawn = iter([tuple(each.outputs[0].token_ids) for each in done])
+        return [[self._whole(next(drawn), most) for _ in row] for row in seeds]
+
+    def _whole(self, tokens: Tokens, most: int) -> Tokens:
+        if tokens[-1] not in self.codec.end_ids and len(tokens) < most:
+            raise ValueError(
+                f"vLLM stopped after {len(tokens)} of {most} tokens: the model's context is "
+                "full; lower sampling.max_new_tokens"
+            )
+        return tokens
 
     def _hand_over(self) -> None:
         """Give the engine the weights of now, and let it forget what it computed with others."""
