@@ -67,7 +67,8 @@ def main() -> None:
     print(f"{given.model} {given.dtype} {given.shape}; start: {time.perf_counter() - start:.1f} s")
     vllm.generate(prompts, [[0]] * problems)
 
-    seconds, equal, found = [], 0, ([], [])
+    seconds, equal = [], 0
+    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for run in map(int, given.seeds.split(",")):
         seeds = [
             [derive_seed(run, "completion", 0, str(p), g) for g in range(group)]

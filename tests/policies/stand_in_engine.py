@@ -153,7 +153,8 @@ class Engine:
     def _logits(self, row: Request) -> Tensor:
         ids = torch.tensor([[*row.prompt, *row.drawn]])
         hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, -1]
-        return (self.head.copy @ hidden).float()
+        logits: Tensor = (self.head.copy @ hidden).float()
+        return logits
 
 
 def install(monkeypatch: pytest.MonkeyPatch, engine: type[Engine] = Engine) -> None:

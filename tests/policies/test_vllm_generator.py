@@ -156,7 +156,9 @@ def test_rows_keep_their_slots_when_the_batch_changes() -> None:
     draws = AddressedDraws(SamplingConfig(), ())
 
     def change(removed: Any = (), added: Any = (), moved: Any = ()) -> dict[int, int]:
-        new = [(i, SimpleNamespace(extra_args={SEED: seed}), [], []) for i, seed in added]
+        new: list[Any] = [
+            (i, SimpleNamespace(extra_args={SEED: seed}), [], []) for i, seed in added
+        ]
         draws.update(SimpleNamespace(removed=removed, added=new, moved=moved))
         return {row: seed for row, (seed, _) in draws.rows.items()}
 

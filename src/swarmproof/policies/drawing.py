@@ -31,7 +31,7 @@ class DrawEngine(Plugin):
             ValueError: one line with the remedy.
         """
 
-    def held_bytes(self, parameters: int, size: int) -> float:  # noqa: ARG002 - most hold nothing
+    def held_bytes(self, parameters: float, size: int) -> float:  # noqa: ARG002 - most hold nothing
         """The memory that it holds beside the model, from its start on.
 
         Args:

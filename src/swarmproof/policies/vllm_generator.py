@@ -79,7 +79,7 @@ class Vllm(DrawEngine):
                 f"that it sees; set model.device to cuda and CUDA_VISIBLE_DEVICES, {_INSTEAD}"
             )
 
-    def held_bytes(self, parameters: int, size: int) -> float:
+    def held_bytes(self, parameters: float, size: int) -> float:
         return parameters * size + self.cache_gb * 1e9
 
     def start(
