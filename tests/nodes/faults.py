@@ -8,8 +8,9 @@ cut in two and healed. Then these are checked:
 - no honest node crashed, and all of them played all rounds;
 - they agreed on the same messages in every round, and have the same weights at the end;
 - no message of an honest node that came in time is missing;
-- every honest archive names the liar with the reason that fits its kind, unless it came
-  back from an old state in time, so that all of its messages count.
+- every honest archive names the liar with the reason that fits its kind, unless its
+  only fault is to be late, and all of its messages came in time after all;
+- no honest node is accused: its messages are at most late or missing.
 """
 
 from __future__ import annotations
@@ -251,15 +252,35 @@ def examine(swarm: TestSwarm, report: Report) -> None:
             problems.append(f"nodes {first} and {node} have different weights")
     for node in plan.honest:
         report.named[node] = _named(swarm, plan.liar, node)
-        # Who is back in time from an old state has told no lie: each of its messages counts.
-        told_none = plan.kind == "old state" and all(
+        # Whose only fault is the time has told no lie if each of its messages came in time.
+        told_none = KINDS[plan.kind].only_time and all(
             plan.liar in entry.headers for entry in entries[node]
         )
         if not told_none and not report.named[node] & KINDS[plan.kind].expected:
             problems.append(
                 f"node {node} does not name the liar: {report.named[node] or 'nothing'}"
             )
+        problems += _accused(swarm, plan, node)
     _look_for_lost(swarm, report)
+
+
+def _accused(swarm: TestSwarm, plan: Plan, node: int) -> list[str]:
+    """What a node's archive says against honest nodes."""
+    found = []
+    for entry in swarm.entries(node):
+        against = {
+            each: why for each, why in entry.absent.items() if why not in ("late", "missing")
+        }
+        against |= dict.fromkeys(entry.equivocators, "equivocated")
+        for proof in entry.evidence:
+            # A proof that does not hold is an error: no honest node keeps one.
+            against[guilty(proof, swarm.rules(entry.round, node).roster, 10**7)] = "proof"
+        found += [
+            f"round {entry.round}: node {node} accuses node {each}: {why}"
+            for each, why in against.items()
+            if each in plan.honest
+        ]
+    return found
 
 
 def _named(swarm: TestSwarm, liar: int, node: int) -> set[str]:

@@ -8,11 +8,16 @@ broken signatures, other runs, keys that nobody knows, old messages and lengths 
 asks and sends what nobody wants. Strangers without its certificate come to the port as well. Then
 the honest nodes must have the weights and the messages of a swarm that was left alone, and the
 memory that they took is compared with that swarm's.
+
+False headers are for the round and node that were asked for, and their body is served: if a check
+of run, node, key or signature were left out, they would count.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -23,18 +28,21 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from models import save_random_qwen2
 from nodes.process import LOG, TestSwarm
+from swarmproof.exchange.net import over_zenoh
 from swarmproof.exchange.net.archive import AgreedRound
 from swarmproof.exchange.net.envelope import SIGNATURE_BYTES, Header, Kind
 from swarmproof.exchange.net.keys import CERTIFICATE, TLS_KEY, Signer, make_keys
@@ -44,9 +52,22 @@ from swarms import trial_config
 NUM_NODES, INTRUDER = 4, 3
 HONEST = (0, 1, 2)
 DEADLINE, STEP = 30.0, 1.0
-REPLIES = 25  # to each question
+REPLIES = 75  # to each question
 SECONDS_OF_ATTACK = 300.0
 _STRANGERS = 200
+MOST_MEMORY = 1.5  # of that of a swarm that was left alone
+BODY = b"the body of false headers"
+LIES = (
+    "rubbish",
+    "cut envelopes",
+    "bad signatures",
+    "other runs",
+    "unknown keys",
+    "in another's name",
+    "old messages",
+    "lengths beyond the limit",
+    "long values",
+)
 
 
 @dataclass
@@ -58,6 +79,8 @@ class Attacked:
     entries: dict[int, list[AgreedRound]] = field(default_factory=dict)
     weights: dict[int, dict[str, Any]] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
+    came: list[int] = field(default_factory=list)  # replies that came to each node
+    read: list[int] = field(default_factory=list)  # those that it looked at
 
 
 def free_ports(count: int) -> list[int]:
@@ -71,7 +94,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def play(root: Path, model: Path, rounds: int, messages: int) -> Attacked:
-    """Play a swarm of three honest nodes, and send `messages` to it in the meantime."""
+    """Play a swarm of three honest nodes, and send `messages` to each of them in the meantime."""
     ports = free_ports(NUM_NODES)
     config = trial_config(
         model,
@@ -84,8 +107,9 @@ def play(root: Path, model: Path, rounds: int, messages: int) -> Attacked:
     )
     swarm = TestSwarm(root, config, [f"tls/127.0.0.1:{port}" for port in ports])
     found = Attacked()
-    for node in HONEST:
-        swarm.start(node)
+    with counted_replies() as (came, read):
+        for node in HONEST:
+            swarm.start(node)
     processes = {node: swarm.running[node] for node in HONEST}
     attack = None
     queue: Any = multiprocessing.get_context("fork").SimpleQueue()
@@ -95,7 +119,7 @@ def play(root: Path, model: Path, rounds: int, messages: int) -> Attacked:
             found.peaks[node] = max(found.peaks.get(node, 0), resident(process.pid))
         if attack is None and messages and (run := run_of(swarm)) is not None:
             attack = multiprocessing.get_context("fork").Process(
-                target=intrude, args=(swarm, run, messages, ports[0], queue), daemon=True
+                target=intrude, args=(swarm, run, messages, came, ports[0], queue), daemon=True
             )
             attack.start()
         if time.monotonic() > end:
@@ -106,8 +130,9 @@ def play(root: Path, model: Path, rounds: int, messages: int) -> Attacked:
         attack.join(10)
         attack.kill()
         found.sent = Counter() if queue.empty() else queue.get()
-    elif messages:
-        found.problems.append("the nodes had ended before the first message")
+        if found.sent["STRANGERS LET IN"]:
+            found.problems.append("a stranger was let in")
+    found.came, found.read = list(came[: len(HONEST)]), list(read[: len(HONEST)])
     for node, process in processes.items():
         if process.exitcode != 0:
             found.problems.append(f"node {node}: {process.exitcode}; {root}/node-{node}/{LOG}")
@@ -116,6 +141,30 @@ def play(root: Path, model: Path, rounds: int, messages: int) -> Attacked:
         found.entries[node] = swarm.entries(node)
         found.weights[node] = load_file(swarm.trial_folder(node) / "checkpoint.safetensors")
     return found
+
+
+@contextmanager
+def counted_replies() -> Iterator[tuple[Any, Any]]:
+    """Processes that are forked in it count the replies that come to them, and those they read."""
+    came, read = (multiprocessing.get_context("fork").Array("q", NUM_NODES) for _ in range(2))
+    join, hear = over_zenoh.ZenohTransport.__init__, over_zenoh._Question.on_reply
+    me = -1
+
+    def joining(self: over_zenoh.ZenohTransport, swarm: str, node: int, *rest: Any) -> None:
+        nonlocal me
+        me = node
+        join(self, swarm, node, *rest)
+
+    def hearing(self: over_zenoh._Question, reply: Any) -> None:
+        before = len(self._repliers)
+        hear(self, reply)
+        came[me] += 1
+        read[me] += len(self._repliers) > before
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(over_zenoh.ZenohTransport, "__init__", joining)
+        patch.setattr(over_zenoh._Question, "on_reply", hearing)
+        yield came, read
 
 
 def resident(pid: int | None) -> int:
@@ -135,11 +184,9 @@ def run_of(swarm: TestSwarm) -> bytes | None:
         return None
 
 
-def intrude(swarm: TestSwarm, run: bytes, messages: int, port: int, queue: Any) -> None:
-    """Send at least so many messages, and tell how many of each kind."""
+def intrude(swarm: TestSwarm, run: bytes, messages: int, came: Any, port: int, queue: Any) -> None:
+    """Send until so many messages came to each node, and tell how many of each kind were sent."""
     import zenoh
-
-    from swarmproof.exchange.net import over_zenoh
 
     certificates = swarm.folder(0) / "certificates.pem"
     links = over_zenoh.Links(
@@ -147,13 +194,15 @@ def intrude(swarm: TestSwarm, run: bytes, messages: int, port: int, queue: Any) 
     )
     session = zenoh.open(over_zenoh._config(links, 2**20))
     sent: Counter[str] = Counter()
-    lies = hostile(swarm, run)
+    old = [raw for entry in swarm.entries(0) for raw in entry.headers.values()]
+    liar = Hostile(Signer.open(swarm.keys(INTRUDER)), run, old)
     rng = random.Random(0)
 
     def reply(query: Any) -> None:
         with query:
+            place = str(query.key_expr).split("/", 2)[2]
             for _ in range(REPLIES):
-                kind, value = next(lies)
+                kind, value = liar.answer(place)
                 sent[kind] += 1
                 query.reply(query.key_expr, value)
 
@@ -175,13 +224,20 @@ def intrude(swarm: TestSwarm, run: bytes, messages: int, port: int, queue: Any) 
         "h/-1",
     )
     end = time.monotonic() + SECONDS_OF_ATTACK
-    while sum(sent.values()) < messages and time.monotonic() < end:
+    # Some of them are of honest nodes.
+    while min(came[: len(HONEST)]) < 1.1 * messages and time.monotonic() < end:
         key = f"swarmproof/{run.hex()}/{rng.randrange(4)}/{rng.choice(keys)}"
         if rng.random() < 0.5:
             session.put(key, os.urandom(rng.choice((10, 1000, 60_000))))
             sent["values that nobody wants"] += 1
         else:
-            session.get(key, zenoh.handlers.Callback(ignore), payload=os.urandom(500), timeout=1.0)
+            session.get(
+                key,
+                zenoh.handlers.Callback(ignore),
+                payload=os.urandom(500),
+                timeout=1.0,
+                allowed_destination=zenoh.Locality.REMOTE,  # it does not answer itself
+            )
             sent["questions"] += 1
         if sent["questions"] % 100 == 0:
             time.sleep(0.01)
@@ -191,32 +247,56 @@ def intrude(swarm: TestSwarm, run: bytes, messages: int, port: int, queue: Any) 
     queue.put(sent)
 
 
-def hostile(swarm: TestSwarm, run: bytes) -> Iterator[tuple[str, bytes]]:
-    """Endless messages, none of which may count: each with its kind."""
-    signer, stranger = Signer.open(swarm.keys(INTRUDER)), Signer.new()
-    old = [raw for entry in swarm.entries(0) for raw in entry.headers.values()]
-    rng = random.Random(1)
-    while True:
-        round, node = rng.randrange(3, 200), rng.randrange(NUM_NODES)
-        digest = os.urandom(32)
-        true = Header(run, round, node, Kind.COMPLETIONS, digest, 100)
-        signed = seal(signer, true).encode()
-        yield "rubbish", os.urandom(rng.randrange(1, 2000))
-        yield "cut envelopes", signed[: rng.randrange(len(signed))]
-        at = rng.randrange(SIGNATURE_BYTES)
-        yield (
-            "bad signatures",
-            signed[: -1 - at] + bytes([signed[-1 - at] ^ 1]) + signed[len(signed) - at :],
-        )
-        other = Header(os.urandom(32), round, INTRUDER, Kind.COMPLETIONS, digest, 100)
-        yield "other runs", seal(signer, other).encode()
-        yield "unknown keys", seal(stranger, true).encode()
-        foreign = Header(run, round, rng.choice(HONEST), Kind.COMPLETIONS, digest, 100)
-        yield "in another's name", seal(signer, foreign).encode()
-        yield "old messages", rng.choice(old)
-        long = Header(run, round, INTRUDER, Kind.COMPLETIONS, digest, 2**31)
-        yield "lengths beyond the limit", seal(signer, long).encode()
-        yield "long values", bytes(300_000)
+class Hostile:
+    """Endless answers, none of which may count, each kind in turn.
+
+    Args:
+        signer: of node `INTRUDER`.
+        run: of the swarm.
+        old: signed headers of earlier rounds.
+    """
+
+    def __init__(self, signer: Signer, run: bytes, old: Sequence[bytes]) -> None:
+        self._signer, self._run, self._old = signer, run, old
+        self._stranger = Signer.new()
+        self._kinds = itertools.cycle(LIES)
+        self._rng = random.Random(1)
+        self._body = hashlib.sha256(BODY).digest()
+
+    def answer(self, place: str) -> tuple[str, bytes]:
+        """Kind and bytes of an answer to a question like `NODE/h/ROUND`."""
+        node, kind, of, *_ = [*place.split("/"), "", ""]
+        if kind == "b" and of == self._body.hex():
+            return "bodies of false headers", BODY
+        round = int(of) if of.isdecimal() and len(of) < 6 else self._rng.randrange(3, 200)
+        lie = next(self._kinds)
+        return lie, self._lie(lie, round, int(node) % NUM_NODES)
+
+    def _lie(self, lie: str, round: int, node: int) -> bytes:
+        rng = self._rng
+        mine = Header(self._run, round, INTRUDER, Kind.COMPLETIONS, self._body, len(BODY))
+        signed = seal(self._signer, mine).encode()
+        if lie == "rubbish":
+            return os.urandom(rng.randrange(1, 2000))
+        if lie == "long values":
+            return bytes(300_000)
+        if lie == "old messages":
+            return rng.choice(self._old)
+        if lie == "cut envelopes":
+            return signed[: rng.randrange(len(signed))]
+        if lie == "bad signatures":
+            at = rng.randrange(1, SIGNATURE_BYTES + 1)
+            flipped = bytes([signed[-at] ^ 1])
+            return signed[:-at] + flipped + signed[len(signed) - at + 1 :]
+        signer, changes = {
+            "other runs": (self._signer, {"run": os.urandom(32)}),
+            "unknown keys": (self._stranger, {"node": node}),
+            "in another's name": (
+                self._signer, {"node": node if node != INTRUDER else rng.choice(HONEST)}
+            ),
+            "lengths beyond the limit": (self._signer, {"length": 2**31}),
+        }[lie]  # fmt: skip
+        return seal(signer, replace(mine, **changes)).encode()  # type: ignore[arg-type]
 
 
 def strangers(swarm: TestSwarm, port: int, sent: Counter[str]) -> None:
@@ -245,7 +325,7 @@ def strangers(swarm: TestSwarm, port: int, sent: Counter[str]) -> None:
         sent["strangers"] += 1
 
 
-def compare(quiet: Attacked, attacked: Attacked) -> list[str]:
+def compare(quiet: Attacked, attacked: Attacked, messages: int) -> list[str]:
     """What is wrong with a swarm that was attacked, beside one that was left alone."""
     problems = [*quiet.problems, *attacked.problems]
     if problems:
@@ -260,12 +340,17 @@ def compare(quiet: Attacked, attacked: Attacked) -> list[str]:
             if not np.array_equal(weight, attacked.weights[node][name]):
                 problems.append(f"node {node} has other weights: {name}")
                 break
+        hostile = attacked.came[node] - quiet.came[node]
+        if hostile < messages:
+            problems.append(f"only {hostile} messages came to node {node}")
+        if attacked.peaks[node] > MOST_MEMORY * quiet.peaks[node]:
+            problems.append(f"node {node} took {attacked.peaks[node]} bytes of memory")
     return problems
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--messages", type=int, default=100_000, help="to each node at least")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--keep", type=Path)
     chosen = parser.parse_args()
@@ -280,12 +365,14 @@ def main() -> int:
             runs.append(play(root / label, model, chosen.rounds, messages))
             peaks = {n: round(peak / 1e6) for n, peak in runs[-1].peaks.items()}
             print(
-                f"{label}: {time.monotonic() - began:.0f} s; most memory, MB: {peaks}", flush=True
+                f"{label}: {time.monotonic() - began:.0f} s; most memory, MB: {peaks}; "
+                f"replies that came: {runs[-1].came}, of which were read: {runs[-1].read}",
+                flush=True,
             )
         for kind, count in sorted(runs[1].sent.items()):
             print(f"{count:8} {kind}")
         print(f"{sum(runs[1].sent.values()):8} in all")
-        problems = [*runs[0].problems, *runs[1].problems] or compare(*runs)
+        problems = compare(runs[0], runs[1], chosen.messages)
     print("; ".join(problems) or "no admission, the same messages and weights")
     return int(bool(problems))
 

@@ -33,6 +33,8 @@ class Liar(Values):
 
     # Reasons for an absence of which one must be given for it; "proof", "other slots".
     expected: ClassVar[frozenset[str]] = frozenset()
+    # Whether its only fault is the time: a message of it that comes in time is no lie.
+    only_time: ClassVar[bool] = False
 
     def __init__(self, node: int, signer: Signer, rules: RoundRules, deadline: float) -> None:
         super().__init__()
@@ -105,6 +107,7 @@ class Late(Liar):
     """Its header comes a moment after the deadline, from the second round on."""
 
     expected = frozenset({"late", "missing"})
+    only_time = True
 
     def get(self, key: str) -> bytes | None:
         round = self.is_own_header(key)
@@ -215,6 +218,7 @@ class Returning(Liar):
     """Tells no lie; the harness stops it, puts back its state of rounds ago, and starts it."""
 
     expected = frozenset({"missing", "late"})
+    only_time = True
 
 
 class TwoOutcomes(Liar):

@@ -58,7 +58,18 @@ def test_all_earn_nothing_keep_their_limits_and_leave_nothing(
             usage.sample()
     assert not earned
     assert len(usage.cpu) > 50  # the measurement works; what ends at once may fall between samples
-    assert exceeding(usage.cpu, OVER * sandbox.seconds + TICK) == {}
+    # On a busy machine the process that ends it may come late. A program that is not ended in time
+    # is so each time.
+    limit = OVER * sandbox.seconds + TICK
+    over = exceeding(usage.cpu, limit)
+    for _ in range(3):
+        with sampled() as again:
+            for label in over:
+                again.start(label)
+                assert built.rewards(PROBLEM, [wrap(PROGRAMS[label])]) == [0.0]
+                again.sample()
+        over = exceeding(again.cpu, limit)
+    assert over == {}
     assert exceeding(usage.memory, OVER * sandbox.memory_mb) == {}
     # A busy machine may take a while to start and end a process; endless would be endless.
     assert not {label: wall for label, wall in walls.items() if wall > WAIT_FACTOR + 5}

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from nodes.hostile import LIES, Hostile
 from signing import header_of, roster_of, signers
 from swarmproof.exchange import Gathered, Session
 from swarmproof.exchange.net import outcomes, rounds
@@ -303,6 +305,24 @@ def test_absence_has_a_reason(
         assert found.payloads == whole(0, (0, 1, 2))
         assert found.absent == {3: reason}
         assert found.evidence == ()
+
+
+def test_hostile_answers_of_every_kind_change_nothing(swarm: Callable[..., Nodes]) -> None:
+    nodes = swarm()
+    liar = Hostile(nodes.keys[3], nodes.run, [nodes.signed(3, 7, b"old")])
+    sent: Counter[str] = Counter()
+
+    def answer(asker: int, key: str) -> bytes:  # noqa: ARG001
+        with lock:
+            kind, value = liar.answer(f"3/{key}")
+            sent[kind] += 1
+        return value
+
+    lock = threading.Lock()
+    nodes.network.liars[3] = answer
+    found = nodes.play((0, 1, 2), range(4), 0.4)
+    assert one_view(found) == [whole(round, (0, 1, 2)) for round in range(4)]
+    assert all(sent[lie] >= 10 for lie in LIES), sent
 
 
 # Recovery -----------------------------------------------------------------------------------------
