@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ import numpy as np
 import pytest
 
 from models import save_random_qwen2
+from swarmproof import registry
 from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.guard.guard import Guard
 from swarmproof.measure import honest
 from swarmproof.measure.calibrate import calibrate, find, halves, threshold_for, toml_line
+from swarmproof.policies import DrawEngine
+from swarmproof.policies.generator import PackedGenerator
 from swarmproof.policies.policy import load
 from swarmproof.records.folder import RunFolder
 from swarmproof.swarm.trial import Trial, run_trial
@@ -102,9 +107,10 @@ def test_a_judge_is_calibrated_on_what_is_drawn_and_on_what_was_recorded(tmp_pat
 COMPLETIONS = 192  # three rounds of 8 x 8
 
 
-def trial_of(model: Path, table: dict[str, Any]) -> TrialConfig:
+def trial_of(model: Path, table: dict[str, Any], **more: Any) -> TrialConfig:
     return trial_config(
         model,
+        **more,
         swarm={"malicious": 0},
         batch={"problems": 8, "group_size": 8},
         sampling={"max_new_tokens": 12, "top_k": 20},
@@ -193,3 +199,32 @@ def test_a_threshold_that_the_field_forbids_is_told_in_one_line(tmp_path: Path) 
     ) as caught:
         calibrate(trial, "x", rate=0.5, completions=COMPLETIONS, seed=0)
     assert "\n" not in str(caught.value)
+
+
+class Rounded(DrawEngine):
+    """Draws with weights that have 8 bits less."""
+
+    def start(self, model: Any, codec: Any, sampling: Any, room: int | None) -> Any:
+        return PackedGenerator(copy.deepcopy(model).bfloat16(), codec, sampling, room)
+
+
+@pytest.fixture
+def rounded() -> Iterator[None]:
+    registry.register("generator", "rounded")(Rounded)
+    yield
+    registry._registered["generator"].pop("rounded")
+
+
+@pytest.mark.usefixtures("rounded")
+def test_what_is_calibrated_is_drawn_as_in_a_run(random_model: Path) -> None:
+    """The tolerance of `replay` is about the generator that draws."""
+    table = {"name": "replay"}
+    exact, rounded = (
+        calibrate(trial, "x", rate=0.1, completions=COMPLETIONS, seed=5)["scores"]["chosen_on"]
+        for trial in (
+            trial_of(random_model, table),
+            trial_of(random_model, table, generator={"name": "rounded"}),
+        )
+    )
+    assert max(exact) == 0
+    assert max(rounded) > 1e-3

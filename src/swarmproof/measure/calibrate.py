@@ -11,13 +11,18 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarmproof import registry
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
+from swarmproof.policies import DrawEngine
 from swarmproof.records.summary import refused
 from swarmproof.swarm import warmup
+from swarmproof.tasks import Task
+
+if TYPE_CHECKING:
+    from swarmproof.policies.policy import Policy
 
 _DRAWN_EACH = 12  # completions sampled per problem
 
@@ -136,13 +141,12 @@ def _scores_of_right(
 ) -> list[Scored]:
     """Scores of rewarded completions, one by one."""
     from swarmproof.measure import honest
-    from swarmproof.policies.policy import load as load_policy
 
     if run is not None:
         task, pairs = honest.recorded(run, run_arm, count)
     else:
         task = warmup.task_of(trial)
-        policy = load_policy(warmup.start_model(trial, task), trial.sampling)
+        policy = _policy(trial, task)
         train = warmup.split(trial, task.problems("train"))
         pairs = honest.draw(policy, task, train, count, each=_DRAWN_EACH, seed=seed)
     pairs = sorted(pairs, key=lambda pair: pair[0].id)
@@ -155,10 +159,9 @@ def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: in
     precision."""
     from swarmproof.guard.guard import Guard
     from swarmproof.measure import honest
-    from swarmproof.policies.policy import load as load_policy
 
     task = warmup.task_of(trial)
-    policy = load_policy(warmup.start_model(trial, task), trial.sampling)
+    policy = _policy(trial, task)
     guard = Guard(
         [defense], model=policy, sampling=trial.sampling, seed=seed, programs=task.writes_programs
     )
@@ -177,6 +180,15 @@ def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: in
         for group, row in zip(groups, guard(groups, rewards, round).verdicts, strict=True):
             found += [(group.problem.id, verdicts[-1].score) for verdicts in row]
     return found
+
+
+def _policy(trial: TrialConfig, task: Task) -> Policy:
+    """The model of the first round, which draws as in a run."""
+    from swarmproof.policies.policy import load
+
+    engine = registry.build(DrawEngine, trial.generator)
+    engine.require(trial.model)
+    return load(warmup.start_model(trial, task), trial.sampling, engine=engine)
 
 
 def toml_line(defenses: Sequence[Mapping[str, Any]]) -> str:
