@@ -79,6 +79,19 @@ def test_a_swarm_file_that_would_keep_a_node_out_is_refused(tmp_path: Path, run:
     assert f"is not {tmp_path / 'ann' / keys.CERTIFICATE}" in run(*HERE)
 
 
+def test_a_lie_that_does_not_exist_is_refused(tmp_path: Path, run: Run) -> None:
+    swarm_file(tmp_path)
+    told = run(*HERE, "--lie", "two-outcome")
+    assert "no lie is called 'two-outcome'; did you mean 'two-outcomes'?" in told
+    assert "`swarmproof node lies` says what each of them is" in told
+
+
+def test_settings_of_the_network_that_fit_no_swarm_are_refused(tmp_path: Path, run: Run) -> None:
+    file = swarm_file(tmp_path)
+    file.write_text(file.read_text().replace("faults = 0", "faults = 1"))
+    assert "set exchange.faults = 0, or have more nodes" in run(*HERE)
+
+
 def test_a_clock_that_is_years_off_is_found_out(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

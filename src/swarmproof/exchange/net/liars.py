@@ -1,7 +1,11 @@
-"""Liars of the network: nodes with a real key that answer their peers otherwise than they should.
+"""Nodes that lie to their peers: real nodes with a real key whose answers are bent.
 
-A liar is a real node whose answers are bent. It follows the swarm, so that its lies are about the
-round that the others play. `EXPECTED` says by what the honest nodes must name each of them.
+For research and tests: `swarmproof swarm up --liar NODE=KIND`, `swarmproof node run --lie KIND`
+(docs/nodes.md). A liar follows the swarm, so that its lies are about the round that the others
+play. What it asks, and what it trains on, is what an honest node asks and trains on. Nothing of
+this is imported where no node lies.
+
+The first paragraph of each docstring says what the lie is, the second what honest nodes say of it.
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ from swarmproof.exchange.net.agreement import Relay, RoundRules
 from swarmproof.exchange.net.envelope import Header, Kind, Signed
 from swarmproof.exchange.net.keys import Signer
 from swarmproof.exchange.net.messages import seal
+from swarmproof.exchange.net.outcomes import ASK
 from swarmproof.exchange.net.transport import Values
+from swarmproof.registry import did_you_mean
 
 
 class Liar(Values):
@@ -31,7 +37,8 @@ class Liar(Values):
         deadline: seconds for the messages of a round.
     """
 
-    # Reasons for an absence of which one must be given for it; "proof", "other slots".
+    # Reasons of which honest nodes must give one: that of an absence, or "proof" (in an archive),
+    # "other slots" (malformed completions in the records), "two outcomes" (in the log).
     expected: ClassVar[frozenset[str]] = frozenset()
     # Whether its only fault is the time: a message of it that comes in time is no lie.
     only_time: ClassVar[bool] = False
@@ -56,16 +63,11 @@ class Liar(Values):
         """One answer; called in threads of the transport."""
         return self.bodies.get(key) or super().get(key)
 
-    def replies(self, key: str) -> Sequence[bytes]:
-        """All that is sent in answer to a question."""
-        value = self.get(key)
-        return () if value is None else (value,)
-
     def is_own_header(self, key: str) -> int | None:
         """The round whose header of this node is asked for."""
         kind, _, rest = key.partition("/")
         number, _, of = rest.partition("/")
-        return int(number) if kind == "h" and of in ("", str(self.node)) else None
+        return _number(number) if kind == "h" and of in ("", str(self.node)) else None
 
     def another(self, round: int, body: bytes, **changes: int) -> bytes:
         """A second header of this node for a round, of a body that it serves as well."""
@@ -80,7 +82,10 @@ class Liar(Values):
 
 
 class Equivocation(Liar):
-    """Two headers for one round; every second question gets the other one."""
+    """Signs two messages for each round; every second question for it gets the other one.
+
+    Honest nodes: absent as `equivocated`; both headers stay in their archives as a proof.
+    """
 
     expected = frozenset({"equivocated"})
 
@@ -93,18 +98,23 @@ class Equivocation(Liar):
 
 
 class Withholding(Liar):
-    """A header whose body nobody gets."""
+    """Announces a message in each round, and gives its body to nobody.
+
+    Honest nodes: absent as `missing`.
+    """
 
     expected = frozenset({"missing"})
 
     def get(self, key: str) -> bytes | None:
-        return None if key in {f"b/{s.header.body.hex()}" for s in self.own.values()} else (
-            super().get(key)
-        )  # fmt: skip
+        withheld = {f"b/{signed.header.body.hex()}" for signed in self.own.values()}
+        return None if key in withheld else super().get(key)
 
 
 class Late(Liar):
-    """Its header comes a moment after the deadline, from the second round on."""
+    """Shows its message a tenth of a second after the deadline, from the second round on.
+
+    Honest nodes: absent as `late` or `missing`. A slow node may look the same.
+    """
 
     expected = frozenset({"late", "missing"})
     only_time = True
@@ -119,7 +129,10 @@ class Late(Liar):
 
 
 class Replaying(Liar):
-    """Old messages instead of new ones."""
+    """Sends its message of the round before instead of a new one.
+
+    Honest nodes: absent as `replayed`.
+    """
 
     expected = frozenset({"replayed"})
 
@@ -131,16 +144,22 @@ class Replaying(Liar):
 
 
 class Flooding(Liar):
-    """Fifty replies of rubbish to every question, and no end of questions."""
+    """Sends fifty replies of 200 random bytes to every question.
+
+    Honest nodes: absent as `malformed`. They look at one reply of a session to a question.
+    """
 
     expected = frozenset({"malformed"})
 
     def replies(self, key: str) -> Sequence[bytes]:  # noqa: ARG002
-        return [os.urandom(200)] * 50
+        return [os.urandom(200) for _ in range(50)]
 
 
 class Oversized(Liar):
-    """A signed header that announces more than a message may have, and huge answers."""
+    """Announces a message longer than one may be, and answers all else with five megabytes.
+
+    Honest nodes: absent as `oversized`.
+    """
 
     expected = frozenset({"oversized"})
 
@@ -152,43 +171,55 @@ class Oversized(Liar):
 
 
 class Dripping(Liar):
-    """Every answer takes longer than a peer waits for one."""
+    """Takes longer for every answer than a peer waits for one.
+
+    Honest nodes: absent as `late` or `missing`.
+    """
 
     expected = frozenset({"late", "missing"})
 
     def get(self, key: str) -> bytes | None:
-        time.sleep(2.5)
+        time.sleep(ASK + 0.5)
         return super().get(key)
 
 
 class BodyCopying(Liar):
-    """Another node's message under its own signature."""
+    """Sends another node's message under its own signature, and none if it has none to copy.
+
+    Honest nodes: its message counts, and all its completions are malformed: they are for the slots
+    of the other node.
+    """
 
     expected = frozenset({"other slots"})
-    copied: dict[int, bytes]
+
+    def __init__(self, node: int, signer: Signer, rules: RoundRules, deadline: float) -> None:
+        super().__init__(node, signer, rules, deadline)
+        self.victims: dict[int, Header] = {}
+        self.copied: dict[int, bytes] = {}
 
     def put(self, key: str, value: bytes) -> None:
         kind, number, *rest = key.split("/")
         if kind == "h" and rest and int(rest[0]) != self.node:
-            self.victims = getattr(self, "victims", {})
             self.victims[int(number)] = Signed.decode(value).header
         super().put(key, value)
 
     def get(self, key: str) -> bytes | None:
         round = self.is_own_header(key)
-        if round in self.own:
-            victim = getattr(self, "victims", {}).get(round)
-            body = victim and Values.get(self, f"b/{victim.body.hex()}")
-            # Nothing before it can copy, and nothing else than its first copy.
-            copied = self.bodies.get(f"h/{round}")
-            if copied is None and body:
-                copied = self.bodies[f"h/{round}"] = self.another(round, body)
-            return copied
-        return super().get(key)
+        if round is None or round not in self.own:
+            return super().get(key)
+        victim = self.victims.get(round)
+        body = victim and Values.get(self, f"b/{victim.body.hex()}")
+        # A second copy, of another node's, would be an equivocation.
+        if round not in self.copied and body:
+            self.copied[round] = self.another(round, body)
+        return self.copied.get(round)
 
 
 class Garbage(Liar):
-    """Random bytes for everything, more than a header has."""
+    """Answers every question with 300 random bytes, which is more than a header has.
+
+    Honest nodes: absent as `malformed` or `oversized`.
+    """
 
     expected = frozenset({"malformed", "oversized"})
 
@@ -197,57 +228,82 @@ class Garbage(Liar):
 
 
 class SplitViews(Liar):
-    """In the last step it shows a second header, to some nodes only."""
+    """Shows a second message of its own in the last step, to some nodes only.
+
+    Honest nodes: absent as `equivocated`, or a proof in their archives.
+    """
 
     expected = frozenset({"equivocated", "proof"})
 
     def get(self, key: str) -> bytes | None:
-        kind, number, *rest = key.split("/")
+        kind, *rest = key.split("/")
         self.turn += 1
-        if kind == "v" and rest[-1] == str(self.node) and int(number) in self.own and self.turn % 2:
-            round, attempt, step = int(number), int(rest[0]), int(rest[1])
-            other = Signed.decode(self.another(round, b"the other body"))
-            return messages.message(
-                self.signer, Kind.VIEW, messages.encode_view([Relay(other, {})]),
-                run=self.rules.run, round=round, node=self.node, attempt=attempt, step=step,
-            )  # fmt: skip
+        if kind == "v" and len(rest) == 4 and rest[-1] == str(self.node) and self.turn % 2:
+            round, attempt, step = map(_number, rest[:3])
+            if round in self.own and attempt is not None and step is not None:
+                return self._view(round, attempt, step)
         return super().get(key)
 
-
-class Returning(Liar):
-    """Tells no lie; the harness stops it, puts back its state of rounds ago, and starts it."""
-
-    expected = frozenset({"missing", "late"})
-    only_time = True
+    def _view(self, round: int, attempt: int, step: int) -> bytes:
+        other = Signed.decode(self.another(round, b"the other body"))
+        return messages.message(
+            self.signer, Kind.VIEW, messages.encode_view([Relay(other, {})]),
+            run=self.rules.run, round=round, node=self.node, attempt=attempt, step=step,
+        )  # fmt: skip
 
 
 class TwoOutcomes(Liar):
-    """Votes for another outcome in half of its answers."""
+    """Votes for another outcome of the round in half of its answers.
+
+    Honest nodes: its message counts; their logs say that it stated two outcomes.
+    """
 
     expected = frozenset({"two outcomes"})
-    rng = random.Random(0)
+
+    def __init__(self, node: int, signer: Signer, rules: RoundRules, deadline: float) -> None:
+        super().__init__(node, signer, rules, deadline)
+        self.rng = random.Random(0)
 
     def get(self, key: str) -> bytes | None:
-        kind, number, *_ = key.split("/")
-        if kind == "o" and number.isdecimal() and self.rng.random() < 0.5:
+        kind, _, number = key.partition("/")
+        round = _number(number)
+        if kind == "o" and round is not None and self.rng.random() < 0.5:
             return messages.message(
                 self.signer, Kind.VOTE, hashlib.sha256(b"x").digest(),
-                run=self.rules.run, round=int(number), node=self.node,
+                run=self.rules.run, round=round, node=self.node,
             )  # fmt: skip
         return super().get(key)
 
 
-KINDS: dict[str, type[Liar]] = {
+LIARS: dict[str, type[Liar]] = {
     "equivocation": Equivocation,
     "withholding": Withholding,
-    "late by a little": Late,
+    "late": Late,
     "replay": Replaying,
     "flood": Flooding,
     "oversized": Oversized,
-    "slow drip": Dripping,
+    "slow-drip": Dripping,
     "copying": BodyCopying,
     "garbage": Garbage,
-    "split views": SplitViews,
-    "old state": Returning,
-    "two outcomes": TwoOutcomes,
+    "split-views": SplitViews,
+    "two-outcomes": TwoOutcomes,
 }
+
+
+def find(kind: str) -> type[Liar]:
+    """The liar of this name.
+
+    Raises:
+        ValueError: there is none; lists the known ones.
+    """
+    if kind not in LIARS:
+        raise ValueError(
+            f"no lie is called {kind!r:.60}{did_you_mean(kind, LIARS)}; `swarmproof node lies` "
+            "says what each of them is"
+        )
+    return LIARS[kind]
+
+
+def _number(text: str) -> int | None:
+    """A part of a key that is a number. Peers ask for anything."""
+    return int(text) if text.isdecimal() and len(text) < 19 else None
