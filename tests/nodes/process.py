@@ -137,15 +137,16 @@ def _play(swarm: TestSwarm, node: int, kind: str) -> None:
     if swarm.namespaces:
         _enter(swarm.namespaces[node])
     _keep_journal(home / JOURNAL)
-    links: dict[str, Any] = {
+    links = {
         "listen": [swarm.endpoints[node]],
         "peers": [e for n, e in enumerate(swarm.endpoints) if n != node],
         "key": str(swarm.keys(node)),
-        # One that returns with an old state is not bent; the harness puts the state back.
-        "liars": [(node, kind)] if kind in LIARS else [],
     }
+    # One that returns with an old state tells no lie; the harness puts the state back.
+    lies = kind in LIARS
+    membership = swarm.membership.lying(node, kind) if lies else swarm.membership
     try:
-        steps.execute_node(swarm.membership, node, swarm.folder(node), links, quiet=True)
+        steps.execute_node(membership, node, swarm.folder(node), links, quiet=True)
     except BaseException:  # noqa: BLE001 - a fork must not return into the harness
         traceback.print_exc()
         os._exit(1)

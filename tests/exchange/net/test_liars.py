@@ -45,7 +45,7 @@ def place(body: bytes) -> str:
 
 
 def liar(kind: str, deadline: float = 20.0) -> Liar:
-    """One that has sent in rounds 0 and 1, as a node does, and has stated the outcome of round 0."""
+    """One that has sent in rounds 0 and 1, and has stated the outcome of round 0."""
     made = (LIARS[kind] if kind else Liar)(ME, KEYS[ME], rules(0), deadline)
     for round in (0, 1):
         raw = header(round).encode()
@@ -151,6 +151,7 @@ def test_a_copied_body_is_sent_under_another_signature() -> None:
         made.put(f"h/1/{node}", header(1, node).encode())
     copied = heard(made, "h/1")
     assert copied.header.node == ME
+    made.put(place(text(1, 2)), text(1, 2))
     made.put("h/1/2", header(1, 2).encode())
     assert heard(made, f"h/1/{ME}") == copied  # two would be an equivocation
     (body,) = made.replies(f"b/{copied.header.body.hex()}")
@@ -193,8 +194,9 @@ def test_no_question_of_a_peer_makes_a_liar_fail(
     monkeypatch.setattr(liars.time, "sleep", lambda _: None)
     made = liar(kind)
     places = ("", "/", "h", "h/", "h/x", "h/-1", "h/²", "h/" + "9" * 5000, "h/1/x", "h/1/2/3",
-              "v", "v/1", f"v/{ME}", f"v/1/x/y/{ME}", f"v/x/0/1/{ME}", "o", "o/", "o/x",
-              "o/" + "9" * 5000, "b/", "y/1", "a/1", "\x00")  # fmt: skip
+              "v", "v/1", f"v/{ME}", f"v/1/x/y/{ME}", f"v/x/0/1/{ME}", f"v/1/0/999/{ME}",
+              f"v/1/99999/2/{ME}", "o", "o/", "o/x",
+              "o/" + "9" * 5000, "b/", "o/" + "9" * 19, "y/1", "a/1", "\x00")  # fmt: skip
     for key in places:
         for _ in range(2):
             made.replies(key)

@@ -26,6 +26,8 @@ from swarmproof.exchange.net.outcomes import ASK
 from swarmproof.exchange.net.transport import Values
 from swarmproof.registry import did_you_mean
 
+_MOST = 2**63 - 1  # the largest number of a round
+
 
 class Liar(Values):
     """What a node answers. This one is honest.
@@ -106,7 +108,8 @@ class Withholding(Liar):
     expected = frozenset({"missing"})
 
     def get(self, key: str) -> bytes | None:
-        withheld = {f"b/{signed.header.body.hex()}" for signed in self.own.values()}
+        own = tuple(self.own.values())  # the node's own thread adds to them
+        withheld = {f"b/{signed.header.body.hex()}" for signed in own}
         return None if key in withheld else super().get(key)
 
 
@@ -239,7 +242,7 @@ class SplitViews(Liar):
         kind, *rest = key.split("/")
         self.turn += 1
         if kind == "v" and len(rest) == 4 and rest[-1] == str(self.node) and self.turn % 2:
-            round, attempt, step = map(_number, rest[:3])
+            round, attempt, step = map(_number, rest[:3], (_MOST, 2**16 - 1, 2**8 - 1))
             if round in self.own and attempt is not None and step is not None:
                 return self._view(round, attempt, step)
         return super().get(key)
@@ -304,6 +307,7 @@ def find(kind: str) -> type[Liar]:
     return LIARS[kind]
 
 
-def _number(text: str) -> int | None:
-    """A part of a key that is a number. Peers ask for anything."""
-    return int(text) if text.isdecimal() and len(text) < 19 else None
+def _number(text: str, most: int = _MOST) -> int | None:
+    """A part of a key that is a number which a header can hold. Peers ask for anything."""
+    number = int(text) if text.isdecimal() and len(text) < 20 else -1
+    return number if 0 <= number <= most else None
