@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import threading
 import time
 from collections.abc import Sequence
 from typing import ClassVar
@@ -93,9 +94,10 @@ class Equivocation(Liar):
 
     def get(self, key: str) -> bytes | None:
         round = self.is_own_header(key)
-        self.turn += 1
-        if round in self.own and self.turn % 2:
-            return self.another(round, b"the other body")
+        if round in self.own:
+            self.turn += 1
+            if self.turn % 2:
+                return self.another(round, b"the other body")
         return super().get(key)
 
 
@@ -181,9 +183,17 @@ class Dripping(Liar):
 
     expected = frozenset({"late", "missing"})
 
+    def __init__(self, node: int, signer: Signer, rules: RoundRules, deadline: float) -> None:
+        super().__init__(node, signer, rules, deadline)
+        self.left = threading.Event()
+
     def get(self, key: str) -> bytes | None:
-        time.sleep(ASK + 0.5)
+        # Answers are given one after another. Without this a node could not leave for minutes.
+        self.left.wait(ASK + 0.5)
         return super().get(key)
+
+    def close(self) -> None:
+        self.left.set()
 
 
 class BodyCopying(Liar):
@@ -240,10 +250,10 @@ class SplitViews(Liar):
 
     def get(self, key: str) -> bytes | None:
         kind, *rest = key.split("/")
-        self.turn += 1
-        if kind == "v" and len(rest) == 4 and rest[-1] == str(self.node) and self.turn % 2:
+        if kind == "v" and len(rest) == 4 and rest[-1] == str(self.node):
             round, attempt, step = map(_number, rest[:3], (_MOST, 2**16 - 1, 2**8 - 1))
-            if round in self.own and attempt is not None and step is not None:
+            self.turn += 1
+            if round in self.own and attempt is not None and step is not None and self.turn % 2:
                 return self._view(round, attempt, step)
         return super().get(key)
 

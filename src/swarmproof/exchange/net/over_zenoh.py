@@ -128,6 +128,7 @@ class ZenohTransport(Transport):
             return found
 
     def close(self) -> None:
+        self._values.close()
         self._session.close()  # type: ignore[no-untyped-call]
 
     def _reply(self, query: zenoh.Query) -> None:

@@ -87,6 +87,9 @@ class Values:
         value = self.get(key)
         return () if value is None else (value,)
 
+    def close(self) -> None:
+        """The node leaves. Questions that wait are still answered."""
+
 
 # Seconds until an answer arrives, by asker, node and key. None: question or answer is lost.
 Weather = Callable[[int, int, str], float | None]
