@@ -54,7 +54,11 @@ class Returning(Liar):
 
 # In this order a seed draws the same kind as in the runs that docs/nodes.md tells of.
 *_FIRST, _LAST = LIARS
-KINDS = {**{kind: LIARS[kind] for kind in _FIRST}, "old-state": Returning, _LAST: LIARS[_LAST]}
+KINDS: dict[str, type[Liar]] = {
+    **{kind: LIARS[kind] for kind in _FIRST},
+    "old-state": Returning,
+    _LAST: LIARS[_LAST],
+}
 
 
 @dataclass

@@ -139,7 +139,8 @@ def test_an_oversized_message_is_announced_by_a_true_signature() -> None:
 
 
 def test_a_slow_drip_is_slower_than_peers_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, waited = liar("slow-drip"), []
+    made = liar("slow-drip")
+    waited: list[float] = []
     assert isinstance(made, Dripping)
     with monkeypatch.context() as patch:
         patch.setattr(made.left, "wait", waited.append)
