@@ -200,7 +200,7 @@ class BodyCopying(Liar):
     """Sends another node's message under its own signature, and none if it has none to copy.
 
     Honest nodes: its message counts, and all its completions are malformed: they are for the slots
-    of the other node.
+    of the other node. Its views have its true message, so archives may have both as a proof.
     """
 
     expected = frozenset({"other slots"})
