@@ -97,6 +97,8 @@ def test_a_swarm_with_a_liar_names_it_and_its_honest_nodes_agree(
         (["--liar=1=late", "--liar=1=flood"], "node 1 is listed twice; give it one lie"),
         (["--liar=1=lat"], "no lie is called 'lat'; did you mean 'late'?"),
         (['--liar=1="\x1b'], "no lie is called"),
+        # The node would lie, and no report would say so.
+        (['--set=exchange.liars=[["1", "late"]]'], "should be a valid integer"),
         (
             ["--liar=1=late", "--set=exchange.name=folder", "--set=exchange.path=x"],
             "exchange.name is 'folder'; processes of nodes need 'net'",

@@ -14,11 +14,14 @@ from swarmproof.exchange.net.transport import Loopback
 Play = Callable[..., list[float]]
 
 
-@pytest.fixture(params=[3])
+STEP = 5.0
+
+
+@pytest.fixture(params=[(3, STEP)])
 def play(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Play:
     """Wants a value for some seconds of a clock of its own; returns when questions were asked.
 
-    The parameter: number of peers.
+    The parameters: number of peers, seconds of a step.
     """
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -28,7 +31,7 @@ def play(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Pla
         asked.append(round(now - 1000.0, 3))
         return 0.0
 
-    asker = Asker(Loopback(weather).join(0), request.param)
+    asker = Asker(Loopback(weather).join(0), *request.param)
 
     def play(seconds: float, nodes: tuple[int, ...] = (1,), **how: bool) -> list[float]:
         nonlocal now
@@ -55,7 +58,9 @@ def test_pauses_grow_to_a_quarter_of_a_second(play: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    ("play", "longest"), [(16, 0.5), (63, 1.97), (999, 2.0)], indirect=["play"]
+    ("play", "longest"),
+    [((16, STEP), 0.5), ((63, STEP), 1.97), ((999, STEP), 2.0), ((999, 1.0), 0.4)],
+    indirect=["play"],
 )
 def test_a_node_of_many_peers_asks_each_of_them_less_often(play: Play, longest: float) -> None:
     found = pauses(play(20.0))
@@ -88,8 +93,13 @@ def test_an_open_question_is_asked_again_when_no_answer_can_come_any_more(
     def lost(*_: object) -> None:
         asked.append(now - 1000.0)
 
-    asker = Asker(Loopback(lost).join(0), 1)
+    asker = Asker(Loopback(lost).join(0), 1, STEP)
     while now < 1030.0:
         asker.want(1, "h/0", 10, 10.0)
         now += 0.5
     assert asked == [0.0, 12.0, 24.0]
+    # Nor is it kept for ever: every round has questions of its own.
+    now = 1050.0
+    asker.forget()
+    assert not asker._open
+    assert not asker._paces

@@ -341,6 +341,40 @@ def test_hostile_answers_of_every_kind_change_nothing(swarm: Callable[..., Nodes
     assert all(sent[lie] >= 10 for lie in LIES), sent
 
 
+def test_a_liar_that_announces_anothers_body_as_shorter_brings_no_blame_on_it(
+    swarm: Callable[..., Nodes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A body that its sender does not give is asked of others. An honest copy may be longer."""
+    for module in (outcomes, rounds):
+        monkeypatch.setattr(module, "ASK", 0.1)
+    nodes = swarm(terms=Terms(1, 3, 2.0))
+    header = header_of(3, text(0, 0), round=0, run=nodes.run)
+    short = seal(nodes.keys[3], replace(header, length=5)).encode()
+    for found in played(nodes, serving(nodes, lambda *_: short)):
+        assert found.payloads == whole(0, (0, 1, 2))
+        assert found.absent == {3: "missing"}
+    assert "oversized" not in caplog.text
+
+
+def test_a_body_that_answers_a_question_for_another_does_not_take_its_place(
+    swarm: Callable[..., Nodes],
+) -> None:
+    """A liar announces node 0's body, and gives the wanted one of node 2 when it is asked."""
+    nodes = swarm(terms=Terms(1, 3, 2.0))
+    key = f"b/{hashlib.sha256(text(0, 0)).hexdigest()}"
+    header = header_of(3, text(0, 0), round=0, run=nodes.run)
+    false = seal(nodes.keys[3], replace(header, length=MAX_BYTES)).encode()
+    shown = serving(nodes, lambda *_: false)
+
+    def weather(asker: int, node: int, asked: str) -> float:  # noqa: ARG001
+        return 0.5 if node == 2 and asked[0] == "b" else 0.0
+
+    nodes.network.weather = weather
+    played(nodes, lambda asker, asked: text(0, 2) if asked == key else shown(asker, asked))
+    assert nodes.network.values[0].get(key) == text(0, 0)
+    nodes.network.weather = lambda *_: 0.0
+
+
 # Recovery -----------------------------------------------------------------------------------------
 
 

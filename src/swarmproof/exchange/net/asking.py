@@ -15,15 +15,22 @@ _GROWTH = 1.5
 # agreement must not pass between two of them.
 _RATE = 32.0
 _LONGEST = 2.0
+_OF_STEP = 0.4
 _ANYBODY = -1
 
 
 class Asker:
-    """Asks peers, never twice at once for the same value, and ever more slowly."""
+    """Asks peers, never twice at once for the same value, and ever more slowly.
 
-    def __init__(self, transport: Transport, num_peers: int) -> None:
+    Args:
+        transport: to the peers.
+        num_peers: more of them are asked less often.
+        step: seconds for a step of the agreement.
+    """
+
+    def __init__(self, transport: Transport, num_peers: int, step: float) -> None:
         self._transport = transport
-        self._longest = min(num_peers / _RATE, _LONGEST)
+        self._longest = min(num_peers / _RATE, _LONGEST, step * _OF_STEP)
         # Until when an answer may come. A transport that never ends a question is not waited for.
         self._open: dict[tuple[int, str], float] = {}
         # When it was asked last, and how long to wait after that.
@@ -72,5 +79,7 @@ class Asker:
 
     def forget(self) -> None:
         """Ask anew at once; for a new round."""
+        now = time.monotonic()
+        self._open = {question: until for question, until in self._open.items() if until > now}
         still = self._open.keys() & self._paces.keys()
         self._paces = {paced: self._paces[paced] for paced in still}

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from swarmproof.exchange.base import Exchange, Session
 from swarmproof.registry import register
@@ -70,7 +70,8 @@ class Net(Exchange):
         default=None, description="file for what was agreed on; by default nothing is kept"
     )
 
-    liars: tuple[tuple[int, str], ...] = Field(
+    # Strict, as others read the table itself: `liars_of`.
+    liars: tuple[tuple[StrictInt, str], ...] = Field(
         default=(),
         max_length=65_535,
         description="nodes that lie to their peers, for research, such as [[2, 'late']]: "

@@ -9,6 +9,7 @@ nodes only does not keep the others waiting.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Collection, Iterable
 
@@ -113,8 +114,10 @@ class Conversation:
                 self._asker.want(asked, key, header.length, ASK)
             # Between two nodes there may be no link. Then any other peer may have a copy.
             if now > self._wanted_since.setdefault(header.body, now) + ASK:
-                other = self._other(header.node)
-                self._asker.want(other, key, header.length, ASK, slow=True, anybody=True)
+                # Its own message may have this body, and a liar has copied the hash with another
+                # length: an honest answer must not look oversized.
+                other, limit = self._other(header.node), self._party.limit
+                self._asker.want(other, key, limit, ASK, slow=True, anybody=True)
 
     def _key_of(self, machine: Agreement, step: int, node: int, *, copy: bool) -> tuple[str, int]:
         """Where a node's words in a step are served, and how long they may be."""
@@ -137,7 +140,9 @@ class Conversation:
             if answer.value is None:
                 raise EnvelopeError("oversized", f"more bytes than {answer.key} may have")
             if kind == "b" and machine.give(answer.value):
-                self._party.serve(self.round, answer.key, answer.value)
+                # It may be another one that is wanted than the one that was asked for.
+                key = f"b/{hashlib.sha256(answer.value).hexdigest()}"
+                self._party.serve(self.round, key, answer.value)
             elif kind == "h" and int(rest[0]) == self.round:
                 of = int(rest[1]) if len(rest) > 1 else answer.node
                 signed = self._party.read_header(answer.value, self.round, of)
