@@ -374,6 +374,20 @@ def test_what_a_receiver_drew_itself_does_not_count_against_a_sender(
     assert all(v.accepted for v in after(random_model, rows, 12, drawn=frozenset({3})))
 
 
+@pytest.mark.parametrize("padding", [0, 400])
+def test_tokens_behind_the_end_hide_no_near_ties(random_model: Path, padding: int) -> None:
+    """They are refused, and a receiver may draw the slot itself: they would cost nothing."""
+    rows = [((7,) * 39 + (END,), 1)] * 20 + [((7,) * 39 + (END,) + (7,) * padding, 0)] * 4
+    completions = [Completion(Slot(0, "p", i), 3, "x", row) for i, (row, _) in enumerate(rows)]
+    margins = [np.array([0.1] * k + [0.0] * (len(row) - k), np.float32) for row, k in rows]
+    source = RoundScores([[TokenScores(m, m) for m in margins]], {"margin": [margins]})
+    view = DefenseView(rewards=[[0.0] * 24], seed=0, source=source, codec=like(random_model).codec)
+    defense, groups = Replay(tolerance=0.25), [Group(problem(), tuple(completions), "")]
+    (verdicts,) = defense.inspect(groups, view)
+    assert [v.accepted for v in verdicts] == [False] * 20 + [padding == 0] * 4
+    assert defense.remember(groups, view) == {"rounds": [{"3": [20, 24 * 40]}]}
+
+
 @pytest.mark.parametrize("tolerance", [1e-3, 0.25])
 def test_a_guard_remembers_near_ties_from_its_own_passes(
     random_model: Path, tolerance: float

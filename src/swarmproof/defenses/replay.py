@@ -91,7 +91,7 @@ class Replay(Defense):
         verdicts = self._verdicts(groups, margins_P, view)
         if self.tolerance <= _EXACT:
             return verdicts
-        suspects = self._suspects(self._counts(groups, margins_P, verdicts), view.state)
+        suspects = self._suspects(self._counts(groups, margins_P, verdicts, view), view.state)
         for group, row in zip(groups, verdicts, strict=True):
             for g, completion in enumerate(group.completions):
                 reason = suspects.get(senders.key(completion.node))
@@ -103,7 +103,7 @@ class Replay(Defense):
         if self.tolerance <= _EXACT:
             return view.state
         margins_P = view.column("margin")
-        now = self._counts(groups, margins_P, self._verdicts(groups, margins_P, view))
+        now = self._counts(groups, margins_P, self._verdicts(groups, margins_P, view), view)
         rounds = [*view.state.get("rounds", ()), {node: [*now[node]] for node in sorted(now)}]
         return {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
 
@@ -111,7 +111,8 @@ class Replay(Defense):
         if self.tolerance <= _EXACT:
             return {}
         margins_P = view.column("margin")
-        counts = self._counts(groups, margins_P, self._verdicts(groups, margins_P, view)).values()
+        verdicts = self._verdicts(groups, margins_P, view)
+        counts = self._counts(groups, margins_P, verdicts, view).values()
         return {"flips": (sum(lost for lost, _ in counts), sum(tokens for _, tokens in counts))}
 
     def _most_ties(self, tokens: int) -> int:
@@ -173,17 +174,25 @@ class Replay(Defense):
         return self.verdict(True, score)
 
     def _counts(
-        self, groups: Sequence[Group], margins_P: Margins, verdicts: Sequence[Sequence[Verdict]]
+        self,
+        groups: Sequence[Group],
+        margins_P: Margins,
+        verdicts: Sequence[Sequence[Verdict]],
+        view: DefenseView,
     ) -> dict[str, tuple[int, int]]:
         """Of each sender: tokens that are not the draw of their place, and tokens.
 
         A completion with a token beyond the tolerance is refused for that, and is no draw that lost
-        by a little. What a receiver drew itself says nothing of a sender.
+        by a little. Nothing behind the end-of-text counts: a sender could add proved draws there, as
+        many as it needs to look honest. What a receiver drew itself says nothing of a sender.
         """
         counts: dict[str, tuple[int, int]] = {}
         for group, margins, row in zip(groups, margins_P, verdicts, strict=True):
             for completion, margin, verdict in zip(group.completions, margins, row, strict=True):
                 if verdict.score <= self.tolerance and not completion.refilled:
                     lost, tokens = counts.get(node := senders.key(completion.node), (0, 0))
-                    counts[node] = lost + int((margin > 0).sum()), tokens + len(margin)
+                    end_ids, ids = view.end_ids, completion.token_ids or ()
+                    ends = (t for t, token in enumerate(ids) if token in end_ids)
+                    drawn = margin[: next(ends, len(margin)) + 1]
+                    counts[node] = lost + int((drawn > 0).sum()), tokens + len(drawn)
         return counts
