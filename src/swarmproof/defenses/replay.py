@@ -183,8 +183,8 @@ class Replay(Defense):
         """Of each sender: tokens that are not the draw of their place, and tokens.
 
         A completion with a token beyond the tolerance is refused for that, and is no draw that lost
-        by a little. Nothing behind the end-of-text counts: a sender could add proved draws there, as
-        many as it needs to look honest. What a receiver drew itself says nothing of a sender.
+        by a little. Nothing behind the end-of-text counts: a sender could add proved draws there,
+        as many as it needs to look honest. What a receiver drew itself says nothing of a sender.
         """
         counts: dict[str, tuple[int, int]] = {}
         for group, margins, row in zip(groups, margins_P, verdicts, strict=True):
