@@ -64,3 +64,10 @@ def test_records_that_differ_are_found_and_timings_may_differ(tmp_path: Path) ->
     whole = (d / COMPLETIONS).read_bytes()
     (d / COMPLETIONS).write_bytes(whole[:-3])
     assert merging.differing([a, b, c, d]) == [c, d]
+
+
+def test_records_that_nobody_can_read_differ(tmp_path: Path) -> None:
+    a, b, c = (written(tmp_path / name, ("x",)) for name in "abc")
+    for folder, damage in ((b, b"["), (c, b"[" * 100_000)):
+        (folder / ROUNDS).write_bytes((a / ROUNDS).read_bytes() + damage + b"\n")
+    assert merging.differing([a, b, c]) == [b, c]

@@ -3,7 +3,7 @@
 For swarms in which all nodes hold the same weights. Why it works: the noise of a draw is a function
 of its address, so that every token of a slot is forced, and any other text is seen, also one that
 the model finds plausible. Where it fails: where precisions differ, a tolerance is needed, and an
-attacker can choose among the near ties that lie inside it, about as often as they occur by chance.
+attacker can choose among the near ties that lie inside it, a few times as often as by chance.
 It decides only about what was sent. A node that withholds some draws is met by `on_reject =
 "refill"` or `"void_node"`, and one that chooses its problems by `swarm.problems = "dealt"`. Source:
 our own; the noise is Gumbel-max sampling with a counter-based hash.
@@ -48,9 +48,9 @@ class Replay(Defense):
     With a tolerance above 0.01, as where precisions differ, tokens with a margin above 0 are
     compared with chance. A completion may have more than `ties` of them, as long as
     P(Binomial(tokens, `flips`) >= count) is at least 10 ^ -3. A sender's are counted over the
-    completions without a margin above the tolerance, of the groups that are scored together and of
-    `memory` rounds before. If that probability is below 10 ^ -8, its completions with such a token
-    are refused; those without one are proved draws, and pass.
+    completions without a margin above the tolerance, up to their end-of-text, of the groups that
+    are scored together and of `memory` rounds before. If that probability is below 10 ^ -8, its
+    completions with such a token are refused; those without one are proved draws, and pass.
 
     Measured on the tiny models (docs/lab-log.md): where all nodes compute in float32, no honest
     draw had a margin above 0. Where bfloat16 meets float32 the largest was 0.13; use a tolerance of
