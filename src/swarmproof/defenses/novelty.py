@@ -20,7 +20,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting, State
+from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -82,9 +82,12 @@ class Novelty(Defense):
             none = self.verdict(None, 0.0, senders.TOO_FEW)
             return _Found([[none for _ in group.completions] for group in groups], state)
         scores = {node: _suspicion(node, counts) for node in counts}
+        fine = self.verdict(True, 0.0)  # nearly all
         verdicts = [
             [
-                self._verdict(new.get((p, g), ""), senders.key(completion.node), scores)
+                self._verdict(word, scores[senders.key(completion.node)])
+                if (word := new.get((p, g)))
+                else fine
                 for g, completion in enumerate(group.completions)
             ]
             for p, group in enumerate(groups)
@@ -100,10 +103,10 @@ class Novelty(Defense):
         for _, completion in senders.rewarded(groups, view.rewards):
             words = dict.fromkeys(_words(completion.text), view.round)
             last.setdefault(senders.key(completion.node), {}).update(words)
-        return {
-            "last": {node: _bounded(words) for node, words in sorted(last.items()) if words},
-            "counts": counts[max(0, len(counts) - self.memory) :],
-        }
+        return Plain(
+            last={node: _bounded(words) for node, words in sorted(last.items()) if words},
+            counts=counts[max(0, len(counts) - self.memory) :],
+        )
 
     def _new(
         self, groups: Sequence[Group], view: DefenseView
@@ -129,8 +132,7 @@ class Novelty(Defense):
                     entry[1] += 1
         return new, dict(sorted(counts.items()))
 
-    def _verdict(self, word: str, node: str, scores: Mapping[str, float]) -> Verdict:
-        score = scores.get(node, 0.0) if word else 0.0
+    def _verdict(self, word: str, score: float) -> Verdict:
         if score <= self.threshold:
             return self.verdict(True, score)
         reason = f"{word!r:.80} is new, and this node writes more new words than the others"

@@ -135,6 +135,8 @@ def suspicion(count: float, of: float, rate: float) -> float:
 
     Fractional counts, which come from decay, are rounded towards the harmless side.
     """
+    if count < rate * of - 1e-6:  # the usual case; rounding cannot change it
+        return 0.0
     k, n = math.floor(count + 1e-9), math.ceil(of - 1e-9)
     if k <= 0 or rate >= 1 or k > n or k <= rate * n:
         return 0.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from swarmproof.defenses.base import Defense, DefenseView, Scores, State
+from swarmproof.defenses.base import Defense, DefenseView, Plain, Scores, State
 from swarmproof.guard.advantages import Rules, can_teach, complete
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
 from swarmproof.types import Group, NodeId, Sample, Slot, TokenScores, Verdict
@@ -160,7 +160,7 @@ class Inspecting:
         )
 
     def _look_again(self, group: Group, verdicts: Sequence[Verdicts]) -> None:
-        if self.final:
+        if self.final or {"refill", "void_node"}.isdisjoint(self.rules.by_defense.values()):
             return
         for completion, row in zip(group.completions, verdicts, strict=True):
             if self.rules.refused_by("refill", row):
@@ -268,6 +268,8 @@ def _refuse_nan(defense: Defense, verdicts: list[list[Verdict]], scores: Scores)
 
 def _plain(defense: Defense, state: State) -> State:
     """The state after a round trip through JSON, so that a resumed run has the same state."""
+    if isinstance(state, Plain):
+        return state
     try:
         told: State = json.loads(json.dumps(state, allow_nan=False))
     except (TypeError, ValueError) as error:
