@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from senders import WORDS, Receiver, Sent, groups_of, honest, refused
 from swarmproof.defenses import DefenseView, Signature, signature
+from swarmproof.defenses import senders as comparing
 
 NODES = 4
 
 
 def counts(state: Mapping[str, Any], node: str = "3") -> dict[str, float]:
-    return dict(signature._unpacked(state[node][1]))
+    return signature._unpacked(state[node][1])
 
 
 def a_round(
@@ -198,6 +199,46 @@ def test_a_sender_cannot_raise_anothers_score_except_by_copying_it(
 def test_any_text_is_read(text: str) -> None:
     sent = [[(node, text, 1) for node in range(4)] + [(0, "x", 0)] for _ in range(5)]
     assert sum(refused(Receiver(Signature())(sent), sent).values()) == 0
+
+
+@given(st.text(alphabet="ab1 .\n-é\ud800", max_size=40), st.integers(1, 8))
+def test_n_grams_are_all_runs_of_words_and_marks(text: str, longest: int) -> None:
+    parts = signature._PARTS.findall(text)
+    wanted = {
+        " ".join(parts[i : i + n]) for n in range(1, longest + 1) for i in range(len(parts) - n + 1)
+    }
+    assert signature._grams(text, longest) == wanted
+
+
+GRAMS = st.text("abcdé\ud800", min_size=1, max_size=3)
+COUNTS = st.dictionaries(GRAMS, st.sampled_from([0.1, 0.5, 0.81, 0.9, 1.0, 1.9, 4.0]), max_size=30)
+
+
+@given(COUNTS, st.integers(1, 20))
+def test_the_most_frequent_are_kept_and_of_equal_ones_the_first(
+    counts: dict[str, float], most: int
+) -> None:
+    kept = [gram for gram, n in counts.items() if n >= signature._FORGOTTEN]
+    kept = sorted(kept, key=lambda gram: (-counts[gram], gram))[:most]
+    wanted = [
+        [n, "\n".join(sorted(gram for gram in kept if counts[gram] == n))]
+        for n in sorted({counts[gram] for gram in kept})
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signature, "_MOST_GRAMS", most)
+        assert signature._packed(counts) == wanted
+    assert signature._unpacked((n, grams) for n, grams in wanted) == {g: counts[g] for g in kept}
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), COUNTS), min_size=2, max_size=5), st.lists(GRAMS))
+def test_the_rate_of_an_n_gram_is_the_middle_one_of_the_others(
+    others: list[tuple[float, dict[str, float]]], grams: list[str]
+) -> None:
+    wanted = [
+        comparing.middle([(of.get(gram, 0.0) + 0.5) / (problems + 1) for problems, of in others])
+        for gram in grams
+    ]
+    assert signature._rates(grams, [signature._Tally(*each) for each in others]) == wanted
 
 
 def planted(seed: int, plants: Mapping[int, str], problems: int = 24) -> list[list[Sent]]:

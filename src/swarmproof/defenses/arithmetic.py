@@ -31,9 +31,7 @@ _UNITS = (
     "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
     "nineteen",
 )  # fmt: skip
-_TENS = (
-    "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SMALL = {word: n for n, word in enumerate(_UNITS)} | {
     word: 10 * n for n, word in enumerate(_TENS, start=2)
 }
@@ -53,7 +51,6 @@ _VERB = r"equals?|is|are|makes?|gives?|comes\s+to"
 _EQUALS = re.compile(rf"=|\b(?:{_VERB})\b", re.IGNORECASE)
 _STOP = re.compile(r"[.!?](?=\s)")
 _MOST_DIGITS, _MOST_PARTS = 30, 128  # of a number, of a side
-_LEAST_TOKENS = 5  # of two sides, one of which is a computation
 _SOURCE = rf"""
     (?P<bold>\*\*)
     | (?P<word>(?<![\w-])(?:{_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_WORD}))*(?![\w-]))
@@ -66,7 +63,7 @@ _SOURCE = rf"""
     | (?P<bracket>[()])
     """
 _TOKEN = re.compile(_SOURCE, re.VERBOSE | re.IGNORECASE)
-_TOKEN_OF_LOWER = re.compile(_SOURCE, re.VERBOSE)  # for lower case, and twice as fast
+_TOKEN_OF_LOWER = re.compile(_SOURCE, re.VERBOSE)  # twice as fast
 # What is attached to a number in words.
 _BEHIND = re.compile(
     r"\s*(?:(?:more|less|fewer|percent|of|dozens?|half|halves|thirds?|quarters?)\b"
@@ -121,7 +118,7 @@ def _of_sentence(text: str) -> tuple[Equality, ...]:
 def _in_whole(text: str) -> list[Equality]:
     found = []
     for run, before in _runs(text):
-        if len(run) < _LEAST_TOKENS:
+        if len(run) < 5:  # the least for two sides, one of which is a computation
             continue
         sides, worded = _sides(run)
         computed = False
@@ -167,8 +164,7 @@ def _runs(text: str) -> Iterator[tuple[list[_Token], str]]:
     """Longest sequences of tokens with only white space between them, and what stands before."""
     run: list[_Token] = []
     before, end = "", 0
-    # Other texts may become longer in lower case.
-    ascii = text.isascii()
+    ascii = text.isascii()  # other texts may become longer in lower case
     for match in _TOKEN_OF_LOWER.finditer(text.lower()) if ascii else _TOKEN.finditer(text):
         start = match.start()
         if start > end and not text[end:start].isspace():
@@ -176,16 +172,12 @@ def _runs(text: str) -> Iterator[tuple[list[_Token], str]]:
             run = []
             # The last character in front, and the white space after it.
             before = text[end:start] if start - end < 9 else text[start - 9 : start]
-        before_it = text[max(end, start - 9) : start]
+        new_line = start == 0 or text[max(end, start - 9) : start].rstrip(" \t").endswith("\n")
         end = match.end()
         if match.lastgroup == "bold":
             continue
         token = _read(match)
-        bullet = (
-            match[0] in "-*"
-            and text[end : end + 1].isspace()
-            and (start == 0 or before_it.rstrip(" \t").endswith("\n"))
-        )
+        bullet = match[0] in "-*" and new_line and text[end : end + 1].isspace()
         if bullet or _starts_anew(run, token, text):
             yield run, before
             run, before = [], ""
@@ -302,8 +294,6 @@ def _rounded(a: Exact, b: Exact, stated: _Token) -> bool:
 
 def _value(side: Sequence[_Token]) -> Exact | None:
     """The value of a computation with the usual precedence; None if it has none."""
-    if len(side) == 1:
-        return side[0].value
     parts = _parts(side) if len(side) <= _MOST_PARTS else []
     # `6 / 1/2` may mean 3 or 12.
     if not parts or any(a == c == "/" for a, c in zip(parts[1:], parts[3:], strict=False)):

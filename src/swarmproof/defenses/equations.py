@@ -135,8 +135,9 @@ def _starts(
     """
     if new := sorted(set(ids) - pieces.keys()):
         pieces |= zip(new, codec.decode([(token,) for token in new]), strict=True)
-    if "".join(pieces[token] for token in ids) == text:
-        return [0, *accumulate(len(pieces[token]) for token in ids)][: len(ids)]
+    of_tokens = [pieces[token] for token in ids]
+    if "".join(of_tokens) == text:
+        return [0, *accumulate(map(len, of_tokens))][: len(ids)]
     starts: list[int] = []
     at, waiting = 0, []
     for token in ids:

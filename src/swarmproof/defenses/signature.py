@@ -186,7 +186,8 @@ class Signature(Defense):
 def _grams(text: str, longest: int) -> frozenset[str]:
     parts = _PARTS.findall(text)
     rows = [parts[start:] for start in range(longest)]
-    return frozenset(chain(parts, *(map(" ".join, zip(*rows[:n])) for n in range(2, longest + 1))))
+    grams = (map(" ".join, zip(*rows[:n], strict=False)) for n in range(1, longest + 1))
+    return frozenset(chain.from_iterable(grams))
 
 
 def _rates(grams: Collection[str], others: Sequence[_Tally]) -> list[float]:

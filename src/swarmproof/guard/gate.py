@@ -74,7 +74,7 @@ def _checked(who: str, name: str, completion: Completion, verdict: Verdict) -> V
             return Verdict(name, False, MOST_SUSPICIOUS, f"its {field} is not a finite number")
     if not 0 <= weight <= 1:
         raise ValueError(f"{who} returned a weight of {weight:g}; it must be in [0, 1]")
-    if max(map(abs, credit or (0.0,))) > 1:
+    if credit and (max(credit) > 1 or min(credit) < -1):
         raise ValueError(f"{who} returned a token_credit outside [-1, 1]")
     reason = " ".join(str(verdict.reason).split())
     return Verdict(name, accepted, score, reason, weight, credit, bool(verdict.renormalised))
