@@ -14,7 +14,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import ClassVar
 
 from pydantic import Field
@@ -24,8 +23,9 @@ from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
-# A word, cut so that no peer can make a state large with it.
-_WORD = re.compile(r"[^\W\d]{1,32}")
+# A word, cut so that no peer can make a state large with it, and the one behind the white space.
+_WORD = r"([^\W\d]{1,32})"
+_PAIR = re.compile(rf"{_WORD}(?:(?=\s+{_WORD}))?")
 _MOST_WORDS = 20_000  # words and pairs remembered for each node
 _SEVERAL = ""  # the owner of what more than one node wrote; no key of a node is empty
 
@@ -164,10 +164,9 @@ def _suspicion(node: str, counts: Mapping[str, tuple[int, int]]) -> float:
 @lru_cache(maxsize=1024)
 def _words(text: str) -> frozenset[str]:
     """Words, and pairs of words with white space between them."""
-    text = text.casefold()
-    found = list(_WORD.finditer(text))
-    pairs = (f"{a[0]} {b[0]}" for a, b in pairwise(found) if text[a.end() : b.start()].isspace())
-    return frozenset((*(match[0] for match in found), *pairs))
+    found = _PAIR.findall(text.casefold())
+    pairs = [f"{word} {following}" for word, following in found if following]
+    return frozenset((*(word for word, _ in found), *pairs))
 
 
 def _bounded(words: Mapping[str, int]) -> dict[str, int]:

@@ -194,7 +194,7 @@ class Inspecting:
         order = {name: i for i, name in enumerate(self.rules.by_defense)}
         for p, late in zip(indices, told, strict=True):
             verdicts = [
-                tuple(sorted((*known, *now), key=lambda verdict: order[verdict.defense]))
+                tuple(sorted((*known, *now), key=lambda v: order[v.defense])) if now else known
                 for known, now in zip(self._known[p], late, strict=True)
             ]
             self._look_again(self.groups[p], verdicts)
@@ -239,9 +239,9 @@ class Inspecting:
     ) -> list[list[Verdicts]]:
         """Every defence's verdict on every completion, without early exit, so that each defence has
         its own error rates."""
-        if not indices:
-            return []
         groups = [self.groups[p] for p in indices]
+        if not groups or not defenses:
+            return [[()] * len(group.completions) for group in groups]
         rewards = [self.rewards[p] for p in indices]
         told: list[list[list[Verdict]]] = []
         for defense in defenses:
@@ -251,10 +251,7 @@ class Inspecting:
             if scores is not None and defense.reads in ("scores", "round"):
                 _refuse_nan(defense, verdicts, scores)
             told.append(verdicts)
-        return [
-            [tuple(of_one[p][g] for of_one in told) for g in range(len(group.completions))]
-            for p, group in enumerate(groups)
-        ]
+        return [list(zip(*of_group, strict=True)) for of_group in zip(*told, strict=True)]
 
 
 def _refuse_nan(defense: Defense, verdicts: list[list[Verdict]], scores: Scores) -> None:
