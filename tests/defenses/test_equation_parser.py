@@ -18,9 +18,12 @@ from swarmproof.defenses.arithmetic import (
     _comparable,
     _compare,
     _computes,
+    _flat,
     _in_whole,
+    _parts,
     _runs,
     _sides,
+    _value,
     equalities,
 )
 from swarmproof.tasks import MathWords
@@ -176,6 +179,12 @@ def test_fewer_than_five_tokens_state_nothing(pieces: list[str]) -> None:
                 not _comparable(left, right, computed, in_words=worded[i])
                 or _compare(left, right, stated_first=not computed) is None
             )
+
+
+@given(st.sampled_from(["2", "1.5", "two", "five two", "+", "(", "0" * 31]))
+def test_a_side_of_one_token_has_the_value_that_a_computation_would_have(piece: str) -> None:
+    ((run, _), *_) = _runs(piece)
+    assert _value(run) == _flat(_parts(run))
 
 
 def test_a_bullet_begins_another_computation() -> None:

@@ -172,12 +172,14 @@ def _runs(text: str) -> Iterator[tuple[list[_Token], str]]:
             run = []
             # The last character in front, and the white space after it.
             before = text[end:start] if start - end < 9 else text[start - 9 : start]
-        new_line = start == 0 or text[max(end, start - 9) : start].rstrip(" \t").endswith("\n")
+        opens_line = match[0] in "-*" and (
+            start == 0 or text[max(end, start - 9) : start].rstrip(" \t").endswith("\n")
+        )
         end = match.end()
         if match.lastgroup == "bold":
             continue
         token = _read(match)
-        bullet = match[0] in "-*" and new_line and text[end : end + 1].isspace()
+        bullet = opens_line and text[end : end + 1].isspace()
         if bullet or _starts_anew(run, token, text):
             yield run, before
             run, before = [], ""
@@ -278,22 +280,20 @@ def _compare(
     a, b = _value(left), _value(right)
     if a is None or b is None:
         return None
-    true = a == b
-    first = next(token for token in right if token.kind == "number")
-    runs_on = _computes(right) and first.value == a
-    if not true and (runs_on or _rounded(a, b, (left if stated_first else right)[-1])):
-        return None
     stated = left if stated_first else right
+    if a != b:
+        runs_on = _computes(right) and a == next(t.value for t in right if t.kind == "number")
+        decimals = stated[-1].decimals  # a number with decimals may be rounded
+        if runs_on or (decimals and abs(Fraction(a) - b) < Fraction(1, 10**decimals)):
+            return None
     results = tuple(token.span for token in stated if token.kind == "number")
-    return Equality(true, (left[0].span[0], right[-1].span[1]), results)
-
-
-def _rounded(a: Exact, b: Exact, stated: _Token) -> bool:
-    return stated.decimals > 0 and abs(Fraction(a) - b) < Fraction(1, 10**stated.decimals)
+    return Equality(a == b, (left[0].span[0], right[-1].span[1]), results)
 
 
 def _value(side: Sequence[_Token]) -> Exact | None:
     """The value of a computation with the usual precedence; None if it has none."""
+    if len(side) == 1:
+        return side[0].value
     parts = _parts(side) if len(side) <= _MOST_PARTS else []
     # `6 / 1/2` may mean 3 or 12.
     if not parts or any(a == c == "/" for a, c in zip(parts[1:], parts[3:], strict=False)):
