@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,17 +16,21 @@ from hypothesis import strategies as st
 from models import save_random_qwen2
 from swarmproof import registry, testing
 from swarmproof.attacks import Attack
+from swarmproof.config import ModelConfig, SamplingConfig
 from swarmproof.defenses import Defense, DefenseView
 from swarmproof.exchange import Exchange
+from swarmproof.policies import DrawEngine
+from swarmproof.policies.generator import PackedGenerator
+from swarmproof.policies.policy import load
 from swarmproof.registry import KINDS, Plugin
 from swarmproof.tasks import Task
 from swarmproof.types import Completion, Group, NodeId, Slot, Verdict
 from swarms import policy
 
 PLUGINS = [(kind, name) for kind in KINDS for name in registry.plugins(kind)]
-ATTACKS, DEFENSES, TASKS, EXCHANGES = (
+ATTACKS, DEFENSES, TASKS, EXCHANGES, GENERATORS = (
     [name for kind, name in PLUGINS if kind == wanted]
-    for wanted in ("attack", "defense", "task", "exchange")
+    for wanted in ("attack", "defense", "task", "exchange", "generator")
 )
 TOPOLOGIES = ("horizontal", "vertical")
 # Room for every oracle solution, byte by byte.
@@ -233,6 +239,50 @@ def test_an_exchange_carries_bytes_and_says_who_sent_them(name: str, tmp_path: P
     testing.check_exchange(registry.build(Exchange, {"name": name, **places.get(name, {})}))
 
 
+# Generators ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_generator_draws_the_draws_of_the_slots(name: str) -> None:
+    engine = registry.build(DrawEngine, {"name": name})
+    try:
+        engine.require(ModelConfig())
+    except ValueError as error:
+        pytest.skip(str(error))
+    testing.check(engine)
+
+
+class Stale(DrawEngine):
+    """Draws with the weights that it was given first."""
+
+    def start(self, model: Any, codec: Any, sampling: Any, room: int | None) -> Any:
+        return PackedGenerator(copy.deepcopy(model), codec, sampling, room)
+
+
+class Careless(DrawEngine):
+    """Draws with seeds of its own."""
+
+    def start(self, model: Any, codec: Any, sampling: Any, room: int | None) -> Any:
+        ours = PackedGenerator(model, codec, sampling, room)
+        return SimpleNamespace(
+            generate=lambda p, rows: ours.generate(p, [[s + 1 for s in row] for row in rows])
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "promise"),
+    [
+        (Stale, "a token is not the draw of its slot after the weights have changed"),
+        (Careless, "a token is not the draw of its slot: off by"),
+    ],
+)
+def test_a_generator_that_breaks_its_promise_is_told_so(
+    kind: type[DrawEngine], promise: str
+) -> None:
+    with pytest.raises(AssertionError, match=promise):
+        testing.check_generator(kind(), load("tiny-math", SamplingConfig(max_new_tokens=16)))
+
+
 # What a third party is told -----------------------------------------------------------------------
 
 
@@ -259,7 +309,7 @@ def test_check_tells_which_promise_a_plug_in_breaks(liar: type[Defense]) -> None
         testing.check(liar)
 
 
-@pytest.mark.parametrize("name", ["text", "max_tokens", "memory", "math_words"])
+@pytest.mark.parametrize("name", ["text", "max_tokens", "memory", "math_words", "packed"])
 def test_check_passes_what_ships(name: str) -> None:
     (kind,) = (kind for kind, other in PLUGINS if other == name)
     testing.check(plugin(kind, name))

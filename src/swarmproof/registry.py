@@ -12,8 +12,8 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["task", "attack", "defense", "judge", "exchange"]
-KINDS: tuple[Kind, ...] = ("task", "attack", "defense", "judge", "exchange")
+Kind = Literal["task", "attack", "defense", "judge", "exchange", "generator"]
+KINDS: tuple[Kind, ...] = ("task", "attack", "defense", "judge", "exchange", "generator")
 
 
 class Plugin(BaseModel):

@@ -27,6 +27,7 @@ from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.exchange.admission import admit
 from swarmproof.guard.guard import Guard
 from swarmproof.guard.inspection import Inspection
+from swarmproof.policies import DrawEngine
 from swarmproof.policies.policy import Policy, load
 from swarmproof.randomness import derive_seed
 from swarmproof.registry import Plugin
@@ -72,6 +73,8 @@ def _check_kind(built: Plugin) -> None:
                 check_defense(built, task, _policy(task))
         case Exchange():
             check_exchange(built)
+        case DrawEngine():
+            check_generator(built, load("tiny-math", SamplingConfig(max_new_tokens=16)))
         case _:
             pass  # a judge's back end has no promises beyond those of all plug-ins
 
@@ -289,6 +292,29 @@ def check_exchange(exchange: Exchange) -> None:
             assert set(found.absent) == {1}, "a node that sent nothing is not reported as absent"
     finally:
         channel.close()
+
+
+def check_generator(engine: DrawEngine, policy: Policy) -> None:
+    """It draws the draws of the slots, up to rounding, with the weights of the moment.
+
+    It changes the weights of the policy.
+    """
+    prompts, seeds = ["1 + 1 = ", "Two"], [[1, 2, 3], [4]]
+    ends, most = policy.codec.end_ids, policy.sampling.max_new_tokens
+    generator = engine.start(policy.model, policy.codec, policy.sampling, None)
+    assert generator.generate(prompts, [[], []]) == [[], []], "it draws what was not asked for"
+    for when in ("", " after the weights have changed"):
+        drawn = generator.generate(prompts, seeds)
+        assert [*map(len, drawn)] == [3, 1], "it does not draw one completion for each seed"
+        for row in drawn:
+            for ids in row:
+                assert ids[-1] in ends or len(ids) == most, "a completion is cut off too early"
+                assert ends.isdisjoint(ids[:-1]), "a completion goes on after end-of-text"
+        margins = policy.scorer.score(prompts, drawn, seeds, ["margin"]).column("margin")
+        worst = float(np.concatenate([each for row in margins for each in row]).max())
+        assert worst <= 0.25, f"a token is not the draw of its slot{when}: off by {worst:.2g}"
+        for weight in policy.model.parameters():
+            weight.data.mul_(0.7)
 
 
 def _guard(defense: Defense, task: Task, policy: Policy) -> Guard:

@@ -65,7 +65,12 @@ TABLES = {
 KEYS = [f"{table}.{key}" for table, model in TABLES.items() for key in model.model_fields]
 PLUGINS = [
     (where, name, parameter)
-    for where, kind in (("task", "task"), ("attack", "attack"), ("defenses", "defense"))
+    for where, kind in (
+        ("task", "task"),
+        ("attack", "attack"),
+        ("defenses", "defense"),
+        ("generator", "generator"),
+    )
     for name, plugin in registry.plugins(kind).items()  # type: ignore[arg-type]
     if plugin.__module__.startswith("swarmproof.")
     for parameter in plugin.model_fields
@@ -137,6 +142,8 @@ def test_a_misspelt_setting_inside_an_arm_is_named(tmp_path: Path) -> None:
         ("attack.poisoned_share=0", "attack.poisoned_share: .*greater than 0"),
         ("attack.name=txet", "attack: no attack is called 'txet'; did you mean 'text'"),
         ("exchange.name=pigeon", "exchange: no exchange is called 'pigeon' .*memory"),
+        ("generator.name=vlm", "generator: no generator is called 'vlm'; did you mean 'vllm'"),
+        ("generator={name='vllm', cache_gb=0}", "generator.cache_gb: .*greater than 0"),
         ("attack={phrase='x'}", None),
         ("defenses=[{}]", "defenses.0: the defense has no `name`; known: .*logit"),
         ("defenses=[{name='logit', tolerance=-1}]", "defenses.0.tolerance: .*greater"),
@@ -327,3 +334,13 @@ def test_junk_is_taken_or_told_in_one_line(simple: str, key: str, junk: str) -> 
 @given(st.text(max_size=40))
 def test_any_override_is_taken_or_told_in_one_line(simple: str, override: str) -> None:
     assert "\n" not in told(simple, overrides=[override])
+
+
+def test_a_config_with_our_own_generator_is_what_it_was(simple: str) -> None:
+    for same in ((), ["generator.name=packed"]):
+        arm = load(simple, overrides=same).arms["a"]
+        assert arm.generator == {"name": "packed"}
+        assert "generator" not in arm.model_dump(mode="json")
+    other = load(simple, overrides=["generator.name=vllm"]).arms["a"]
+    assert other.model_dump(mode="json")["generator"] == {"name": "vllm"}
+    assert TrialConfig.model_validate(other.model_dump(mode="json")) == other

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from itertools import accumulate
+from math import comb
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 import torch
 
 from defenses.plain import STRATEGIES, plain_logits, supports
+from swarmproof.config import SamplingConfig
 from swarmproof.defenses import DefenseView, Replay
 from swarmproof.defenses.base import Setting, State
 from swarmproof.guard.guard import Guard
@@ -216,6 +220,30 @@ def test_many_near_ties_are_refused_though_each_is_within_the_tolerance(random_m
         ((verdict,),) = Replay(tolerance=0.25).inspect([group], view)
         assert verdict.accepted is accepted
         assert verdict.score == margin.max()
+
+
+@pytest.mark.parametrize("tokens", [3, 40, 300])
+@pytest.mark.parametrize("flips", [0.002, 0.02, 0.9])
+def test_as_many_near_ties_pass_as_chance_explains(
+    random_model: Path, tokens: int, flips: float
+) -> None:
+    codec = like(random_model).codec
+    each = [
+        comb(tokens, k) * Fraction(flips) ** k * (1 - Fraction(flips)) ** (tokens - k)
+        for k in range(tokens + 1)
+    ]
+    chance = [float(total) for total in accumulate(reversed(each))][::-1]  # of so many or more
+    for lost in range(tokens + 1):
+        for tolerance, most in ((0.25, max(2, lost if chance[lost] >= 1e-3 else 0)), (0.01, 2)):
+            margin = np.array([0.9 * tolerance] * lost + [0.0] * (tokens - lost), np.float32)
+            source = RoundScores([[TokenScores(margin, margin)]], {"margin": [[margin]]})
+            view = DefenseView(
+                rewards=[[0.0]], seed=0, sampling=SamplingConfig(max_new_tokens=tokens),
+                source=source, codec=codec,
+            )  # fmt: skip
+            group = Group(problem(), (Completion(Slot(0, "p", 0), 0, "x", (7,) * tokens),), "")
+            ((verdict,),) = Replay(tolerance=tolerance, flips=flips).inspect([group], view)
+            assert verdict.accepted is (lost <= most)
 
 
 def test_claimed_seeds_and_missing_ones_prove_nothing(random_model: Path) -> None:

@@ -84,7 +84,7 @@ def test_an_attack_and_a_defence_take_at_most_20_lines() -> None:
     ("kind", "name"),
     [
         ("attack", "advert"), ("defense", "improbable"), ("defense", "silence"),
-        ("task", "doubling"), ("exchange", "capped"),
+        ("task", "doubling"), ("exchange", "capped"), ("generator", "one-by-one"),
     ],
 )  # fmt: skip
 def test_every_example_keeps_the_promises_of_its_kind(kind: registry.Kind, name: str) -> None:

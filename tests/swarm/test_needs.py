@@ -178,3 +178,13 @@ def test_the_passes_of_a_single_round_find_no_moments_of_adam(llama: Path) -> No
     passes = one.gradients + one.activations + one.logits
     with_step = one.gradients + one.masters + one.optimiser
     assert one.peak == pytest.approx(one.kept - one.optimiser + max(passes, with_step))
+
+
+def test_another_engine_holds_a_copy_of_the_weights_and_its_cache(llama: Path) -> None:
+    ours = needs.of_trial(trial_config(llama))
+    theirs = needs.of_trial(trial_config(llama, generator={"name": "vllm", "cache_gb": 1.5}))
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.generator, theirs.draws) == (0, 0)
+    assert theirs.generator == ours.weights + 1.5e9
+    assert theirs.kept == ours.kept + theirs.generator

@@ -101,6 +101,7 @@ KINDS: dict[str, Callable[[], Iterator[str]]] = {
     "judges": _plugins("judge"),
     "tasks": _plugins("task"),
     "exchanges": _plugins("exchange"),
+    "generators": _plugins("generator"),
     "models": _models,
     "experiments": _experiments,
     "figures": _figures,

@@ -61,6 +61,12 @@ class TrialConfig(Table):
     sampling: Annotated[SamplingConfig, Field(description="the generation strategy")] = (
         SamplingConfig()
     )
+    generator: Annotated[dict[str, Any], describes("generator")] = Field(
+        default_factory=lambda: {"name": "packed"},
+        # Left out where it is ours: configs without it must stay what they are.
+        exclude_if={"name": "packed"}.__eq__,
+        description="what draws completions: `swarmproof list generators`",
+    )
     grpo: Annotated[GrpoConfig, Field(description="the learner")] = GrpoConfig()
     attack: Annotated[
         dict[str, Any],

@@ -35,6 +35,7 @@ _PLUGINS: dict[str, registry.Kind] = {
     "task": "task",
     "attack": "attack",
     "exchange": "exchange",
+    "generator": "generator",
     "defenses": "defense",
     "judge": "defense",  # of `swarmproof judge-eval`
 }

@@ -29,8 +29,8 @@ made from the same source: `python -m swarmproof.config.reference > docs/setting
 - Settings at the top of the file hold for all arms. Those in `[arms.NAME]` are laid on them.
 - `--set KEY=VALUE` (in Python: `set={"KEY": value}`) is laid on every arm, after the arm's own.
 - A table that names another plug-in (`attack.name`) replaces the whole table, as the two have
-  different parameters. `swarmproof list attacks` (`defenses`, `judges`, `tasks`, `exchanges`) shows
-  the plug-ins with their parameters.
+  different parameters. `swarmproof list attacks` (`defenses`, `judges`, `tasks`, `exchanges`,
+  `generators`) shows the plug-ins with their parameters.
 - An unknown setting is an error that names the nearest known one. Nothing is ignored.
 """
 

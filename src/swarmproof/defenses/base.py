@@ -200,6 +200,16 @@ class Defense(Plugin):
         """
         return ()
 
+    def rates(
+        self,
+        groups: Sequence[Group],  # noqa: ARG002
+        view: DefenseView,  # noqa: ARG002
+    ) -> dict[str, tuple[int, int]]:
+        """Counts in honest completions, (count, of), by the field that says how high their share
+        may be. `swarmproof calibrate` sets such a field to the upper end of the 95 % interval.
+        """
+        return {}
+
     @abstractmethod
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> Sequence[Sequence[Verdict]]:
         """Return a verdict on every completion, group by group, each built by `self.verdict`.

@@ -23,8 +23,11 @@ from swarmproof.defenses.base import Defense, DefenseView, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Completion, Group, Verdict
 
+Margins = Sequence[Sequence[np.ndarray]]  # (T,) of each completion, group by group
+
 _EXACT = 0.01  # a tolerance up to which no honest token loses its draw
-_LEVEL = 8.0  # -log10 of the chance of a false alarm for one sender
+# -log10 of the chance of a false alarm for one sender, and for one completion.
+_LEVEL, _ONE = 8.0, 3.0
 
 
 @register("defense", "replay")
@@ -42,15 +45,16 @@ class Replay(Defense):
     an attacker that uses every near tie inside the tolerance can steer. End-of-text is a token like
     the others. Nothing may follow it, and a completion without it must have the maximum length.
 
-    With a tolerance above 0.01, as where precisions differ, a sender's completions are compared
-    with chance too. Its tokens with a margin above 0 are counted over the completions that pass the
-    rules above, of the groups that are scored together and of `memory` rounds before. If
-    P(Binomial(tokens, `flips`) >= count) is below 10 ^ -8, its completions with such a token are
-    refused; those without one are proved draws, and pass.
+    With a tolerance above 0.01, as where precisions differ, tokens with a margin above 0 are
+    compared with chance. A completion may have more than `ties` of them, as long as
+    P(Binomial(tokens, `flips`) >= count) is at least 10 ^ -3. A sender's are counted over the
+    completions without a margin above the tolerance, of the groups that are scored together and of
+    `memory` rounds before. If that probability is below 10 ^ -8, its completions with such a token
+    are refused; those without one are proved draws, and pass.
 
     Measured on the tiny models (docs/lab-log.md): where all nodes compute in float32, no honest
     draw had a margin above 0. Where bfloat16 meets float32 the largest was 0.13; use a tolerance of
-    0.25 there. `swarmproof calibrate` measures it for other models.
+    0.25 there. `swarmproof calibrate` measures it for other models, and `flips` with it.
     """
 
     threshold_field: ClassVar[str] = "tolerance"
@@ -84,16 +88,10 @@ class Replay(Defense):
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         margins_P = view.column("margin")
-        verdicts = [
-            [
-                self._verdict(completion, margin, view)
-                for completion, margin in zip(group.completions, margins, strict=True)
-            ]
-            for group, margins in zip(groups, margins_P, strict=True)
-        ]
+        verdicts = self._verdicts(groups, margins_P, view)
         if self.tolerance <= _EXACT:
             return verdicts
-        suspects = self._suspects(_counts(groups, margins_P, verdicts), view.state)
+        suspects = self._suspects(self._counts(groups, margins_P, verdicts), view.state)
         for group, row in zip(groups, verdicts, strict=True):
             for g, completion in enumerate(group.completions):
                 reason = suspects.get(senders.key(completion.node))
@@ -105,13 +103,24 @@ class Replay(Defense):
         if self.tolerance <= _EXACT:
             return view.state
         margins_P = view.column("margin")
-        verdicts = [
-            [self._verdict(*pair, view) for pair in zip(group.completions, margins, strict=True)]
-            for group, margins in zip(groups, margins_P, strict=True)
-        ]
-        now = _counts(groups, margins_P, verdicts)
+        now = self._counts(groups, margins_P, self._verdicts(groups, margins_P, view))
         rounds = [*view.state.get("rounds", ()), {node: [*now[node]] for node in sorted(now)}]
         return {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
+
+    def rates(self, groups: Sequence[Group], view: DefenseView) -> dict[str, tuple[int, int]]:
+        if self.tolerance <= _EXACT:
+            return {}
+        margins_P = view.column("margin")
+        counts = self._counts(groups, margins_P, self._verdicts(groups, margins_P, view)).values()
+        return {"flips": (sum(lost for lost, _ in counts), sum(tokens for _, tokens in counts))}
+
+    def _most_ties(self, tokens: int) -> int:
+        """How many tokens of a completion may lose their draw by up to the tolerance."""
+        most = self.ties
+        if self.tolerance > _EXACT:
+            while most < tokens and senders.suspicion(most + 1, tokens, self.flips) <= _ONE:
+                most += 1
+        return most
 
     def _suspects(self, now: Mapping[str, tuple[int, int]], state: State) -> dict[str, str]:
         """Senders with too many tokens that are not the draw, and the reason."""
@@ -127,6 +136,15 @@ class Replay(Defense):
                 )
         return found
 
+    def _verdicts(
+        self, groups: Sequence[Group], margins_P: Margins, view: DefenseView
+    ) -> list[list[Verdict]]:
+        """Of each completion alone."""
+        return [
+            [self._verdict(*pair, view) for pair in zip(group.completions, margins, strict=True)]
+            for group, margins in zip(groups, margins_P, strict=True)
+        ]
+
     def _verdict(self, completion: Completion, margin: np.ndarray, view: DefenseView) -> Verdict:
         token_ids = completion.token_ids or ()
         if not token_ids or np.isnan(margin).any():
@@ -141,9 +159,9 @@ class Replay(Defense):
                 f"draw of their slot, the first at position {at}"
             )
             return self.verdict(False, score, reason)
-        num_ties = int((margin > 0).sum())
-        if num_ties > self.ties:
-            reason = f"{num_ties} tokens lose their draw by a little, and at most {self.ties} may"
+        num_ties, most = int((margin > 0).sum()), self._most_ties(len(token_ids))
+        if num_ties > most:
+            reason = f"{num_ties} tokens lose their draw by a little, and at most {most} may"
             return self.verdict(False, score, reason)
         ends = [t for t, token in enumerate(token_ids) if token in view.end_ids]
         if ends and ends[0] + 1 < len(token_ids):
@@ -154,20 +172,18 @@ class Replay(Defense):
             return self.verdict(False, score, "ends without end-of-text before the limit")
         return self.verdict(True, score)
 
+    def _counts(
+        self, groups: Sequence[Group], margins_P: Margins, verdicts: Sequence[Sequence[Verdict]]
+    ) -> dict[str, tuple[int, int]]:
+        """Of each sender: tokens that are not the draw of their place, and tokens.
 
-def _counts(
-    groups: Sequence[Group],
-    margins_P: Sequence[Sequence[np.ndarray]],
-    verdicts: Sequence[Sequence[Verdict]],
-) -> dict[str, tuple[int, int]]:
-    """Of each sender: tokens that are not the draw of their place, and tokens, in what is accepted.
-
-    What a receiver drew itself says nothing of a sender.
-    """
-    counts: dict[str, tuple[int, int]] = {}
-    for group, margins, row in zip(groups, margins_P, verdicts, strict=True):
-        for completion, margin, verdict in zip(group.completions, margins, row, strict=True):
-            if verdict.accepted and not completion.refilled:
-                lost, tokens = counts.get(node := senders.key(completion.node), (0, 0))
-                counts[node] = lost + int((margin > 0).sum()), tokens + len(margin)
-    return counts
+        A completion with a token beyond the tolerance is refused for that, and is no draw that lost
+        by a little. What a receiver drew itself says nothing of a sender.
+        """
+        counts: dict[str, tuple[int, int]] = {}
+        for group, margins, row in zip(groups, margins_P, verdicts, strict=True):
+            for completion, margin, verdict in zip(group.completions, margins, row, strict=True):
+                if verdict.score <= self.tolerance and not completion.refilled:
+                    lost, tokens = counts.get(node := senders.key(completion.node), (0, 0))
+                    counts[node] = lost + int((margin > 0).sum()), tokens + len(margin)
+        return counts

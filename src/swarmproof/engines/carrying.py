@@ -177,6 +177,7 @@ def _used(trial: TrialConfig) -> Iterator[tuple[registry.Kind, str]]:
     yield "task", trial.task["name"]
     yield "attack", trial.attack["name"]
     yield "exchange", trial.exchange["name"]
+    yield "generator", trial.generator["name"]
     for table in trial.defenses:
         yield "defense", table["name"]
         judge = table.get("model")

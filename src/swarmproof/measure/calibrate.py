@@ -10,14 +10,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarmproof import registry
 from swarmproof.config import TrialConfig
-from swarmproof.defenses import Defense
-from swarmproof.records.summary import refused
+from swarmproof.defenses import Defense, DefenseView
+from swarmproof.policies import DrawEngine
+from swarmproof.records.summary import refused, wilson_interval
 from swarmproof.swarm import warmup
+from swarmproof.tasks import Task
+from swarmproof.types import Group, Verdict
+
+if TYPE_CHECKING:
+    from swarmproof.policies.policy import Policy
 
 _DRAWN_EACH = 12  # completions sampled per problem
 
@@ -43,10 +50,9 @@ def threshold_for(scores: Sequence[float], rate: float) -> float:
     return sorted(scores)[k - 1]
 
 
-def halves(keys: Sequence[str]) -> list[bool]:
-    """Assign each item to a half by its key; the keys alternate between the halves."""
-    rank = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return [rank[key] % 2 == 0 for key in keys]
+def first_half(keys: Sequence[str]) -> frozenset[str]:
+    """Every second of the different keys."""
+    return frozenset(list(dict.fromkeys(keys))[::2])
 
 
 def find(trial: TrialConfig, arm: str) -> tuple[int, Defense]:
@@ -91,35 +97,37 @@ def calibrate(
     """
     place, defense = find(trial, arm)
     defense.require()
+    drawn: Drawn | None = None
     if defense.only_rewarded:
         scored = _scores_of_right(trial, defense, completions, seed, run, run_arm)
-    elif run is not None:
-        raise ValueError(
-            f"the defence {defense.name!r} compares whole rounds, or reads the current model, "
-            "which a run does not record; leave out --run"
-        )
     else:
-        scored = _scores_of_rounds(trial, defense, completions, seed)
-    first = halves([key for key, _ in scored])
-    chosen_on = [score for (_, score), is_first in zip(scored, first, strict=True) if is_first]
-    tested_on = [score for (_, score), is_first in zip(scored, first, strict=True) if not is_first]
+        _require_no_run(defense, run)
+        drawn = Drawn.of(trial, completions, seed)
+        scored = [(of, verdict.score) for of, verdict in drawn.verdicts(defense)]
+    chosen = first_half([of for of, _ in scored])
+    chosen_on = [score for of, score in scored if of in chosen]
+    tested_on = [score for of, score in scored if of not in chosen]
     threshold = threshold_for(chosen_on, rate)
     tables = [dict(table) for table in trial.defenses]
     tables[place][defense.threshold_field] = threshold
     try:
-        registry.build(Defense, tables[place])
+        defense = registry.build(Defense, tables[place])
     except ValueError:
         raise ValueError(
             f"at this rate the honest scores of {defense.name!r} end at {threshold:g}, which its "
             f"{defense.threshold_field} may not be; keep the one that it has"
         ) from None
+    num_refused = sum(s > threshold for s in tested_on)
+    if drawn is not None and (rates := drawn.rates(defense, chosen)):
+        tables[place] |= rates
+        num_refused = drawn.num_refused(registry.build(Defense, tables[place]), chosen)
     return {
         "arm": arm,
         "defense": defense.name,
         "threshold": threshold,
         "wanted": rate,
         "chosen_on": len(chosen_on),
-        "false_rejections": refused(sum(s > threshold for s in tested_on), len(tested_on)),
+        "false_rejections": refused(num_refused, len(tested_on)),
         "scores": {"chosen_on": sorted(chosen_on), "tested_on": sorted(tested_on)},
         "defenses": tables,
         "from": {"run": run.name, "arm": run_arm} if run else {"model": trial.model.path},
@@ -136,13 +144,12 @@ def _scores_of_right(
 ) -> list[Scored]:
     """Scores of rewarded completions, one by one."""
     from swarmproof.measure import honest
-    from swarmproof.policies.policy import load as load_policy
 
     if run is not None:
         task, pairs = honest.recorded(run, run_arm, count)
     else:
         task = warmup.task_of(trial)
-        policy = load_policy(warmup.start_model(trial, task), trial.sampling)
+        policy = _policy(trial, task)
         train = warmup.split(trial, task.problems("train"))
         pairs = honest.draw(policy, task, train, count, each=_DRAWN_EACH, seed=seed)
     pairs = sorted(pairs, key=lambda pair: pair[0].id)
@@ -150,33 +157,86 @@ def _scores_of_right(
     return [(of.id, verdict.score) for (of, _), verdict in zip(pairs, verdicts, strict=True)]
 
 
-def _scores_of_rounds(trial: TrialConfig, defense: Defense, count: int, seed: int) -> list[Scored]:
-    """Scores of all completions of whole rounds, under the model that sampled them, in its
-    precision."""
-    from swarmproof.guard.guard import Guard
-    from swarmproof.measure import honest
-    from swarmproof.policies.policy import load as load_policy
+@dataclass(frozen=True)
+class Drawn:
+    """Honest completions of whole rounds, and the model that drew them, in its precision."""
 
-    task = warmup.task_of(trial)
-    policy = load_policy(warmup.start_model(trial, task), trial.sampling)
-    guard = Guard(
-        [defense], model=policy, sampling=trial.sampling, seed=seed, programs=task.writes_programs
-    )
-    drawn = honest.rounds(
-        policy,
-        task,
-        warmup.split(trial, task.problems("train")),
-        trial.swarm,
-        trial.batch,
-        count=count,
-        seed=seed,
-    )
-    found = []
-    for round, groups in enumerate(drawn):
-        rewards = task.group_rewards([(group.problem, group.texts) for group in groups])
-        for group, row in zip(groups, guard(groups, rewards, round).verdicts, strict=True):
-            found += [(group.problem.id, verdicts[-1].score) for verdicts in row]
-    return found
+    policy: Policy
+    task: Task
+    rounds: Sequence[Sequence[Group]]
+    seed: int
+
+    @classmethod
+    def of(cls, trial: TrialConfig, count: int, seed: int) -> Drawn:
+        from swarmproof.measure import honest
+
+        task = warmup.task_of(trial)
+        policy = _policy(trial, task)
+        problems = warmup.split(trial, task.problems("train"))
+        rounds = honest.rounds(
+            policy, task, problems, trial.swarm, trial.batch, count=count, seed=seed
+        )
+        return cls(policy, task, list(rounds), seed)
+
+    def verdicts(self, defense: Defense) -> list[tuple[str, Verdict]]:
+        """On each completion, with its problem."""
+        from swarmproof.guard.guard import Guard
+
+        guard = Guard(
+            [defense],
+            model=self.policy,
+            sampling=self.policy.sampling,
+            seed=self.seed,
+            programs=self.task.writes_programs,
+        )
+        found = []
+        for round, groups in enumerate(self.rounds):
+            rewards = self.task.group_rewards([(group.problem, group.texts) for group in groups])
+            for group, row in zip(groups, guard(groups, rewards, round).verdicts, strict=True):
+                found += [(group.problem.id, verdicts[-1]) for verdicts in row]
+        return found
+
+    def num_refused(self, defense: Defense, without: frozenset[str]) -> int:
+        """How many completions it refuses, without those of these problems."""
+        verdicts = self.verdicts(defense)
+        return sum(v.accepted is False for of, v in verdicts if of not in without)
+
+    def rates(self, defense: Defense, problems: frozenset[str]) -> dict[str, float]:
+        """The fields of `Defense.rates`, by the completions of these problems."""
+        groups = [group for row in self.rounds for group in row if group.problem.id in problems]
+        columns = self.policy.scorer.score(
+            [group.prompt for group in groups],
+            [group.token_ids for group in groups],
+            [group.slot_seeds for group in groups],
+            defense.kept,
+        )
+        view = DefenseView(
+            rewards=[[0.0] * len(group.completions) for group in groups],
+            seed=self.seed,
+            sampling=self.policy.sampling,
+            source=columns,
+            codec=self.policy.codec,
+        )
+        counts = defense.rates(groups, view)
+        ends = {field: wilson_interval(*each) for field, each in counts.items()}
+        return {field: end[1] for field, end in ends.items() if end}
+
+
+def _require_no_run(defense: Defense, run: Path | None) -> None:
+    if run is not None:
+        raise ValueError(
+            f"the defence {defense.name!r} compares whole rounds, or reads the current model, "
+            "which a run does not record; leave out --run"
+        )
+
+
+def _policy(trial: TrialConfig, task: Task) -> Policy:
+    """The model of the first round, which draws as in a run."""
+    from swarmproof.policies.policy import load
+
+    engine = registry.build(DrawEngine, trial.generator)
+    engine.require(trial.model)
+    return load(warmup.start_model(trial, task), trial.sampling, engine=engine)
 
 
 def toml_line(defenses: Sequence[Mapping[str, Any]]) -> str:

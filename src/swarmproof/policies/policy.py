@@ -14,7 +14,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from swarmproof.config import GrpoConfig, ModelConfig, SamplingConfig
 from swarmproof.policies import loader, selftest
 from swarmproof.policies.codec import Codec
-from swarmproof.policies.generator import Generator, PackedGenerator
+from swarmproof.policies.drawing import DrawEngine, Packed
+from swarmproof.policies.generator import Generator
 from swarmproof.policies.learner import Learner
 from swarmproof.policies.scorer import Scorer
 
@@ -50,6 +51,7 @@ def load(
     *,
     table: str = "model",
     self_test: bool = True,
+    engine: DrawEngine | None = None,
 ) -> Policy:
     """Load a read-only policy.
 
@@ -58,6 +60,7 @@ def load(
         sampling: the generation strategy, also used for verification.
         table: name of the config table that requests it, for error messages.
         self_test: compute a few rows, and refuse a model whose packed attention differs.
+        engine: what draws; None: our own generator.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
@@ -66,7 +69,8 @@ def load(
     tokenizer, loaded = loader.load(
         config.path, config.dtype, config.device, table, self_test=self_test
     )
-    return _assemble(loaded, loader.codec_of(loaded, tokenizer), sampling or SamplingConfig())
+    codec = loader.codec_of(loaded, tokenizer)
+    return _assemble(loaded, codec, sampling or SamplingConfig(), engine=engine or Packed())
 
 
 def adopt(
@@ -105,18 +109,26 @@ def adopt(
 
 
 def _assemble(
-    model: Any, codec: Codec, sampling: SamplingConfig, micro_batch_tokens: int = 2048
+    model: Any,
+    codec: Codec,
+    sampling: SamplingConfig,
+    micro_batch_tokens: int = 2048,
+    engine: DrawEngine = Packed(),  # noqa: B008 - it is a value
 ) -> Policy:
     return Policy(
         codec,
         sampling,
-        PackedGenerator(model, codec, sampling),
+        engine.start(model, codec, sampling, None),
         Scorer(model, codec, sampling, micro_batch_tokens),
     )
 
 
 def train(
-    model: ModelConfig, grpo: GrpoConfig, sampling: SamplingConfig, room: int | None = None
+    model: ModelConfig,
+    grpo: GrpoConfig,
+    sampling: SamplingConfig,
+    room: int | None = None,
+    engine: DrawEngine | None = None,
 ) -> TrainedPolicy:
     """Load a policy that samples, scores and learns.
 
@@ -125,6 +137,7 @@ def train(
         grpo: the settings of the update.
         sampling: the generation strategy, also used for verification.
         room: tokens that are drawn at once; None: as many as are usual.
+        engine: what draws; None: our own generator.
 
     Raises:
         ValueError: the model cannot be found, reached or used; names the remedy.
@@ -134,7 +147,7 @@ def train(
         _checkpoint_gradients(read.model)
         selftest.require(read.model, read.codec, f"model.path = {model.path!r}")
     scorer = Scorer(read.model, read.codec, sampling, grpo.micro_batch_tokens)
-    generator = PackedGenerator(read.model, read.codec, sampling, room)
+    generator = (engine or Packed()).start(read.model, read.codec, sampling, room)
     return TrainedPolicy(read.codec, sampling, generator, scorer, Learner(scorer, grpo))
 
 

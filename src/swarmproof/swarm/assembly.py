@@ -15,6 +15,7 @@ from swarmproof.defenses import Defense
 from swarmproof.defenses.base import Setting
 from swarmproof.exchange import Exchange, Session, wire
 from swarmproof.guard.guard import Guard
+from swarmproof.policies import DrawEngine
 from swarmproof.policies.shapes import shape_of
 from swarmproof.swarm import context, identity, needs, warmup
 from swarmproof.tasks import Task
@@ -35,6 +36,7 @@ class _Parts:
     attack: Attack
     defenses: tuple[Defense, ...]
     exchange: Exchange
+    engine: DrawEngine
 
 
 def _parts(config: TrialConfig) -> _Parts:
@@ -43,6 +45,7 @@ def _parts(config: TrialConfig) -> _Parts:
         registry.build(Attack, config.attack),
         tuple(registry.build(Defense, table) for table in config.defenses),
         registry.build(Exchange, config.exchange),
+        registry.build(DrawEngine, config.generator),
     )
 
 
@@ -89,6 +92,7 @@ def check(config: TrialConfig) -> None:
     for defense in parts.defenses:
         defense.require_in(setting)
         defense.require()
+    parts.engine.require(config.model)
     count = len(parts.task.problems("train"))
     if count < config.batch.problems:
         raise ValueError(
@@ -219,7 +223,7 @@ def _cohort(
     model = config.model.model_copy(update={"path": path})
     shape = shape_of(path)
     room = None if shape is None else needs.room(config, shape)
-    trained = policy.train(model, config.grpo, config.sampling, room)
+    trained = policy.train(model, config.grpo, config.sampling, room, parts.engine)
     # Only the text of a completion by another model is used. Malicious nodes may claim any model,
     # so they count as running a model of their own.
     several = len(config.cohorts) > 1

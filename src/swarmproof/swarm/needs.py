@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields, replace
 from swarmproof import registry, zoo
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
+from swarmproof.policies import DrawEngine
 from swarmproof.policies.shapes import LONG_ROW, Shape, shape_of
 from swarmproof.tasks import Task
 
@@ -42,6 +43,7 @@ class Needs:
     optimiser: float
     reference: float
     judges: float
+    generator: float  # of another engine than ours, beside the model
     gradients: float
     draws: float  # keys, values and logits of the completions that are drawn at once
     activations: float  # of one pass
@@ -52,7 +54,7 @@ class Needs:
     def kept(self) -> float:
         """What is there from the first round to the last."""
         parts = (self.process, self.weights, self.masters, self.optimiser, self.reference)
-        return sum(parts) + self.judges
+        return sum(parts) + self.judges + self.generator
 
     @property
     def learning(self) -> float:
@@ -85,6 +87,9 @@ def of_trial(config: TrialConfig) -> Needs | None:
     total = sum(shape.parameters for shape in shapes)
     largest = max(shapes, key=lambda shape: shape.parameters)  # cohorts take turns
     activations, logits = _pass(config, largest)
+    # Another engine draws in what it holds all the time.
+    engine = registry.build(DrawEngine, config.generator)
+    held = sum(engine.held_bytes(shape.parameters, size) for shape in shapes)
     needs = Needs(
         process=PROCESS,
         weights=total * size,
@@ -92,8 +97,11 @@ def of_trial(config: TrialConfig) -> Needs | None:
         optimiser=total * 8,
         reference=total * size if config.grpo.beta else 0.0,
         judges=_judges(config),
+        generator=held,
         gradients=largest.parameters * size,
-        draws=_drawn_at_once(config) * token_bytes(config, largest) * _lost(config),
+        draws=0.0
+        if held
+        else _drawn_at_once(config) * token_bytes(config, largest) * _lost(config),
         activations=activations * _lost(config),
         logits=logits,
         several_rounds=config.rounds > 1,

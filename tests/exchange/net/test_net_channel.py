@@ -162,6 +162,22 @@ def test_delay_and_loss_change_nothing(
     network.weather = lambda *_: 0.0
 
 
+def test_two_nodes_without_a_link_get_all_of_each_other_from_the_others(
+    swarm: Callable[..., Nodes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (outcomes, rounds):
+        monkeypatch.setattr(module, "ASK", 0.1)
+    nodes = swarm(terms=Terms(1, 3, 40.0))
+    nodes.play(range(4), range(1), deadline=60.0)
+    nodes.network.weather = lambda a, b, _: None if {a, b} == {0, 3} else 0.0
+    began = time.monotonic()
+    found = nodes.play(range(4), range(1, 3), deadline=60.0)
+    # A node that has all headers and lacks a body would wait for half a step.
+    assert time.monotonic() - began < 15.0
+    assert one_view(found) == [whole(round, range(4)) for round in range(1, 3)]
+    nodes.network.weather = lambda *_: 0.0
+
+
 def test_a_round_that_misses_a_node_goes_on_and_the_next_does_not_wait_for_it(
     swarm: Callable[..., Nodes],
 ) -> None:

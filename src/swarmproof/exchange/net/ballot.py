@@ -131,9 +131,10 @@ class Ballot:
                     found[node] = turn, {said.digest for said in turns[turn]}
         return {node: digests for node, (_, digests) in found.items()}
 
-    def committed(self) -> set[int]:
-        """The nodes that committed to an outcome."""
-        return set(self._heard[Phase.COMMIT])
+    def committed(self, turn: int = 0) -> set[int]:
+        """The nodes that committed to an outcome in this turn or a later one."""
+        heard = self._heard[Phase.COMMIT].items()
+        return {node for node, turns in heard if max(turns, default=-1) >= turn}
 
     def num_voted(self, turn: int) -> int:
         """How many nodes have voted in this turn or a later one."""

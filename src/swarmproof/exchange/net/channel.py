@@ -58,7 +58,7 @@ class NetChannel(Channel):
         self._party = Party(
             run, roster, terms, session.max_bytes, signers, transport, entries
         )  # fmt: skip
-        self._asker = Asker(transport)
+        self._asker = Asker(transport, len(self._party.remote))
         self._described: dict[int, tuple[int, bytes]] = {}
         self._own: dict[int, tuple[Signed, bytes]] = {}
         self._own_round = -1

@@ -47,8 +47,10 @@ class Outcomes:
         self._decisions: dict[bytes, Decision] = {}  # what is known of them, by digest
 
     def ask(self, *, slow: bool = False) -> None:
+        done = self._ballot.committed(self._ballot.cast.turn)  # no more is expected of them soon
         for node in self._party.remote:
-            self._asker.want(node, f"o/{self.round}", self._party.votes_limit, ASK, slow=slow)
+            late = slow or node in done
+            self._asker.want(node, f"o/{self.round}", self._party.votes_limit, ASK, slow=late)
 
     def ask_entries(self) -> None:
         """Ask for the messages of whoever voted."""

@@ -46,6 +46,7 @@ class Conversation:
         self.outcomes = Outcomes(party, asker, round, self._blame)
         self._hellos: dict[int, int] = {}
         self._turn = 0
+        self._wanted_since: dict[bytes, float] = {}  # when a body was missing first, by its hash
         self._noticed: float | None = None  # when peers were seen to have decided
 
     # An attempt -----------------------------------------------------------------------------------
@@ -100,12 +101,21 @@ class Conversation:
                 copy = asked != node
                 key, limit = self._key_of(machine, step, node, copy=copy)
                 self._asker.want(asked, key, limit, ASK, slow=copy, anybody=copy)
-        for header, holders in machine.wants():
-            remote = [node for node in holders if node not in party.signers]
-            for asked in {*remote[:1], *remote[self._turn % len(remote) :][:1]} if remote else ():
-                self._asker.want(asked, f"b/{header.body.hex()}", header.length, ASK)
+        self._ask_bodies(machine)
         self.outcomes.ask(slow=True)
         self._turn += 1
+
+    def _ask_bodies(self, machine: Agreement) -> None:
+        now = time.monotonic()
+        for header, holders in machine.wants():
+            key = f"b/{header.body.hex()}"
+            remote = [node for node in holders if node not in self._party.signers]
+            for asked in {*remote[:1], *remote[self._turn % len(remote) :][:1]} if remote else ():
+                self._asker.want(asked, key, header.length, ASK)
+            # Between two nodes there may be no link. Then any other peer may have a copy.
+            if now > self._wanted_since.setdefault(header.body, now) + ASK:
+                other = self._other(header.node)
+                self._asker.want(other, key, header.length, ASK, slow=True, anybody=True)
 
     def _key_of(self, machine: Agreement, step: int, node: int, *, copy: bool) -> tuple[str, int]:
         """Where a node's words in a step are served, and how long they may be."""
