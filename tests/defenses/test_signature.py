@@ -221,13 +221,13 @@ def test_the_most_frequent_are_kept_and_of_equal_ones_the_first(
     kept = [gram for gram, n in counts.items() if n >= signature._FORGOTTEN]
     kept = sorted(kept, key=lambda gram: (-counts[gram], gram))[:most]
     wanted = [
-        [n, "\n".join(sorted(gram for gram in kept if counts[gram] == n))]
+        (n, "\n".join(sorted(gram for gram in kept if counts[gram] == n)))
         for n in sorted({counts[gram] for gram in kept})
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signature, "_MOST_GRAMS", most)
-        assert signature._packed(counts) == wanted
-    assert signature._unpacked((n, grams) for n, grams in wanted) == {g: counts[g] for g in kept}
+        assert signature._packed(counts) == [list(line) for line in wanted]
+    assert signature._unpacked(wanted) == {gram: counts[gram] for gram in kept}
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), COUNTS), min_size=2, max_size=5), st.lists(GRAMS))

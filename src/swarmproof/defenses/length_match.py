@@ -263,8 +263,8 @@ def _joined(
 def _shared(every: Sequence[_Shares], xs: np.ndarray) -> np.ndarray:
     """The lower median over nodes of the share of a node's mass at each x or above."""
     shares = [np.append(share, 0.0)[np.searchsorted(x, xs)] for x, share in every]
-    middle: np.ndarray = np.sort(shares, axis=0)[(len(shares) - 1) // 2]
-    return np.minimum(1.0, middle)
+    middle: np.ndarray = np.sort(shares, axis=0)[(len(shares) - 1) // 2].clip(max=1.0)
+    return middle
 
 
 def _passed(rounds: Sequence[_Entry]) -> dict[str, _Passed]:
