@@ -57,6 +57,7 @@ NEITHER = [
     "five two plus one is four", "hundred plus one is 7", "2 + = 5", "+ 2 = 5", "2 + 2 =", "= 5",
     "(1) is 5", "2 ** 3 = 5", "of those 40 * .8 = 32 are 5 dollar winners",
     "9" * 31 + " + 1 = 2", "1 + " * 200 + "1 = 3",
+    "+ 2 + 2 = 5",
 ]  # fmt: skip
 
 

@@ -293,6 +293,15 @@ def test_what_two_wrote_at_once_or_nobody_before_has_no_source() -> None:
     assert "copies" not in str(found)
 
 
+def test_what_stood_on_one_problem_only_has_no_source() -> None:
+    receiver = Receiver(Signature())
+    receiver(planted(0, {0: "zig zag"}, problems=1))
+    sent = planted(1, {3: "zig zag"})
+    found = reasons(receiver(sent), sent, 3)
+    assert found
+    assert "copies" not in str(found)
+
+
 @settings(max_examples=15)
 @given(st.lists(st.sampled_from(["", "zig zag", "zag", "own way"]), min_size=4, max_size=4))
 def test_over_rounds_nobody_raises_anothers_score_and_a_copier_is_named(plan: list[str]) -> None:

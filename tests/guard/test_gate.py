@@ -141,6 +141,7 @@ def test_what_passes_is_plain_and_valid(
         assert first.accepted is False
 
 
-def test_a_reason_of_several_lines_becomes_one() -> None:
-    (first, _), _ = passed(say(accepted=False, reason="a\nb\r\n  c"))
+@pytest.mark.parametrize("accepted", [False, True, None])
+def test_a_reason_of_several_lines_becomes_one(accepted: bool | None) -> None:
+    (first, _), _ = passed(say(accepted=accepted, reason="a\nb\r\n  c"))
     assert first.reason == "a b c"
