@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from swarmproof import cli, steps
+from swarmproof import cli, registry, steps
+from swarmproof.engines.joining import Membership
 from swarmproof.exchange.net import keys
+from swarmproof.exchange.net.liars import LIARS
+from swarmproof.exchange.net.plugin import Net, liars_of
+from swarmproof.records.folder import RunFolder
 
 Run = Callable[..., str]
 _SETTINGS = '{ rounds = 1, "batch.problems" = 2, "batch.group_size" = 4, "swarm.malicious" = 0 }'
@@ -77,6 +81,50 @@ def test_a_swarm_file_that_would_keep_a_node_out_is_refused(tmp_path: Path, run:
     assert "certificate of node 1 is not whole; copy what" in run(*HERE)
     swarm_file(tmp_path, [bob, bob])
     assert f"is not {tmp_path / 'ann' / keys.CERTIFICATE}" in run(*HERE)
+
+
+def test_a_lie_that_does_not_exist_is_refused(tmp_path: Path, run: Run) -> None:
+    swarm_file(tmp_path)
+    told = run(*HERE, "--lie", "two-outcome")
+    assert "no lie is called 'two-outcome'; did you mean 'two-outcomes'?" in told
+    assert "`swarmproof node lies` says what each of them is" in told
+
+
+def test_a_node_that_lies_says_so_and_its_own_folder_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+
+    def interrupted(membership: Membership, number: int, *_: object, **__: object) -> None:
+        found.append((membership, number))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "execute_node", interrupted)
+    for lie in ([], ["--lie", "late"]):
+        file, own = swarm_file(tmp_path), tmp_path / "bob"
+        command = ["swarmproof", "node", "run", str(file), "--key", str(own), *HERE, *lie]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert ("node 1 lies to its peers: late\n" in capsys.readouterr().err) == bool(lie)
+    (honest, _), (lying, number) = found
+    assert number == 1
+    folder = RunFolder.create(tmp_path / "run", lying.config, resume=True)
+    folder.close()
+    recorded = RunFolder.open(tmp_path / "run").config.arms["no-attack"]
+    assert liars_of(recorded.exchange) == {1: "late"}
+    trial = lying.trial(1, tmp_path, tmp_path, {"lan": True})
+    net = registry.build(Net, trial.config.exchange)
+    assert net.lies(2) == {1: LIARS["late"]}
+    assert net.model_copy(update={"liars": ()}) == registry.build(
+        Net, honest.trial(1, tmp_path, tmp_path, {"lan": True}).config.exchange
+    )
+
+
+def test_settings_of_the_network_that_fit_no_swarm_are_refused(tmp_path: Path, run: Run) -> None:
+    file = swarm_file(tmp_path)
+    file.write_text(file.read_text().replace("faults = 0", "faults = 1"))
+    assert "set exchange.faults = 0, or have more nodes" in run(*HERE)
 
 
 def test_a_clock_that_is_years_off_is_found_out(

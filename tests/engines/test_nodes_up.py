@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from rounds import RECORD
 from signing import roster_of
 from swarmproof.config import TrialConfig
 from swarmproof.engines import auditing, joining, nodes
@@ -18,8 +20,9 @@ from swarmproof.exchange.net.archive import AgreedRound, Archive, decode, suppor
 from swarmproof.exchange.net.envelope import Signed
 from swarmproof.exchange.net.keys import Signer
 from swarmproof.exchange.net.roster import Roster
+from swarmproof.guard.inspection import Inspection
 from swarmproof.records import merging
-from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_rounds
+from swarmproof.records.streams import COMPLETIONS, ROUNDS, TrialWriter, read_rounds
 from swarmproof.swarm.trial import Trial, run_trial
 from swarms import trial_config
 
@@ -61,6 +64,28 @@ def test_the_records_are_those_of_the_simulation_byte_for_byte(root: Path) -> No
     assert sum(record.groups_learned for record in records) > 0
     for name in (ROUNDS, COMPLETIONS):
         assert (root / "net" / name).read_bytes() == (root / "simulation" / name).read_bytes()
+
+
+def test_the_records_of_a_liar_stop_nobody_and_are_not_those_of_the_run(
+    random_model: Path, tmp_path: Path
+) -> None:
+    """Nodes 0 and 1 have other records than 2 and 3, as if 0 and 1 had been left behind."""
+    for liars, told in (([[0, "late"], [1, "flood"]], ""), ([[0, "late"]], "different things")):
+        exchange = {"name": "net", "liars": liars}
+        config = trial_config(random_model, swarm={"malicious": 0}, exchange=exchange)
+        trial = Trial("e", "arm", 0, config, tmp_path / f"run-{len(liars)}")
+        swarm = NodeTrials.of(trial, tmp_path / f"nodes-{len(liars)}")
+        for node, each in enumerate(swarm.nodes):
+            assert each.arm.endswith("(lies: late)") == (node == 0)
+            with TrialWriter(each.folder, None, malicious=()) as writer:
+                for round in range(1 if node < 2 else 2):
+                    writer.write(replace(RECORD, round=round), Inspection([], []), {}, {})
+        if told:
+            with pytest.raises(ValueError, match=told):
+                nodes.put_together(swarm)
+        else:
+            nodes.put_together(swarm)
+            assert len(read_rounds(trial.folder)) == 2
 
 
 def swarm_id(raw: bytes) -> bytes:

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -23,7 +23,6 @@ from typing import Any
 import msgspec
 import torch
 
-from nodes.liars import KINDS, Liar
 from swarmproof import steps
 from swarmproof.config import TrialConfig
 from swarmproof.engines.joining import ARCHIVE, Membership, SwarmMember, write_swarm
@@ -32,9 +31,8 @@ from swarmproof.exchange.net import keys
 from swarmproof.exchange.net.agreement import RoundRules
 from swarmproof.exchange.net.archive import AgreedRound, Archive
 from swarmproof.exchange.net.channel import NetChannel
-from swarmproof.exchange.net.plugin import Net
+from swarmproof.exchange.net.liars import LIARS
 from swarmproof.exchange.net.roster import Roster
-from swarmproof.exchange.net.transport import Transport
 from swarmproof.swarm.trial import Trial
 from swarmproof.types import NodeId
 from swarms import trial_config
@@ -138,16 +136,17 @@ def _play(swarm: TestSwarm, node: int, kind: str) -> None:
     torch.set_num_threads(1)
     if swarm.namespaces:
         _enter(swarm.namespaces[node])
-    if kind:
-        _bend(KINDS[kind], node)
     _keep_journal(home / JOURNAL)
     links = {
         "listen": [swarm.endpoints[node]],
         "peers": [e for n, e in enumerate(swarm.endpoints) if n != node],
         "key": str(swarm.keys(node)),
     }
+    # One that returns with an old state tells no lie; the harness puts the state back.
+    lies = kind in LIARS
+    membership = swarm.membership.lying(node, kind) if lies else swarm.membership
     try:
-        steps.execute_node(swarm.membership, node, swarm.folder(node), links, quiet=True)
+        steps.execute_node(membership, node, swarm.folder(node), links, quiet=True)
     except BaseException:  # noqa: BLE001 - a fork must not return into the harness
         traceback.print_exc()
         os._exit(1)
@@ -192,31 +191,3 @@ def _keep_journal(path: Path) -> None:
 
     NetChannel.publish, NetChannel.gather = publishing, gathering  # type: ignore[method-assign]
     NetChannel.close = close  # type: ignore[method-assign]
-
-
-def _bend(kind: type[Liar], node: int) -> None:
-    """Make this process's transport answer as a liar does."""
-    transport_of = Net._transport
-
-    def bent(
-        self: Net, session: Any, roster: Roster, terms: Any, signers: Mapping[int, keys.Signer]
-    ) -> Transport:
-        inner: Any = transport_of(self, session, roster, terms, dict(signers))
-        run = roster.swarm_id(session.run_id, terms.faults, terms.quorum)
-        rules = RoundRules(run, 0, roster, terms.faults, session.max_bytes)
-        inner._values = liar = kind(node, signers[node], rules, self.deadline)
-
-        def reply(query: Any) -> None:
-            with query:
-                key = str(query.key_expr).split("/", 3)[3]
-                for value in liar.replies(key):
-                    query.reply(query.key_expr, value)
-
-        inner._served.undeclare()
-        inner._served = inner._session.declare_queryable(
-            f"{inner._root}/{node}/**", reply, complete=True
-        )
-        transport: Transport = inner
-        return transport
-
-    Net._transport = bent  # type: ignore[method-assign]

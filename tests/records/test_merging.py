@@ -45,6 +45,16 @@ def test_a_round_that_one_node_has_not_written_yet_is_left_out(tmp_path: Path) -
     assert (tmp_path / "merged" / ROUNDS).read_bytes() == (expected / ROUNDS).read_bytes()
 
 
+def test_nodes_may_have_other_words_for_an_absence_but_not_other_absences(tmp_path: Path) -> None:
+    folders = [written(tmp_path / name, ("x",)) for name in "abcd"]
+    told = ('{"1":"late"}', '{"1":"missing"}', '{"2":"late"}', "{}")
+    for folder, absent in zip(folders, told, strict=True):
+        text = (folder / ROUNDS).read_text()
+        assert text.count('"absent":{}') == 3
+        (folder / ROUNDS).write_text(text.replace('"absent":{}', f'"absent":{absent}', 1))
+    assert merging.differing(folders) == folders[2:]
+
+
 def test_records_that_differ_are_found_and_timings_may_differ(tmp_path: Path) -> None:
     a, b, c, d = (written(tmp_path / name, ("x",)) for name in "abcd")
     (b / "timings.jsonl").write_bytes(b"")

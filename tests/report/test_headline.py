@@ -84,6 +84,14 @@ def test_settings_of_defences_are_told_and_those_of_attacks_where_they_differ(ru
     assert "The text attack (phrase = All hail to the thief) by" in told["logit"]
 
 
+def test_nodes_that_lie_to_their_peers_are_named(run: Run) -> None:
+    config = deepcopy(run.config)
+    config["arms"]["logit"]["exchange"] = {"name": "net", "liars": [[2, "late"], [0, "flood"]]}
+    told = headline(run.summary, config, of_arms(run))
+    assert " These nodes lie to their peers: node 0 (flood), node 2 (late). " in told["logit"]
+    assert "lie to" not in told["attack"]
+
+
 def test_a_single_arm_is_compared_with_nothing(run: Run) -> None:
     summary = run.summary | {"arms": {"logit": run.summary["arms"]["logit"]}}
     config = run.config | {"arms": {"logit": run.config["arms"]["logit"]}}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 from report.synthetic import synthetic_run
 from rounds import RECORD
 from swarmproof.engines.auditing import Conduct, Findings
+from swarmproof.records.folder import CONFIG
 from swarmproof.records.streams import ROUNDS, _line, as_row
 from swarmproof.report import ledger
 
@@ -29,6 +31,18 @@ def test_a_ledger_says_what_each_peer_sent_and_why_it_was_absent(tmp_path: Path)
     )
     assert lines[3].endswith("absent in 2 rounds (late 1, missing 1)")
     assert lines[4].endswith("0 malformed; absent in 1 rounds (equivocated 1)")
+
+
+def test_a_ledger_names_the_nodes_that_were_started_as_liars(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    synthetic_run(run, num_rounds=2, seeds=(0,), arms={"attack": (0.0, 0.0, 0.0)})
+    assert "lies" not in ledger.of_folder(run)
+    config = json.loads((run / CONFIG).read_text())
+    config["arms"]["attack"]["exchange"] = {"name": "net", "liars": [[2, "late"]]}
+    (run / CONFIG).write_text(json.dumps(config))
+    lines = ledger.of_folder(run).splitlines()
+    assert lines[3].startswith("  node 2 (lies: late): ")
+    assert sum("lies" in line for line in lines) == 1
 
 
 def test_an_audit_is_sound_only_if_everything_is() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +15,7 @@ import typer
 from swarmproof import steps
 from swarmproof.cli.common import INTERRUPTED, Quiet, Settings, full, parse_seeds
 from swarmproof.cli.running import resume_command, show_report
+from swarmproof.config import quote
 
 _SwarmFile = Annotated[
     Path, typer.Argument(metavar="SWARM.TOML", help="The swarm's file, the same on all nodes.")
@@ -48,6 +53,14 @@ def up(
     out: Annotated[
         Path | None, typer.Option(help="The run folder.", show_default="runs/EXPERIMENT-N")
     ] = None,
+    liar: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NODE=KIND",
+            help="This node lies to its peers (repeatable): `swarmproof node lies`.",
+            show_default="none",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an earlier run.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,6 +70,8 @@ def up(
     another.
     """
     own = ["exchange.name=net", *([f"swarm.nodes={nodes}"] if nodes is not None else [])]
+    if liar:
+        own.append(f"exchange.liars={json.dumps(_liars(liar))}")
     plan = steps.prepare(
         experiment,
         arms=arm or (),
@@ -96,6 +111,19 @@ def init(
 
 
 @node.command()
+def lies() -> None:
+    """Show the lies of --lie and --liar, and what honest nodes say of each."""
+    from swarmproof.exchange.net.plugin import require_installed
+
+    require_installed()
+    from swarmproof.exchange.net.liars import LIARS
+
+    for kind, liar in LIARS.items():
+        lie, seen = inspect.cleandoc(liar.__doc__ or "").split("\n\n")
+        print(f"  {kind}: {lie}\n      {' '.join(seen.split())}")
+
+
+@node.command()
 def run(
     swarm_file: _SwarmFile,
     key: Annotated[Path, typer.Option(metavar="DIR", help="The node's keys, from `node init`.")],
@@ -118,15 +146,26 @@ def run(
         Path | None,
         typer.Option(help="The node's run folder.", show_default="DIR of the keys, with -run"),
     ] = None,
+    lie: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Lie to the peers, for research: `swarmproof node lies`.",
+            show_default="none",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Take part in a swarm. The same command continues after an interruption."""
     from swarmproof.engines.joining import Membership, number_of
-    from swarmproof.exchange.net.plugin import require_installed
+    from swarmproof.exchange.net.plugin import liars_of, require_installed
 
     require_installed()
     membership = Membership.read(swarm_file)
     number = number_of(membership, key)
+    if lie is not None:
+        membership = membership.lying(number, lie)
+    membership.require()
     if not (listen or connect or lan):
         raise ValueError("the node would be alone; give it --listen, --connect, or both")
     if "tls/" in " ".join((listen or []) + (connect or [])):
@@ -134,6 +173,9 @@ def run(
     steps.check(membership.config)
     links = {"listen": listen or [], "peers": connect or [], "lan": lan, "key": str(key)}
     folder = out or key.with_name(f"{key.name}-run")
+    liars = liars_of(membership.config.arms[membership.file.arm].exchange)
+    if number in liars:
+        print(f"node {number} lies to its peers: {liars[number]}", file=sys.stderr)
     try:
         steps.execute_node(membership, number, folder, links, quiet=quiet)
     except KeyboardInterrupt:
@@ -142,6 +184,13 @@ def run(
     except OSError as error:
         raise full(error, "free some space, and the same command continues") from None
     show_report([folder], folder)
+
+
+def _liars(texts: Sequence[str]) -> list[tuple[int, str]]:
+    found = [(text, re.fullmatch(r"([0-9]{1,9})=(.+)", text)) for text in texts]
+    if bad := [text for text, match in found if match is None]:
+        raise ValueError(f"--liar {quote(bad[0])}: write it as NODE=KIND, such as 2=late")
+    return [(int(match[1]), match[2]) for _, match in found if match is not None]
 
 
 @node.command()

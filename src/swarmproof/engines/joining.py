@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from swarmproof import registry
 from swarmproof.config import ExperimentConfig, load, read_toml, validate
+from swarmproof.exchange.net.plugin import Net
 from swarmproof.swarm.trial import Trial
 
 ARCHIVE, CERTIFICATES = "archive", "certificates.pem"
@@ -78,6 +80,22 @@ class Membership:
         experiment = str(path.parent / file.experiment) if beside else file.experiment
         config = load(experiment, arms=[file.arm], overrides=shared, seeds=(file.seed,))
         return cls(file, config)
+
+    def lying(self, node: int, kind: str) -> Membership:
+        """The same swarm, in which a node lies as well, as this node's own folder records it."""
+        arm = self.config.arms[self.file.arm]
+        exchange = {**arm.exchange, "liars": [*arm.exchange.get("liars", ()), [node, kind]]}
+        arms = {self.file.arm: arm.model_copy(update={"exchange": exchange})}
+        return replace(self, config=self.config.model_copy(update={"arms": arms}))
+
+    def require(self) -> None:
+        """Check that the settings of the network fit the swarm.
+
+        Raises:
+            ValueError: one line with the remedy.
+        """
+        net = registry.build(Net, self.config.arms[self.file.arm].exchange)
+        net.require(len(self.roster))
 
     def trial(self, node: int, folder: Path, root: Path, links: dict[str, Any]) -> Trial:
         """The trial of one node.

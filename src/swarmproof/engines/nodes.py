@@ -16,6 +16,7 @@ from swarmproof.engines import local
 from swarmproof.engines.carrying import Carried
 from swarmproof.engines.events import OnEvent
 from swarmproof.engines.joining import ARCHIVE, CERTIFICATES, SwarmMember, write_swarm
+from swarmproof.exchange.net.plugin import liars_of
 from swarmproof.records import merging
 from swarmproof.swarm.trial import Trial
 
@@ -37,9 +38,13 @@ class NodeTrials:
         """Give each node of a trial a folder below `root`. Writes nothing."""
         here = root / trial.arm / f"seed-{trial.seed}"
         width = len(str(trial.config.swarm.nodes - 1))
+        lies = {n: f" (lies: {lie})" for n, lie in liars_of(trial.config.exchange).items()}
         nodes = tuple(
             replace(
-                trial, arm=f"{trial.arm}, node {n:{width}}", folder=here / f"node-{n}", local=(n,)
+                trial,
+                arm=f"{trial.arm}, node {n:{width}}{lies.get(n, '')}",
+                folder=here / f"node-{n}",
+                local=(n,),
             )
             for n in range(trial.config.swarm.nodes)
         )
@@ -62,6 +67,12 @@ def check(config: TrialConfig) -> None:
             f"exchange.name is {exchange.name!r}; processes of nodes need 'net'"
         )
     exchange.require(config.swarm.nodes)
+    for members in config.cohorts:
+        if not {*members.nodes} - exchange.lies(config.swarm.nodes).keys():
+            raise ValueError(
+                f"exchange.liars: every node of the cohort {members.name!r} lies, so none keeps "
+                "its records; leave one of them out"
+            )
     if config.model.device != "cpu" and config.swarm.nodes > 1:
         raise ValueError("the nodes would share one device; set model.device = cpu")
 
@@ -117,9 +128,11 @@ def put_together(swarm: NodeTrials) -> None:
         ValueError: honest nodes of one model recorded different things.
     """
     folders = {node: trial.folder for trial in swarm.nodes for node in trial.local or ()}
+    liars = liars_of(swarm.trial.config.exchange)
     first = []
     for members in swarm.trial.config.cohorts:
-        own = [folders[node] for node in members.nodes]
+        # What a liar tells others, it may believe itself.
+        own = [folders[node] for node in members.nodes if node not in liars]
         if odd := merging.differing(own):
             raise ValueError(
                 f"{odd[0]} and {own[0]} recorded different things, so the nodes had different "

@@ -6,6 +6,7 @@ no network: whether nodes recorded the same is for `differing`, and what follows
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,12 +34,31 @@ def merge(folders: Sequence[Path], into: Path) -> None:
 
 
 def differing(folders: Sequence[Path]) -> list[Path]:
-    """The folders whose records are not those of the first one. Their timings may differ."""
+    """The folders whose records are not those of the first one.
+
+    Their timings may differ, and their words for an absence: nodes agree on who is absent, but one
+    may call late what another calls missing.
+    """
     return [
         folder
         for folder in folders[1:]
-        if any(_parts(folder / n) != _parts(folders[0] / n) for n in (ROUNDS, COMPLETIONS))
+        if any(_agreed(folder / n) != _agreed(folders[0] / n) for n in (ROUNDS, COMPLETIONS))
     ]
+
+
+def _agreed(path: Path) -> list[bytes]:
+    parts = _parts(path)
+    return [_without_words(line) for line in parts] if path.name == ROUNDS else parts
+
+
+def _without_words(line: bytes) -> bytes:
+    try:
+        row = json.loads(line)
+    except ValueError:  # damaged, which is a difference as well
+        return line
+    if not isinstance(row, dict) or not isinstance(row.get("absent"), dict):
+        return line
+    return json.dumps({**row, "absent": sorted(row["absent"])}).encode()
 
 
 def _parts(path: Path) -> list[bytes]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from swarmproof.exchange.net.plugin import liars_of
 from swarmproof.report.pairs import quiet, undefended
 from swarmproof.report.table import percent, success
 
@@ -40,6 +41,9 @@ def _paragraph(
     accuracy = arm["accuracy"]
     setup = _setup(trial, trials)
     sentences = [f"{setup}; {state}." if state else f"{setup}."]
+    if liars := liars_of(trial.get("exchange", {})):
+        told = ", ".join(f"node {node} ({kind})" for node, kind in sorted(liars.items()))
+        sentences.append(f"These nodes lie to their peers: {told}.")
     if arm["asr"]["final"] is None:
         sentences.append(f"The {_attack(trial)} measure applied to no completion.")
     else:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swarmproof.exchange.net.plugin import liars_of
 from swarmproof.records.folder import RunFolder
 from swarmproof.records.streams import read_rounds
 from swarmproof.records.summary import wilson_interval
@@ -32,6 +33,7 @@ def of_folder(folder: Path) -> str:
             cohort = records[0].cohort if records else ""
             rounds = [record for record in records if record.cohort == cohort]
             lines.append(f"{arm}, seed {seed}: {len(rounds)} of {trial.rounds} rounds")
+            lies = {str(n): f" (lies: {lie})" for n, lie in liars_of(trial.exchange).items()}
             for node in map(str, range(trial.swarm.nodes)):
                 counts = Counter[str]()
                 for record in rounds:
@@ -41,7 +43,7 @@ def of_folder(folder: Path) -> str:
                 absent = ", ".join(f"{reason} {n}" for reason, n in sorted(why.items()))
                 refused = _share(counts["refused"], counts["completions"])
                 lines.append(
-                    f"  node {node}: {refused} completions refused, "
+                    f"  node {node}{lies.get(node, '')}: {refused} completions refused, "
                     f"{counts['malformed']} malformed; "
                     f"absent in {why.total()} rounds{f' ({absent})' if absent else ''}"
                 )

@@ -3,6 +3,7 @@
     envelope.py    what a signature covers        keys.py       what a node signs with
     roster.py      public keys to nodes           agreement.py  what counts in a round; no network
     transport.py   serve, and ask peers           archive.py    what was agreed on, to be audited
+    liars.py       nodes that lie, for research
 
 The extra `net` installs what it needs. The rest of the package does not import it.
 """

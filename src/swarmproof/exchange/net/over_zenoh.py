@@ -73,15 +73,18 @@ class ZenohTransport(Transport):
         node: number of this node.
         links: where to listen and connect.
         largest: bytes of the largest value that is served or asked for.
+        values: what the node answers; by default what it was told to serve.
 
     Raises:
         ValueError: the network cannot be joined; one line with the remedy.
     """
 
-    def __init__(self, swarm: str, node: int, links: Links, largest: int) -> None:
+    def __init__(
+        self, swarm: str, node: int, links: Links, largest: int, values: Values | None = None
+    ) -> None:
         links.require()
         self._root = f"swarmproof/{swarm}"
-        self._values = Values()
+        self._values = Values() if values is None else values
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         try:
             self._session = zenoh.open(_config(links, largest))
@@ -125,14 +128,14 @@ class ZenohTransport(Transport):
             return found
 
     def close(self) -> None:
+        self._values.close()
         self._session.close()  # type: ignore[no-untyped-call]
 
     def _reply(self, query: zenoh.Query) -> None:
         """Called in a thread of Zenoh."""
         with query:
             parts = str(query.key_expr).split("/", 3)
-            value = self._values.get(parts[3]) if len(parts) == 4 else None
-            if value is not None:
+            for value in self._values.replies(parts[3]) if len(parts) == 4 else ():
                 query.reply(query.key_expr, value)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -15,6 +16,7 @@ from swarmproof.registry import register
 if TYPE_CHECKING:
     from swarmproof.exchange.net.channel import NetChannel
     from swarmproof.exchange.net.keys import Signer
+    from swarmproof.exchange.net.liars import Liar
     from swarmproof.exchange.net.party import Terms
     from swarmproof.exchange.net.roster import Roster
     from swarmproof.exchange.net.transport import Transport
@@ -68,6 +70,13 @@ class Net(Exchange):
         default=None, description="file for what was agreed on; by default nothing is kept"
     )
 
+    liars: tuple[tuple[int, str], ...] = Field(
+        default=(),
+        max_length=65_535,
+        description="nodes that lie to their peers, for research, such as [[2, 'late']]: "
+        "`swarmproof node lies`",
+    )
+
     def connect(self, session: Session) -> NetChannel:
         """Join the swarm.
 
@@ -101,6 +110,28 @@ class Net(Exchange):
         """
         require_installed()
         self.terms(num_nodes, alone=num_nodes == 1)
+        self.lies(num_nodes)
+
+    def lies(self, num_nodes: int) -> dict[int, type[Liar]]:
+        """The nodes that lie, by number.
+
+        Raises:
+            ValueError: one is not in the swarm or listed twice, or there is no such lie.
+        """
+        if not self.liars:
+            return {}
+        from swarmproof.exchange.net.liars import find
+
+        numbers = [node for node, _ in self.liars]
+        for node in numbers:
+            if not 0 <= node < num_nodes:
+                raise ValueError(
+                    f"exchange.liars: there is no node {node}; the swarm has nodes 0 to "
+                    f"{num_nodes - 1}"
+                )
+            if numbers.count(node) > 1:
+                raise ValueError(f"exchange.liars: node {node} is listed twice; give it one lie")
+        return {node: find(kind) for node, kind in self.liars}
 
     def terms(self, num_nodes: int, *, alone: bool = False) -> Terms:
         """The terms of agreement among this many nodes.
@@ -161,7 +192,13 @@ class Net(Exchange):
     def _transport(
         self, session: Session, roster: Roster, terms: Terms, signers: dict[int, Signer]
     ) -> Transport:
+        liars = self.lies(len(roster.keys))
         if len(signers) == len(roster.keys):
+            if liars:
+                raise ValueError(
+                    "exchange.liars: all nodes are in this process, and it has nobody to lie to; "
+                    "start a process for each, with `swarmproof swarm up`"
+                )
             from swarmproof.exchange.net.transport import Loopback
 
             return Loopback().join(0)
@@ -170,10 +207,16 @@ class Net(Exchange):
         from swarmproof.exchange.net.over_zenoh import Links, ZenohTransport
 
         run = roster.swarm_id(session.run_id, terms.faults, terms.quorum)
-        largest = entry_limit(RoundRules(run, 0, roster, terms.faults, session.max_bytes))
+        rules = RoundRules(run, 0, roster, terms.faults, session.max_bytes)
         links = Links(self.listen, self.peers, self.key, self.certificates, self.lan)
-        (node,) = signers
-        return ZenohTransport(run.hex(), node, links, largest)
+        ((node, signer),) = signers.items()
+        answers = liars[node](node, signer, rules, self.deadline) if node in liars else None
+        return ZenohTransport(run.hex(), node, links, entry_limit(rules), answers)
+
+
+def liars_of(exchange: Mapping[str, Any]) -> dict[int, str]:
+    """The nodes that lie and how, from the table of an exchange in a config that was checked."""
+    return dict(exchange.get("liars", ())) if exchange.get("name") == "net" else {}
 
 
 def require_installed() -> None:

@@ -95,7 +95,6 @@ class Conversation:
         return now >= self._noticed + self._party.terms.step / 2
 
     def _ask_step(self, machine: Agreement, step: int, silent: Collection[int]) -> None:
-        party = self._party
         for node in silent:
             for asked in {node, self._other(node)}:
                 copy = asked != node

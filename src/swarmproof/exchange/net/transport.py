@@ -12,7 +12,7 @@ import itertools
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -81,6 +81,14 @@ class Values:
         with self._lock:
             value = self._values.get(key)
         return self.source(key) if value is None else value
+
+    def replies(self, key: str) -> Sequence[bytes]:
+        """All that is sent in answer to a question."""
+        value = self.get(key)
+        return () if value is None else (value,)
+
+    def close(self) -> None:
+        """The node leaves. Questions that wait are still answered."""
 
 
 # Seconds until an answer arrives, by asker, node and key. None: question or answer is lost.
