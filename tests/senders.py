@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from swarmproof.defenses import Defense, DefenseView
+from swarmproof.defenses.base import Plain
 from swarmproof.guard.gate import checked
 from swarmproof.types import Completion, Group, NodeId, Problem, Slot, Verdict
 
@@ -57,10 +58,12 @@ class Receiver:
     def __call__(self, problems: Sequence[Sequence[Sent]], **kept: Any) -> list[list[Verdict]]:
         groups, rewards = groups_of(problems, self.round, **kept)
         view = DefenseView(rewards=rewards, seed=0, round=self.round, state=self.state)
-        told = checked(self.defense, groups, self.defense.inspect(groups, view))
-        self.state = json.loads(json.dumps(self.defense.remember(groups, view), allow_nan=False))
+        verdicts = checked(self.defense, groups, self.defense.inspect(groups, view))
+        told = self.defense.remember(groups, view)
+        self.state = json.loads(json.dumps(told, allow_nan=False))
+        assert not isinstance(told, Plain) or told == self.state
         self.round += 1
-        return told
+        return verdicts
 
 
 def refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from fractions import Fraction
 
@@ -10,7 +11,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from swarmproof.defenses.arithmetic import _in_whole, equalities
+from swarmproof.defenses.arithmetic import (
+    _TOKEN,
+    _TOKEN_OF_LOWER,
+    Span,
+    _comparable,
+    _compare,
+    _computes,
+    _flat,
+    _in_whole,
+    _parts,
+    _runs,
+    _sides,
+    _value,
+    equalities,
+)
 from swarmproof.tasks import MathWords
 
 TRUE = [
@@ -42,6 +57,7 @@ NEITHER = [
     "five two plus one is four", "hundred plus one is 7", "2 + = 5", "+ 2 = 5", "2 + 2 =", "= 5",
     "(1) is 5", "2 ** 3 = 5", "of those 40 * .8 = 32 are 5 dollar winners",
     "9" * 31 + " + 1 = 2", "1 + " * 200 + "1 = 3",
+    "+ 2 + 2 = 5",
 ]  # fmt: skip
 
 
@@ -153,6 +169,25 @@ def test_the_time_is_linear_in_the_length(name: str) -> None:
     assert whole < 9 * half + 0.05
 
 
+@given(st.lists(st.sampled_from(["2", "two", "+", "-", "*", "=", "is", "(", ")"]), max_size=4))
+def test_fewer_than_five_tokens_state_nothing(pieces: list[str]) -> None:
+    """So they are skipped: here are the checks that they would not pass."""
+    for run, _ in _runs(" ".join(pieces)):
+        sides, worded = _sides(run)
+        for i, (left, right) in enumerate(itertools.pairwise(sides)):
+            computed = any(map(_computes, sides[: i + 1]))
+            assert (
+                not _comparable(left, right, computed, in_words=worded[i])
+                or _compare(left, right, stated_first=not computed) is None
+            )
+
+
+@given(st.sampled_from(["2", "1.5", "two", "five two", "+", "(", "0" * 31]))
+def test_a_side_of_one_token_has_the_value_that_a_computation_would_have(piece: str) -> None:
+    ((run, _), *_) = _runs(piece)
+    assert _value(run) == _flat(_parts(run))
+
+
 def test_a_bullet_begins_another_computation() -> None:
     assert [e.true for e in equalities("- 3 + 4 = 7\n- 100 + 2 = 103")] == [True, False]
 
@@ -160,6 +195,29 @@ def test_a_bullet_begins_another_computation() -> None:
 _PIECES = (
     "2 3 4 1,000 1.5 .5 3. two five! 7? 2x 50% Step she + - * / × plus = = is makes . ! , ( ) more"
 )
+
+
+_READ = (
+    "2 10 1,000 .5 two Hundred AND x X 5x 5X2 x7 times \\TIMES \\cdot Multiplied By plus - − * "
+    "** = == Is IS are equal To gives comes to makes ( ) $ $5 % ^ . , _ a ab -five ſ İ İs"
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(_READ.split()), st.sampled_from([" ", "", "\n"])), max_size=12
+    )
+)
+def test_lower_case_is_read_as_all_other_text_is(parts: list[tuple[str, str]]) -> None:
+    def read(pattern: re.Pattern[str], text: str) -> list[tuple[str | None, Span, Span]]:
+        return [(m.lastgroup, m.span(), m.span("digits")) for m in pattern.finditer(text)]
+
+    text = "".join(piece + gap for piece, gap in parts)
+    if text.isascii():
+        assert read(_TOKEN_OF_LOWER, text.lower()) == read(_TOKEN, text)
+    shouted = equalities(text.upper())
+    if len(text.upper()) == len(text) == len(text.lower()):
+        assert shouted == equalities(text.lower())
 
 
 @given(

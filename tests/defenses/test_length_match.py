@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from senders import Receiver, Sent, groups_of, refused
-from swarmproof.defenses import DefenseView, LengthMatch
+from swarmproof import Guard
+from swarmproof.defenses import DefenseView, LengthMatch, length_match
 from swarmproof.defenses.senders import raw_advantages
 from swarmproof.types import NodeId, Verdict
 
@@ -293,6 +294,29 @@ def test_no_order_matters_and_the_state_is_json(rng: Random, seed: int) -> None:
     for p, row in zip(order, second, strict=True):
         assert [first[p][g] for g in within[p]] == row
     assert straight.state == shuffled.state == json.loads(json.dumps(straight.state))
+
+
+XS = st.integers(-60, 60)
+SHARES = st.lists(st.tuples(XS, st.floats(0, 2)), min_size=1, max_size=12)
+
+
+@given(st.lists(SHARES, min_size=1, max_size=5), st.lists(XS, max_size=9))
+def test_the_share_of_others_is_the_lower_median_at_every_length(
+    nodes: list[list[tuple[int, float]]], xs: list[int]
+) -> None:
+    every = [tuple(map(np.array, zip(*sorted(of), strict=True))) for of in nodes]
+    wanted = []
+    for x in xs:
+        shares = [next((s for at, s in sorted(of) if at >= x), 0.0) for of in nodes]
+        wanted.append(min(1.0, sorted(shares)[(len(shares) - 1) // 2]))
+    assert length_match._shared(every, np.array(xs)).tolist() == wanted  # type: ignore[arg-type]
+
+
+def test_masses_that_are_no_numbers_are_an_error_and_not_remembered() -> None:
+    groups, _ = groups_of([[(node, "x", 0) for node in range(3)]])
+    words = "state of the defence 'length_match' is not valid JSON"
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=words):
+        Guard([LengthMatch()])(groups, [[1.5e308, 1.5e308, 0.0]])
 
 
 def test_the_state_is_bounded() -> None:

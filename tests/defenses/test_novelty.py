@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -143,6 +145,14 @@ def test_the_state_is_bounded_and_equal_after_json(monkeypatch: pytest.MonkeyPat
     assert max(len(words) for words in receiver.state["last"].values()) == 50
     assert len(receiver.state["counts"]) == 5
     assert receiver.state == json.loads(json.dumps(receiver.state))
+
+
+@given(st.text("aB é1_.\n\x1c\u3000-", max_size=40).map(lambda text: text.replace("-", "x" * 31)))
+def test_words_are_read_with_those_behind_white_space(text: str) -> None:
+    text = text.casefold()
+    found = list(re.finditer(r"[^\W\d]{1,32}", text))
+    pairs = {f"{a[0]} {b[0]}" for a, b in pairwise(found) if text[a.end() : b.start()].isspace()}
+    assert novelty._words(text) == {match[0] for match in found} | pairs
 
 
 @settings(max_examples=30)

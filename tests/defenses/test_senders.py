@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from swarmproof.defenses import LengthMatch, Novelty, Signature
+from swarmproof.defenses import DefenseView, LengthMatch, Novelty, Signature
 from swarmproof.defenses.base import Setting
-from swarmproof.defenses.senders import high, key, middle, raw_advantages, right, suspicion
+from swarmproof.defenses.senders import high, key, middle, once, raw_advantages, right, suspicion
 from swarmproof.guard.advantages import advantages
+from swarmproof.types import Group
 
 
 @given(st.integers(1, 400), st.floats(0, 1), st.floats(1e-4, 0.99))
@@ -67,6 +70,36 @@ def test_right_is_above_the_mean_or_in_a_group_of_equals_positive() -> None:
 def test_the_raw_advantages_are_those_of_a_group_without_refusals(rewards: list[float]) -> None:
     wanted = advantages(rewards, [1.0] * len(rewards))
     assert raw_advantages(rewards) == pytest.approx(wanted)
+
+
+def test_a_round_is_compared_once_for_all_who_read_and_remember_the_same() -> None:
+    compared = []
+
+    def compare(groups: Sequence[Group], view: DefenseView) -> int:
+        compared.append((groups, view))
+        return len(compared)
+
+    def ask(texts: Sequence[str] = ("a", "b"), tokens: int = 1, **view: Any) -> int:
+        ids = [[0] * tokens for _ in texts]
+        groups = [Group.of("?", texts, ids, senders=[0, 1])]
+        seen = DefenseView(**{"rewards": [[1.0, 0.0]], "seed": 0, "round": 3, **view})
+        # A second time for the same groups, as for `remember` after `inspect`.
+        told = once(Once(), groups, seen, compare, lengths=lengths)
+        assert told == once(Once(), list(groups), seen, compare, lengths=lengths)
+        return told
+
+    class Once(Signature):
+        """A defence of its own, so that nothing has been compared for it."""
+
+    for lengths in (False, True):
+        compared.clear()
+        assert ask() == ask() == 1
+        assert ask(tokens=2) == 1 + lengths  # another tokenizer
+        compared.clear()
+        for n, other in enumerate(
+            ({"texts": ("a", "c")}, {"rewards": [[0.0, 1.0]]}, {"round": 4}, {"state": {"x": 1}}), 1
+        ):
+            assert ask(**other) == n  # type: ignore[arg-type]
 
 
 def test_a_number_and_its_text_are_two_senders() -> None:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from senders import WORDS, Receiver, Sent, groups_of, honest, refused
 from swarmproof.defenses import DefenseView, Signature, signature
+from swarmproof.defenses import senders as comparing
 
 NODES = 4
 
 
 def counts(state: Mapping[str, Any], node: str = "3") -> dict[str, float]:
-    return dict(signature._unpacked(state[node][1]))
+    return signature._unpacked(state[node][1])
 
 
 def a_round(
@@ -200,6 +201,46 @@ def test_any_text_is_read(text: str) -> None:
     assert sum(refused(Receiver(Signature())(sent), sent).values()) == 0
 
 
+@given(st.text(alphabet="ab1 .\n-é\ud800", max_size=40), st.integers(1, 8))
+def test_n_grams_are_all_runs_of_words_and_marks(text: str, longest: int) -> None:
+    parts = signature._PARTS.findall(text)
+    wanted = {
+        " ".join(parts[i : i + n]) for n in range(1, longest + 1) for i in range(len(parts) - n + 1)
+    }
+    assert signature._grams(text, longest) == wanted
+
+
+GRAMS = st.text("abcdé\ud800", min_size=1, max_size=3)
+COUNTS = st.dictionaries(GRAMS, st.sampled_from([0.1, 0.5, 0.81, 0.9, 1.0, 1.9, 4.0]), max_size=30)
+
+
+@given(COUNTS, st.integers(1, 20))
+def test_the_most_frequent_are_kept_and_of_equal_ones_the_first(
+    counts: dict[str, float], most: int
+) -> None:
+    kept = [gram for gram, n in counts.items() if n >= signature._FORGOTTEN]
+    kept = sorted(kept, key=lambda gram: (-counts[gram], gram))[:most]
+    wanted = [
+        (n, "\n".join(sorted(gram for gram in kept if counts[gram] == n)))
+        for n in sorted({counts[gram] for gram in kept})
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signature, "_MOST_GRAMS", most)
+        assert signature._packed(counts) == [list(line) for line in wanted]
+    assert signature._unpacked(wanted) == {gram: counts[gram] for gram in kept}
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), COUNTS), min_size=2, max_size=5), st.lists(GRAMS))
+def test_the_rate_of_an_n_gram_is_the_middle_one_of_the_others(
+    others: list[tuple[float, dict[str, float]]], grams: list[str]
+) -> None:
+    wanted = [
+        comparing.middle([(of.get(gram, 0.0) + 0.5) / (problems + 1) for problems, of in others])
+        for gram in grams
+    ]
+    assert signature._rates(grams, [signature._Tally(*each) for each in others]) == wanted
+
+
 def planted(seed: int, plants: Mapping[int, str], problems: int = 24) -> list[list[Sent]]:
     """Each node of `plants` begins its completions with a phrase of its own."""
     rng = Random(seed)
@@ -246,6 +287,15 @@ def test_what_two_wrote_at_once_or_nobody_before_has_no_source() -> None:
     assert "copies" not in str(reasons(receiver(sent), sent, 3))
     receiver = Receiver(Signature())
     receiver(planted(0, {0: "zig zag", 3: "zig zag"}, problems=3))
+    sent = planted(1, {3: "zig zag"})
+    found = reasons(receiver(sent), sent, 3)
+    assert found
+    assert "copies" not in str(found)
+
+
+def test_what_stood_on_one_problem_only_has_no_source() -> None:
+    receiver = Receiver(Signature())
+    receiver(planted(0, {0: "zig zag"}, problems=1))
     sent = planted(1, {3: "zig zag"})
     found = reasons(receiver(sent), sent, 3)
     assert found

@@ -194,6 +194,17 @@ def test_weights_and_credits_of_several_defences_multiply() -> None:
     assert (second.weight, second.token_credit) == (1.0, None)
 
 
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=9))
+def test_a_credit_alone_is_what_its_product_with_ones_is(credit: list[float]) -> None:
+    alone = Verdict("a", True, 0.0, "", token_credit=tuple(credit))
+    ones = Verdict("b", True, 0.0, "", token_credit=(1.0,) * len(credit))
+    rules = Rules({"a": "drop", "b": "drop"})
+    rows = [
+        complete(group_of(1), [1.0], [of], rules, num_groups=1) for of in ((alone,), (alone, ones))
+    ]
+    assert rows[0][0].token_credit == rows[1][0].token_credit == tuple(credit)
+
+
 def test_what_another_model_wrote_may_teach_by_its_good_completions_only() -> None:
     """Those that are worse than the mean still count in it."""
 

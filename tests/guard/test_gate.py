@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from swarmproof.defenses import Defense, DefenseView
 from swarmproof.defenses.base import Reads
+from swarmproof.guard import gate
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
 from swarmproof.guard.guard import Guard
 from swarmproof.types import Group, Verdict
@@ -118,15 +119,19 @@ def test_a_wrong_shape_is_an_error_that_names_the_defence(told: Any, words: str)
 
 @given(
     accepted=st.sampled_from([True, False, None, np.True_, np.False_]),
-    score=st.floats(allow_nan=True, allow_infinity=True),
-    weight=st.floats(0, 1),
+    score=st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.just(np.float32(0.5))),
+    weight=st.one_of(st.floats(0, 1), st.sampled_from([1, 0.0, np.float32(0.5)])),
     credit=st.one_of(st.none(), st.tuples(st.floats(-1, 1), st.floats(-1, 1))),
 )
 def test_what_passes_is_plain_and_valid(
     accepted: Any, score: float, weight: float, credit: Any
 ) -> None:
-    (first, _), _ = passed(say(accepted=accepted, score=score, weight=weight, token_credit=credit))
+    told = say(accepted=accepted, score=score, weight=weight, token_credit=credit)
+    (first, _), _ = passed(told)
+    # Plain ones, which pass as they are, are what the checks would have made of them.
+    assert first == gate._checked("it", "says", GROUPS[0].completions[0], told[0][0])
     assert first.accepted in (True, False, None)
+    assert isinstance(first.accepted, bool | None)
     assert isinstance(first.score, float)
     assert np.isfinite(first.score)
     assert 0 <= first.weight <= 1
@@ -136,6 +141,7 @@ def test_what_passes_is_plain_and_valid(
         assert first.accepted is False
 
 
-def test_a_reason_of_several_lines_becomes_one() -> None:
-    (first, _), _ = passed(say(accepted=False, reason="a\nb\r\n  c"))
+@pytest.mark.parametrize("accepted", [False, True, None])
+def test_a_reason_of_several_lines_becomes_one(accepted: bool | None) -> None:
+    (first, _), _ = passed(say(accepted=accepted, reason="a\nb\r\n  c"))
     assert first.reason == "a b c"

@@ -28,6 +28,13 @@ Reads = Literal["text", "scores", "round", "model"]
 State = Mapping[str, Any]  # JSON values only
 
 
+class Plain(dict[str, Any]):
+    """A state that JSON gives back unchanged: tables, lists, texts and finite numbers only.
+
+    The guard takes it as it is, where it sends another state through JSON. Its receivers share it.
+    """
+
+
 class Scores(Protocol):
     """Scores of some groups under the receiver's model. A foreign trainer may provide them."""
 

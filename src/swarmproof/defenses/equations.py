@@ -68,9 +68,10 @@ class Equations(Defense):
             why = 'the guard knows no tokenizer to find tokens with; give one, or mode = "refuse"'
             return self._abstain(groups, why)
         pieces: dict[int, str] = {}  # token -> its text, for the whole round
+        fine = self.verdict(True, 0.0)  # nearly all
         return [
             [
-                self._verdict(completion, good, view.codec, pieces)
+                self._verdict(completion, good, view.codec, pieces) or fine
                 for completion, good in zip(group.completions, senders.right(row), strict=True)
             ]
             for group, row in zip(groups, view.rewards, strict=True)
@@ -82,7 +83,8 @@ class Equations(Defense):
 
     def _verdict(
         self, completion: Completion, good: bool, codec: Codec | None, pieces: dict[int, str]
-    ) -> Verdict:
+    ) -> Verdict | None:
+        """The verdict on a completion; None where nothing is wrong."""
         found = _equalities(completion.text)
         false = [equality for equality in found if not equality.true]
         score = float(len(false)) if good else 0.0
@@ -93,7 +95,7 @@ class Equations(Defense):
         else:
             marked, credit = [e for e in found if e.true and self.mode == "credit"], 0.0
         if not marked:
-            return self.verdict(True, score)
+            return None
         ids = completion.token_ids or ()
         starts = _starts(completion.text, ids, codec, pieces)
         if starts is None:
@@ -101,9 +103,9 @@ class Equations(Defense):
             return self.verdict(False if good else None, score, why)
         return self.verdict(True, score, token_credit=_credits(starts, marked, credit))
 
-    def _refusing(self, text: str, score: float, false: Sequence[Equality]) -> Verdict:
+    def _refusing(self, text: str, score: float, false: Sequence[Equality]) -> Verdict | None:
         if not score:
-            return self.verdict(True, 0.0)
+            return None
         start, end = false[0].span
         return self.verdict(False, score, f"{text[start:end]!r:.80} is false")
 
@@ -133,15 +135,16 @@ def _starts(
     """
     if new := sorted(set(ids) - pieces.keys()):
         pieces |= zip(new, codec.decode([(token,) for token in new]), strict=True)
-    if "".join(pieces[token] for token in ids) == text:
-        return [0, *accumulate(len(pieces[token]) for token in ids)][: len(ids)]
+    of_tokens = [pieces[token] for token in ids]
+    if "".join(of_tokens) == text:
+        return [0, *accumulate(map(len, of_tokens))][: len(ids)]
     starts: list[int] = []
     at, waiting = 0, []
     for token in ids:
         # A token may be a part of a character, and some tokenizers drop a space in front.
         waiting.append(token)
         starts.append(at)
-        (piece,) = codec.decode([tuple(waiting)])
+        piece = pieces[token] if len(waiting) == 1 else codec.decode([tuple(waiting)])[0]
         lead = next((s for s in ("", " ") if text.startswith(s + piece, at)), None)
         if lead is not None:
             at, waiting = at + len(lead) + len(piece), []

@@ -12,7 +12,6 @@ nodes whose models write longer than the others lose weight. Source: our own.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting, State
+from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -32,7 +31,7 @@ SIDES: tuple[Side, ...] = ("right", "wrong")
 # [x, mass, granted mass] with x ascending. For right completions x is the length in tokens. For
 # wrong ones it is the length with a minus sign, so that the suspicious end is the upper one.
 Histogram = Sequence[Sequence[float]]
-_Shares = tuple[list[float], list[float]]  # x ascending, and the share of the mass at x or above
+_Shares = tuple[np.ndarray, np.ndarray]  # x ascending, and the share of the mass at x or above
 _Place = tuple[str, Side, int, float]  # node, side, x and mass of a completion
 _Entry = Mapping[str, Mapping[Side, Mapping[str, Any]]]  # node -> side -> histogram and squares
 
@@ -110,7 +109,12 @@ class LengthMatch(Defense):
             return view.state
         now = senders.once(self, groups, view, self._weigh, lengths=True).entry
         rounds = [*view.state.get("rounds", ()), now]
-        return {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
+        state = {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
+        # Rewards near the largest float give masses that are no numbers. Then the guard tells.
+        finite = all(
+            math.isfinite(of["squares"]) for sides in now.values() for of in sides.values()
+        )
+        return Plain(state) if finite else state
 
     def _weigh(self, groups: Sequence[Group], view: DefenseView) -> _Weighed:
         places_P = [_places(*pair) for pair in zip(groups, view.rewards, strict=True)]
@@ -149,7 +153,7 @@ class LengthMatch(Defense):
             for x, _, granted in entry["histogram"]:
                 had[int(x)] += granted
         xs = sorted(had.keys() | masses.keys(), reverse=True)
-        share = np.array([_shared(every, x) for x in xs])
+        share = _shared(every, np.array(xs))
         squares = math.fsum([squares, *(entry["squares"] for entry in before)])
         had_above = np.cumsum([had.get(x, 0.0) for x in xs])
         chance = self.z * np.sqrt(share * (1 - share) * squares) - had_above
@@ -239,28 +243,28 @@ def _joined(
     side: Side, past: Sequence[_Entry], now: Mapping[tuple[str, Side], _Masses]
 ) -> list[_Shares]:
     """Each node with mass on this side, over all rounds."""
-    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    points: dict[str, list[Sequence[float]]] = defaultdict(list)
     for entry in past:
         for node, of in entry.items():
             if side in of:
-                points[node] += [(x, mass) for x, mass, _ in of[side]["histogram"]]
+                points[node] += of[side]["histogram"]
     for (node, of_side), masses in now.items():
         if of_side == side:
-            points[node] += [(x, math.fsum(of)) for x, of in masses.at.items()]
+            points[node] += [(x, math.fsum(of), 0.0) for x, of in masses.at.items()]
     joined = []
     for found in points.values():
-        x, mass = np.array(sorted(found)).T
-        joined.append((x.tolist(), (np.cumsum(mass[::-1])[::-1] / mass.sum()).tolist()))
+        x, mass, _ = np.array(found).T
+        order = np.lexsort((mass, x))  # the sum depends on it
+        mass = mass[order]
+        joined.append((x[order], np.cumsum(mass[::-1])[::-1] / mass.sum()))
     return joined
 
 
-def _shared(every: Sequence[_Shares], x: float) -> float:
-    """The lower median over nodes of the share of a node's mass at x or above."""
-    shares = []
-    for points, share in every:
-        i = bisect_left(points, x)
-        shares.append(share[i] if i < len(share) else 0.0)
-    return min(1.0, sorted(shares)[(len(shares) - 1) // 2])
+def _shared(every: Sequence[_Shares], xs: np.ndarray) -> np.ndarray:
+    """The lower median over nodes of the share of a node's mass at each x or above."""
+    shares = [np.append(share, 0.0)[np.searchsorted(x, xs)] for x, share in every]
+    middle: np.ndarray = np.sort(shares, axis=0)[(len(shares) - 1) // 2].clip(max=1.0)
+    return middle
 
 
 def _passed(rounds: Sequence[_Entry]) -> dict[str, _Passed]:

@@ -14,18 +14,18 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import ClassVar
 
 from pydantic import Field
 
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting, State
+from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
-# A word, cut so that no peer can make a state large with it.
-_WORD = re.compile(r"[^\W\d]{1,32}")
+# A word, cut so that no peer can make a state large with it, and the one behind the white space.
+_WORD = r"([^\W\d]{1,32})"
+_PAIR = re.compile(rf"{_WORD}(?:(?=\s+{_WORD}))?")
 _MOST_WORDS = 20_000  # words and pairs remembered for each node
 _SEVERAL = ""  # the owner of what more than one node wrote; no key of a node is empty
 
@@ -82,9 +82,12 @@ class Novelty(Defense):
             none = self.verdict(None, 0.0, senders.TOO_FEW)
             return _Found([[none for _ in group.completions] for group in groups], state)
         scores = {node: _suspicion(node, counts) for node in counts}
+        fine = self.verdict(True, 0.0)  # nearly all
         verdicts = [
             [
-                self._verdict(new.get((p, g), ""), senders.key(completion.node), scores)
+                self._verdict(word, scores[senders.key(completion.node)])
+                if (word := new.get((p, g)))
+                else fine
                 for g, completion in enumerate(group.completions)
             ]
             for p, group in enumerate(groups)
@@ -100,10 +103,10 @@ class Novelty(Defense):
         for _, completion in senders.rewarded(groups, view.rewards):
             words = dict.fromkeys(_words(completion.text), view.round)
             last.setdefault(senders.key(completion.node), {}).update(words)
-        return {
-            "last": {node: _bounded(words) for node, words in sorted(last.items()) if words},
-            "counts": counts[max(0, len(counts) - self.memory) :],
-        }
+        return Plain(
+            last={node: _bounded(words) for node, words in sorted(last.items()) if words},
+            counts=counts[max(0, len(counts) - self.memory) :],
+        )
 
     def _new(
         self, groups: Sequence[Group], view: DefenseView
@@ -129,8 +132,7 @@ class Novelty(Defense):
                     entry[1] += 1
         return new, dict(sorted(counts.items()))
 
-    def _verdict(self, word: str, node: str, scores: Mapping[str, float]) -> Verdict:
-        score = scores.get(node, 0.0) if word else 0.0
+    def _verdict(self, word: str, score: float) -> Verdict:
         if score <= self.threshold:
             return self.verdict(True, score)
         reason = f"{word!r:.80} is new, and this node writes more new words than the others"
@@ -162,10 +164,9 @@ def _suspicion(node: str, counts: Mapping[str, tuple[int, int]]) -> float:
 @lru_cache(maxsize=1024)
 def _words(text: str) -> frozenset[str]:
     """Words, and pairs of words with white space between them."""
-    text = text.casefold()
-    found = list(_WORD.finditer(text))
-    pairs = (f"{a[0]} {b[0]}" for a, b in pairwise(found) if text[a.end() : b.start()].isspace())
-    return frozenset((*(match[0] for match in found), *pairs))
+    found = _PAIR.findall(text.casefold())
+    pairs = [f"{word} {following}" for word, following in found if following]
+    return frozenset((*(word for word, _ in found), *pairs))
 
 
 def _bounded(words: Mapping[str, int]) -> dict[str, int]:

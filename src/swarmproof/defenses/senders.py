@@ -97,7 +97,9 @@ def high(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Once:
-    read: Any  # all that the result depends on
+    groups: Sequence[Group]
+    sent: Any  # what the result depends on of these groups
+    read: Any  # and of the view
     result: Any
 
 
@@ -118,16 +120,21 @@ def once(
     It must be a pure function of the questions, senders and texts of these groups, with `lengths`
     of their numbers of tokens too, and of the rewards, round and state of the view.
     """
-    sent = [
-        [(key(c.node), c.text, lengths and len(c.token_ids or ())) for c in group.completions]
-        for group in groups
-    ]
-    read = (view.round, [g.problem.question for g in groups], sent, view.rewards, view.state)
+    read = (view.round, view.rewards, view.state)
     last = _once.get(defense)
-    if last is None or last.read != read:
-        last = _once[defense] = _Once(read, compare(groups, view))
-    result: T = last.result
-    return result
+    if last is None or last.read != read or last.groups != groups:
+        sent = [_sent(group, lengths=lengths) for group in groups]
+        same = last is not None and last.read == read and last.sent == sent
+        result = last.result if last is not None and same else compare(groups, view)
+        last = _once[defense] = _Once(groups, sent, read, result)
+    told: T = last.result
+    return told
+
+
+def _sent(group: Group, *, lengths: bool) -> tuple[str, list[tuple[str, str, int]]]:
+    return group.problem.question, [
+        (key(c.node), c.text, len(c.token_ids or ()) if lengths else 0) for c in group.completions
+    ]
 
 
 def suspicion(count: float, of: float, rate: float) -> float:
@@ -135,6 +142,8 @@ def suspicion(count: float, of: float, rate: float) -> float:
 
     Fractional counts, which come from decay, are rounded towards the harmless side.
     """
+    if count < rate * of - 1e-6:  # the usual case; rounding cannot change it
+        return 0.0
     k, n = math.floor(count + 1e-9), math.ceil(of - 1e-9)
     if k <= 0 or rate >= 1 or k > n or k <= rate * n:
         return 0.0

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
 from pydantic import Field
 
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting, State
+from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -30,6 +32,8 @@ from swarmproof.types import Group, Verdict
 _PARTS = re.compile(r"\w{1,32}|[^\w\s]")
 _FORGOTTEN = 0.5  # a smaller count is dropped: something seen once, seven rounds ago
 _MOST_GRAMS = 20_000  # remembered for each node
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(slots=True)
@@ -100,18 +104,19 @@ class Signature(Defense):
 
     def _compare(self, groups: Sequence[Group], view: DefenseView) -> _Compared:
         tallies = self._tallies(groups, view)
-        state = {
-            node: [tally.problems, _packed(tally.counts), _by_round(tally)]
+        state = Plain(
+            (node, [tally.problems, _packed(tally.counts), _by_round(tally)])
             for node, tally in sorted(tallies.items())
             if tally.problems >= _FORGOTTEN
-        }
+        )
         if len(tallies) < senders.ENOUGH:
             none = self.verdict(None, 0.0, senders.TOO_FEW)
             return _Compared([[none for _ in group.completions] for group in groups], state)
         found = {node: self._signatures(node, tallies) for node in tallies}
+        fine = self.verdict(True, 0.0)  # nearly all
         verdicts = [
             [
-                self._verdict(completion.text, found[senders.key(completion.node)])
+                self._verdict(completion.text, found[senders.key(completion.node)]) or fine
                 for completion in group.completions
             ]
             for group in groups
@@ -123,8 +128,8 @@ class Signature(Defense):
         tallies = {
             node: _Tally(
                 self.decay * problems,
-                {gram: self.decay * n for gram, n in _unpacked(packed)},
-                {gram: int(round) for gram, round in _unpacked(first)},
+                _unpacked((self.decay * n, grams) for n, grams in packed),
+                _unpacked(first),
             )
             for node, (problems, packed, first) in view.state.items()
         }
@@ -138,9 +143,9 @@ class Signature(Defense):
         for (node, _), grams in written.items():
             now[node].update(grams)
             tallies[node].problems += 1
-        for node, gram in _alone(now):
-            if all(gram not in tally.counts for tally in tallies.values()):
-                tallies[node].first[gram] = view.round
+        for node, grams in _alone(now):
+            new = grams.difference(*(tally.counts for tally in tallies.values()))
+            tallies[node].first |= dict.fromkeys(new, view.round)
         for node, fresh in now.items():
             counts = tallies[node].counts
             for gram, n in fresh.items():
@@ -150,21 +155,20 @@ class Signature(Defense):
     def _signatures(self, node: str, tallies: Mapping[str, _Tally]) -> dict[str, _Sign]:
         """The suspicious n-grams of a node, above the threshold or not."""
         own = tallies[node]
-        others = [(t.counts, t.problems + 1) for other, t in tallies.items() if other != node]
+        others = [tally for other, tally in tallies.items() if other != node]
+        often = {gram: n for gram, n in own.counts.items() if n >= self.least}
         found = {}
-        for gram, count in own.counts.items():
-            if count < self.least:
-                continue
-            rate = senders.middle([(counts.get(gram, 0.0) + 0.5) / of for counts, of in others])
+        for (gram, count), rate in zip(often.items(), _rates(often, others), strict=True):
             if score := senders.suspicion(count, own.problems, rate):
                 source = _source(node, gram, tallies)
                 found[gram] = _Sign(score, gram, count, own.problems, rate, *source)
         return found
 
-    def _verdict(self, text: str, signs: Mapping[str, _Sign]) -> Verdict:
+    def _verdict(self, text: str, signs: Mapping[str, _Sign]) -> Verdict | None:
+        """The verdict on a completion; None where nothing is suspicious."""
         has = _grams(text, self.longest) & signs.keys()
         if not has:
-            return self.verdict(True, 0.0)
+            return None
         sign = max(map(signs.__getitem__, has))
         if sign.score <= self.threshold:
             return self.verdict(True, sign.score)
@@ -181,45 +185,55 @@ class Signature(Defense):
 @lru_cache(maxsize=1024)
 def _grams(text: str, longest: int) -> frozenset[str]:
     parts = _PARTS.findall(text)
-    return frozenset(
-        " ".join(parts[i : i + n]) for n in range(1, longest + 1) for i in range(len(parts) - n + 1)
-    )
+    rows = [parts[start:] for start in range(longest)]
+    grams = (map(" ".join, zip(*rows[:n], strict=False)) for n in range(1, longest + 1))
+    return frozenset(chain.from_iterable(grams))
 
 
-def _packed(counts: Mapping[str, float]) -> list[tuple[float, str]]:
+def _rates(grams: Collection[str], others: Sequence[_Tally]) -> list[float]:
+    """The upper median, over other nodes, of the rate of each n-gram."""
+    counts_NG = np.array([[of.counts.get(gram, 0.0) for gram in grams] for of in others])
+    of_N = np.array([of.problems for of in others])
+    rates_NG = (counts_NG + 0.5) / (of_N[:, None] + 1)
+    middle: list[float] = np.sort(rates_NG, axis=0)[len(others) // 2].tolist()
+    return middle
+
+
+def _packed(counts: Mapping[str, float]) -> list[list[Any]]:
     """Each count with its n-grams, a line each. There are few counts, so this is small and fast."""
-    kept = {gram: n for gram, n in counts.items() if n >= _FORGOTTEN}
-    order = sorted(kept)
-    if len(order) > _MOST_GRAMS:
-        order = sorted(sorted(order, key=lambda gram: -kept[gram])[:_MOST_GRAMS])
-    lines: dict[float, list[str]] = defaultdict(list)
-    for gram in order:
-        lines[kept[gram]].append(gram)
-    return [(n, "\n".join(grams)) for n, grams in sorted(lines.items())]
+    lines = _by_value(counts)
+    packed, left = [], _MOST_GRAMS
+    for n in sorted((n for n in lines if n >= _FORGOTTEN), reverse=True):
+        if grams := sorted(lines[n])[:left]:
+            packed.append([n, "\n".join(grams)])
+            left -= len(grams)
+    return packed[::-1]
 
 
-def _unpacked(packed: Iterable[tuple[float, str]]) -> Iterator[tuple[str, float]]:
-    for n, grams in packed:
-        for gram in grams.split("\n"):
-            yield gram, n
+def _unpacked(packed: Iterable[tuple[T, str]]) -> dict[str, T]:
+    return {gram: n for n, grams in packed for gram in grams.split("\n")}
 
 
-def _by_round(tally: _Tally) -> list[tuple[int, str]]:
+def _by_round(tally: _Tally) -> list[list[Any]]:
     """Rounds, with the n-grams that the node wrote first in them and that are still counted."""
     kept = sorted(g for g in tally.first if tally.counts.get(g, 0.0) >= _FORGOTTEN)[:_MOST_GRAMS]
-    lines: dict[int, list[str]] = defaultdict(list)
-    for gram in kept:
-        lines[tally.first[gram]].append(gram)
-    return [(round, "\n".join(grams)) for round, grams in sorted(lines.items())]
+    rounds = _by_value({gram: tally.first[gram] for gram in kept})
+    return [[round, "\n".join(grams)] for round, grams in sorted(rounds.items())]
 
 
-def _alone(now: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, str]]:
-    """Each node with an n-gram that it alone wrote in this round, on two problems or more."""
+def _by_value(of: Mapping[str, T]) -> dict[T, list[str]]:
+    """The keys that have each value, in their order."""
+    keys: dict[T, list[str]] = defaultdict(list)
+    for key, value in of.items():
+        keys[value].append(key)
+    return keys
+
+
+def _alone(now: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, set[str]]]:
+    """Each node with the n-grams that it alone wrote in this round, on two problems or more."""
     for node, grams in now.items():
-        others = [of for other, of in now.items() if other != node]
-        for gram, n in grams.items():
-            if n > 1 and not any(gram in of for of in others):
-                yield node, gram
+        several = {gram for gram, n in grams.items() if n > 1}
+        yield node, several.difference(*(of for other, of in now.items() if other != node))
 
 
 def _source(node: str, gram: str, tallies: Mapping[str, _Tally]) -> tuple[str, int]:

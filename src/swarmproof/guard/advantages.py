@@ -57,6 +57,8 @@ class Rules:
         if node in self.void:
             return EFFECTS["void_node"]
         refusals = [v for v in verdicts if v.accepted is False]
+        if not refusals:
+            return EFFECTS["monitor"]
         found = [EFFECTS[self.by_defense[v.defense]] for v in refusals]
         return Effect(
             votes=all(effect.votes for effect in found),
@@ -120,9 +122,8 @@ def complete(
         rules.effect(row, completion.node)
         for row, completion in zip(verdicts, group.completions, strict=True)
     ]
-    weights = [
-        _weight(rules.in_force(row)) * e.votes for row, e in zip(verdicts, effects, strict=True)
-    ]
+    in_force = [rules.in_force(row) for row in verdicts]
+    weights = [_weight(row) * e.votes for row, e in zip(in_force, effects, strict=True)]
     counted = [0.0 if e.zeroed else reward for reward, e in zip(rewards, effects, strict=True)]
     advantage = advantages(counted, weights, scale_rewards=rules.scale_rewards)
     if rules.foreign_teach == "positive":
@@ -139,7 +140,7 @@ def complete(
             weight=weights[g],
             advantage=float(advantage[g]),
             loss_weight=training[g] / total,
-            token_credit=_token_credit(rules.in_force(verdicts[g])),
+            token_credit=_token_credit(in_force[g]),
         )
         for g, completion in enumerate(group.completions)
     ]
@@ -182,6 +183,8 @@ def _token_credit(verdicts: Sequence[Verdict]) -> tuple[float, ...] | None:
     given = [(v.token_credit, v.renormalised) for v in verdicts if v.token_credit is not None]
     if not given:
         return None
+    if len(given) == 1 and not given[0][1]:
+        return given[0][0]
     credit = np.prod([values for values, _ in given], axis=0, dtype=np.float64)
     if spread := [values for values, renormalised in given if renormalised]:
         left = np.abs(np.prod(spread, axis=0, dtype=np.float64)).mean()

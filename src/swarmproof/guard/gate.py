@@ -38,7 +38,8 @@ def checked(
         ValueError: too few or too many verdicts, another defence's name, an `accepted` that is
             neither a bool nor None, or weights out of range or of another length.
     """
-    who = f"the defence {defense.name!r}"
+    name = defense.name
+    who = f"the defence {name!r}"
     if len(told) != len(groups):
         raise ValueError(f"{who} returned verdicts for {len(told)} of {len(groups)} groups")
     result = []
@@ -50,8 +51,8 @@ def checked(
             )
         result.append(
             [
-                _checked(who, defense.name, *pair)
-                for pair in zip(group.completions, row, strict=True)
+                verdict if _is_plain(name, verdict) else _checked(who, name, completion, verdict)
+                for completion, verdict in zip(group.completions, row, strict=True)
             ]
         )
     return result
@@ -73,10 +74,25 @@ def _checked(who: str, name: str, completion: Completion, verdict: Verdict) -> V
             return Verdict(name, False, MOST_SUSPICIOUS, f"its {field} is not a finite number")
     if not 0 <= weight <= 1:
         raise ValueError(f"{who} returned a weight of {weight:g}; it must be in [0, 1]")
-    if max(map(abs, credit or (0.0,))) > 1:
+    if credit and (max(credit) > 1 or min(credit) < -1):
         raise ValueError(f"{who} returned a token_credit outside [-1, 1]")
     reason = " ".join(str(verdict.reason).split())
     return Verdict(name, accepted, score, reason, weight, credit, bool(verdict.renormalised))
+
+
+def _is_plain(name: str, verdict: Verdict) -> bool:
+    """Whether there is nothing to convert, to check or to refuse, as in nearly all verdicts."""
+    return (
+        type(verdict) is Verdict
+        and verdict.defense == name
+        and (verdict.accepted is None or verdict.accepted is True)
+        and type(verdict.score) is type(verdict.weight) is float
+        and math.isfinite(verdict.score)
+        and 0 <= verdict.weight <= 1
+        and verdict.reason == ""
+        and verdict.token_credit is None
+        and verdict.renormalised is False
+    )
 
 
 def _decision(who: str, accepted: object) -> bool | None:

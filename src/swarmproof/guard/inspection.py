@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from swarmproof.defenses.base import Defense, DefenseView, Scores, State
+from swarmproof.defenses.base import Defense, DefenseView, Plain, Scores, State
 from swarmproof.guard.advantages import Rules, can_teach, complete
 from swarmproof.guard.gate import MOST_SUSPICIOUS, checked
 from swarmproof.types import Group, NodeId, Sample, Slot, TokenScores, Verdict
@@ -160,7 +160,7 @@ class Inspecting:
         )
 
     def _look_again(self, group: Group, verdicts: Sequence[Verdicts]) -> None:
-        if self.final:
+        if self.final or {"refill", "void_node"}.isdisjoint(self.rules.by_defense.values()):
             return
         for completion, row in zip(group.completions, verdicts, strict=True):
             if self.rules.refused_by("refill", row):
@@ -194,7 +194,7 @@ class Inspecting:
         order = {name: i for i, name in enumerate(self.rules.by_defense)}
         for p, late in zip(indices, told, strict=True):
             verdicts = [
-                tuple(sorted((*known, *now), key=lambda verdict: order[verdict.defense]))
+                tuple(sorted((*known, *now), key=lambda v: order[v.defense])) if now else known
                 for known, now in zip(self._known[p], late, strict=True)
             ]
             self._look_again(self.groups[p], verdicts)
@@ -239,9 +239,9 @@ class Inspecting:
     ) -> list[list[Verdicts]]:
         """Every defence's verdict on every completion, without early exit, so that each defence has
         its own error rates."""
-        if not indices:
-            return []
         groups = [self.groups[p] for p in indices]
+        if not groups or not defenses:
+            return [[()] * len(group.completions) for group in groups]
         rewards = [self.rewards[p] for p in indices]
         told: list[list[list[Verdict]]] = []
         for defense in defenses:
@@ -251,10 +251,7 @@ class Inspecting:
             if scores is not None and defense.reads in ("scores", "round"):
                 _refuse_nan(defense, verdicts, scores)
             told.append(verdicts)
-        return [
-            [tuple(of_one[p][g] for of_one in told) for g in range(len(group.completions))]
-            for p, group in enumerate(groups)
-        ]
+        return [list(zip(*of_group, strict=True)) for of_group in zip(*told, strict=True)]
 
 
 def _refuse_nan(defense: Defense, verdicts: list[list[Verdict]], scores: Scores) -> None:
@@ -268,6 +265,8 @@ def _refuse_nan(defense: Defense, verdicts: list[list[Verdict]], scores: Scores)
 
 def _plain(defense: Defense, state: State) -> State:
     """The state after a round trip through JSON, so that a resumed run has the same state."""
+    if isinstance(state, Plain):
+        return state
     try:
         told: State = json.loads(json.dumps(state, allow_nan=False))
     except (TypeError, ValueError) as error:
