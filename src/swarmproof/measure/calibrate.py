@@ -117,9 +117,10 @@ def calibrate(
             f"at this rate the honest scores of {defense.name!r} end at {threshold:g}, which its "
             f"{defense.threshold_field} may not be; keep the one that it has"
         ) from None
-    num_refused = sum(s > threshold for s in tested_on)
-    if drawn is not None and (rates := drawn.rates(defense, chosen)):
-        tables[place] |= rates
+    if drawn is None:
+        num_refused = sum(s > threshold for s in tested_on)
+    else:  # it may refuse for more than its score
+        tables[place] |= drawn.rates(defense, chosen)
         num_refused = drawn.num_refused(registry.build(Defense, tables[place]), chosen)
     return {
         "arm": arm,

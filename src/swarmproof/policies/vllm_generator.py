@@ -93,7 +93,7 @@ class Vllm(DrawEngine):
             engine = self._engine(model, codec, sampling)
             generator = VllmGenerator(model, codec, sampling, engine)
             off = generator.largest_error()
-        except (ImportError, ValueError, RuntimeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(
                 f"vLLM does not run this model here ({reason}); use another, {_INSTEAD}"
