@@ -117,14 +117,30 @@ def deep_llama() -> Any:
     return model.to(torch.bfloat16)
 
 
-def test_a_deep_model_may_round_as_much_as_its_own_attention_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_a_deep_model_its_weights_in_float32_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained ones round more than the tolerance; random ones only more than a smaller one."""
     monkeypatch.setattr(selftest, "_ROUGH_TOLERANCE", 5e-3)
-    adopt(deep_llama(), byte_tokenizer())
-    monkeypatch.setattr(selftest, "_own_rounding", lambda *_: 0.0)
-    with pytest.raises(ValueError, match=r"rounding explains 0\.005;"):
+    model, types = deep_llama(), []
+    before = {name: (x.data_ptr(), x.clone()) for name, x in model.state_dict().items()}
+    gap = selftest._gap
+    monkeypatch.setattr(selftest, "_gap", lambda *a: types.append(model.dtype) or gap(*a))
+    adopt(model, byte_tokenizer())
+    assert types == [torch.bfloat16] * 5 + [torch.float32] * 5
+    for name, tensor in model.state_dict().items():
+        pointer, values = before[name]
+        assert tensor.data_ptr() == pointer and tensor.dtype == values.dtype
+        assert torch.equal(tensor, values)
+
+
+def test_a_mistake_that_bfloat16_could_hide_is_found_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(selftest, "_ROUGH_TOLERANCE", 5e-3)
+    right = attention.PackedLayout.attend
+    monkeypatch.setattr(
+        attention.PackedLayout, "attend", lambda self, *args: right(self, *args) * 1.05
+    )
+    with pytest.raises(ValueError, match=r"rounding explains 0\.001;"):
         adopt(deep_llama(), byte_tokenizer())
 
 
