@@ -120,10 +120,16 @@ def deep_llama() -> Any:
 def test_of_a_deep_model_its_weights_in_float32_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained ones round more than the tolerance; random ones only more than a smaller one."""
     monkeypatch.setattr(selftest, "_ROUGH_TOLERANCE", 5e-3)
-    model, types = deep_llama(), []
+    model = deep_llama()
+    types: list[torch.dtype] = []
     before = {name: (x.data_ptr(), x.clone()) for name, x in model.state_dict().items()}
-    gap = selftest._gap
-    monkeypatch.setattr(selftest, "_gap", lambda *a: types.append(model.dtype) or gap(*a))
+    right = selftest._gap
+
+    def gap(*args: Any) -> float:
+        types.append(model.dtype)
+        return right(*args)
+
+    monkeypatch.setattr(selftest, "_gap", gap)
     adopt(model, byte_tokenizer())
     assert types == [torch.bfloat16] * 5 + [torch.float32] * 5
     for name, tensor in model.state_dict().items():
