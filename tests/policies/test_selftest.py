@@ -134,7 +134,8 @@ def test_of_a_deep_model_its_weights_in_float32_decide(monkeypatch: pytest.Monke
     assert types == [torch.bfloat16] * 5 + [torch.float32] * 5
     for name, tensor in model.state_dict().items():
         pointer, values = before[name]
-        assert tensor.data_ptr() == pointer and tensor.dtype == values.dtype
+        assert tensor.data_ptr() == pointer
+        assert tensor.dtype == values.dtype
         assert torch.equal(tensor, values)
 
 
