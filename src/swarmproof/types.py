@@ -184,6 +184,8 @@ class Verdict:
     # Whether the loss is renormalised: what this credit takes from some tokens goes to the others,
     # so that the mean of its absolute values over the completion is 1.
     renormalised: bool = False
+    # Nobody is accused, but where `on_reject` is "refill" the receiver draws the slot itself.
+    redraw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,11 @@ class Sample:
     def refused(self) -> bool:
         """Whether any defence refused it, regardless of the effect of the refusal."""
         return any(verdict.accepted is False for verdict in self.verdicts)
+
+    @property
+    def to_redraw(self) -> bool:
+        """Whether a receiver that can draw the slot itself should."""
+        return self.refused or any(verdict.redraw for verdict in self.verdicts)
 
 
 @dataclass(frozen=True, slots=True)

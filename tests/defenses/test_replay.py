@@ -222,6 +222,34 @@ def test_many_near_ties_are_refused_though_each_is_within_the_tolerance(random_m
         assert verdict.score == margin.max()
 
 
+@pytest.mark.parametrize("refilled", [False, True])
+@pytest.mark.parametrize("tolerance", [1e-3, 0.25])
+def test_a_near_tie_is_redrawn_and_accuses_nobody(
+    random_model: Path, tolerance: float, refilled: bool
+) -> None:
+    codec = like(random_model).codec
+    margins = [np.array(row, np.float32) for row in ([0.0, 0.0], [0.0, tolerance / 2], [0.0, 1.0])]
+    source = RoundScores([[TokenScores(m, m) for m in margins]], {"margin": [margins]})
+    sampling = SamplingConfig(max_new_tokens=2)
+    view = DefenseView(rewards=[[0.0] * 3], seed=0, sampling=sampling, source=source, codec=codec)
+    completions = tuple(
+        Completion(Slot(0, "p", i), 0, "x", (7, 7), refilled=refilled) for i in range(3)
+    )
+    defense = Replay(tolerance=tolerance, near_ties="redraw", on_reject="refill")
+    (row,) = defense.inspect([Group(problem(), completions, "")], view)
+    assert [(v.accepted, v.redraw) for v in row] == [
+        (True, False),
+        (True, False) if refilled else (None, True),
+        (False, False),
+    ]
+
+
+@pytest.mark.parametrize("rule", [None, "drop", "void_node"])
+def test_redrawing_needs_the_rule_refill(rule: Any) -> None:
+    with pytest.raises(ValueError, match="needs on_reject = 'refill' in the same table"):
+        Replay(near_ties="redraw", on_reject=rule)
+
+
 @pytest.mark.parametrize("tokens", [3, 40, 300])
 @pytest.mark.parametrize("flips", [0.002, 0.02, 0.9])
 def test_as_many_near_ties_pass_as_chance_explains(

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from swarmproof.config import OnReject
 from swarmproof.defenses import Defense, DefenseView, Logit
 from swarmproof.defenses.base import Reads, State
+from swarmproof.guard.advantages import Rules
 from swarmproof.guard.guard import TOKENS, Guard
+from swarmproof.guard.inspection import Inspecting
 from swarmproof.types import Group, TokenScores, Verdict
 from swarms import Letters, draw_group, policy
 
@@ -55,6 +58,50 @@ def test_a_trainer_fills_the_scores_itself() -> None:
     assert seen.weights[0].tolist() == [1.0, 0.0]
     assert seen.refill == [group.completions[1].slot]
     assert seen.advantages[0].tolist() == [0.0, 0.0]
+
+
+class Undecided(Defense):
+    """Wants another draw of every completion that is longer than one character."""
+
+    name: ClassVar[str] = "undecided"
+    reads: ClassVar[Reads] = "text"
+
+    def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:  # noqa: ARG002
+        return [
+            [
+                self.verdict(None, 1.0, "undecided", redraw=True)
+                if len(text) > 1
+                else self.verdict(True, 0.0)
+                for text in group.texts
+            ]
+            for group in groups
+        ]
+
+
+@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize("rule", ["refill", "drop"])
+def test_what_is_to_be_redrawn_is_listed_once_and_accused_of_nothing(
+    rule: OnReject, final: bool
+) -> None:
+    group = Group.of("?", ["a", "bb", "c"], token_ids=[(1,), (2,), (3,)], senders=[*"xyz"])
+    rewards = [[1.0, 0.0, 0.0]]
+    inspecting = Inspecting(
+        [Undecided()],
+        Rules({"undecided": rule}, final=final),
+        [group],
+        rewards,
+        {"undecided": DefenseView(rewards=rewards, seed=0)},
+        whole=lambda: pytest.fail("it reads no scores"),
+        extra=[[()] * 3],
+    )
+    inspecting.feed([0], None)
+    # In the second look all is drawn that can be, and the completion counts as it is.
+    redrawn = rule == "refill" and not final
+    assert inspecting.unsettled is redrawn
+    seen, _ = inspecting.finish()
+    assert seen.kept[0].tolist() == [True, not redrawn, True]
+    assert seen.refill == ([group.completions[1].slot] if redrawn else [])
+    assert not any(sample.refused for sample in seen.samples[0])
 
 
 def test_a_score_that_is_not_a_number_refuses() -> None:

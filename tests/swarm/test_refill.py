@@ -12,6 +12,7 @@ import pytest
 from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.attacks.base import AttackView
+from swarmproof.attacks.search import near_draws
 from swarmproof.config import TrialConfig, validate
 from swarmproof.swarm.assembly import assemble, check
 from swarmproof.swarm.round import RoundOutcome, Swarm, play_round
@@ -20,6 +21,7 @@ from swarms import trial_config
 
 REPLAY = {"name": "replay", "on_reject": "refill"}
 ROUNDS = 3
+TOLERANCE = 0.5
 
 
 class Tricks(Attack):
@@ -34,6 +36,7 @@ class Tricks(Attack):
         "copies",
         "half late",
         "withholds unevenly",
+        "near ties",
     ] = "edits"
 
     def craft(self, view: AttackView) -> list[Completion]:
@@ -57,6 +60,20 @@ class Tricks(Attack):
                 return sent[::2]
             case "withholds unevenly":  # another number of draws for each problem
                 return sent[:5]
+            case "near ties":
+                prompts = [view.task.prompt(problems[slot.problem_id]) for _, slot in slots]
+                found = near_draws(
+                    view.policy,
+                    [view.policy.codec.encode_prompt(prompt) for prompt in prompts],
+                    [[view.slot_seed(slot)] for _, slot in slots],
+                    tolerance=TOLERANCE,
+                    ties=2,
+                    rng=view.rng,
+                )
+                return [
+                    Completion(slot, node, view.policy.codec.decode([row])[0], row)
+                    for (node, slot), (row,) in zip(slots, found, strict=True)
+                ]
             case "foreign ids":
                 return [Completion(c.slot, c.node, c.text, (10**9,)) for c in sent]
             case "copies":
@@ -125,6 +142,31 @@ def test_the_weights_are_those_of_a_swarm_in_which_nobody_is_malicious(
     # Without the defence the same attack leaves other weights.
     _, _, weights = played(config_of(random_model, topology, "edits", ()))
     assert weights[-1] != expected[-1]
+
+
+@pytest.mark.parametrize("near_ties", ["redraw", "chance"])
+def test_near_ties_that_are_redrawn_change_nothing_and_accuse_nobody(
+    random_model: Path, near_ties: str
+) -> None:
+    """Honest nodes have none here: all compute in float32 on one machine."""
+    rule = {**REPLAY, "tolerance": TOLERANCE, "flips": 0.9, "near_ties": near_ties}
+    _, _, expected = played(config_of(random_model, "horizontal", None, (rule,)))
+    _, outcomes, weights = played(config_of(random_model, "horizontal", "near ties", (rule,)))
+    assert (weights == expected) is (near_ties == "redraw")
+    for outcome in outcomes:
+        record = outcome.record
+        assert record.honest_refused == record.poisoned_refused == 0
+        counts = record.by_defense["replay"]
+        redrawn = record.by_node["3"]["refilled"]
+        assert counts["poisoned_abstained"] == redrawn
+        assert (redrawn > 0) is (near_ties == "redraw")
+        assert counts["honest_abstained"] == 0
+        marked = {
+            s.completion.slot for s in outcome.found.replaced if any(v.redraw for v in s.verdicts)
+        }
+        assert len(marked) == redrawn
+        for sample in (s for row in outcome.found.samples for s in row):
+            assert sample.completion.refilled is (sample.completion.slot in marked)
 
 
 def test_what_was_sent_stays_in_the_records_and_the_draw_is_marked(random_model: Path) -> None:

@@ -227,6 +227,7 @@ class Defense(Plugin):
         weight: float = 1.0,
         token_credit: Sequence[float] | None = None,
         renormalised: bool = False,
+        redraw: bool = False,
     ) -> Verdict:
         """This defence's verdict.
 
@@ -237,9 +238,11 @@ class Defense(Plugin):
             weight: in [0, 1]: the weight of the completion in its group's mean and in the loss.
             token_credit: in [-1, 1] for each token: multiplies the token's advantage.
             renormalised: give the other tokens of the completion what `token_credit` takes away.
+            redraw: where the rule is "refill", the receiver draws the slot itself; with `accepted`
+                None nobody is accused.
         """
         credit = None if token_credit is None else tuple(token_credit)
-        return Verdict(self.name, accepted, score, reason, weight, credit, renormalised)
+        return Verdict(self.name, accepted, score, reason, weight, credit, renormalised, redraw)
 
     def remember(
         self,

@@ -3,7 +3,8 @@
 For swarms in which all nodes hold the same weights. Why it works: the noise of a draw is a function
 of its address, so that every token of a slot is forced, and any other text is seen, also one that
 the model finds plausible. Where it fails: where precisions differ, a tolerance is needed, and an
-attacker can choose among the near ties that lie inside it, a few times as often as by chance.
+attacker can choose among the near ties that lie inside it, a few times as often as by chance;
+`near_ties = "redraw"` leaves it no choice.
 It decides only about what was sent. A node that withholds some draws is met by `on_reject =
 "refill"` or `"void_node"`, and one that chooses its problems by `swarm.problems = "dealt"`. Source:
 our own; the noise is Gumbel-max sampling with a counter-based hash.
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from swarmproof.defenses import senders
 from swarmproof.defenses.base import Defense, DefenseView, Setting, State
@@ -52,6 +53,11 @@ class Replay(Defense):
     are scored together and of `memory` rounds before. If that probability is below 10 ^ -8, its
     completions with such a token are refused; those without one are proved draws, and pass.
 
+    With `near_ties = "redraw"` a completion with a margin above 0 that would pass is neither
+    accepted nor refused: each receiver draws its slot itself, as after a refusal with "refill". So
+    no choice among near ties reaches the update. It costs as many draws as honest completions have
+    near ties, and receivers of different precision then learn from different texts in those slots.
+
     Measured on the tiny models (docs/lab-log.md): where all nodes compute in float32, no honest
     draw had a margin above 0. Where bfloat16 meets float32 the largest was 0.13; use a tolerance of
     0.25 there. `swarmproof calibrate` measures it for other models, and `flips` with it.
@@ -66,6 +72,11 @@ class Replay(Defense):
         default=2, ge=0, description="tokens of a completion that may lose by up to the tolerance"
     )
 
+    near_ties: Literal["chance", "redraw"] = Field(
+        default="chance",
+        description="chance: as many tokens may lose by up to the tolerance as chance explains; "
+        "redraw: the receiver draws such slots itself (needs on_reject = 'refill')",
+    )
     flips: float = Field(
         default=0.002,
         gt=0,
@@ -73,6 +84,12 @@ class Replay(Defense):
         description="share of honest tokens that lose by up to a tolerance above 0.01",
     )
     memory: int = Field(default=5, ge=0, le=100, description="rounds before this one that count")
+
+    @model_validator(mode="after")
+    def _require_refill(self) -> Self:
+        if self.near_ties == "redraw" and self.on_reject != "refill":
+            raise ValueError("near_ties = 'redraw' needs on_reject = 'refill' in the same table")
+        return self
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -89,14 +106,20 @@ class Replay(Defense):
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         margins_P = view.column("margin")
         verdicts = self._verdicts(groups, margins_P, view)
-        if self.tolerance <= _EXACT:
-            return verdicts
-        suspects = self._suspects(self._counts(groups, margins_P, verdicts, view), view.state)
+        suspects = (
+            self._suspects(self._counts(groups, margins_P, verdicts, view), view.state)
+            if self.tolerance > _EXACT
+            else {}
+        )
         for group, row in zip(groups, verdicts, strict=True):
             for g, completion in enumerate(group.completions):
-                reason = suspects.get(senders.key(completion.node))
-                if row[g].accepted and row[g].score > 0 and reason:
+                if not row[g].accepted or row[g].score == 0:
+                    continue
+                if reason := suspects.get(senders.key(completion.node)):
                     row[g] = self.verdict(False, row[g].score, reason)
+                elif self.near_ties == "redraw" and not completion.refilled:
+                    reason = "a token loses its draw by a little, so the receiver draws it"
+                    row[g] = self.verdict(None, row[g].score, reason, redraw=True)
         return verdicts
 
     def remember(self, groups: Sequence[Group], view: DefenseView) -> State:

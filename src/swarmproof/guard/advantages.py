@@ -51,11 +51,14 @@ class Rules:
     foreign: frozenset[NodeId] = frozenset()
     foreign_teach: Literal["all", "positive"] = "all"
     void: frozenset[NodeId] = frozenset()  # nodes that count for nothing in this round
+    final: bool = False  # the second look at a round: what is to be drawn anew was drawn
 
     def effect(self, verdicts: Sequence[Verdict], node: NodeId) -> Effect:
         """The combined effect of all refusals of one completion: the strictest of each kind."""
         if node in self.void:
             return EFFECTS["void_node"]
+        if self.asks_refill(verdicts):
+            return EFFECTS["refill"]
         refusals = [v for v in verdicts if v.accepted is False]
         if not refusals:
             return EFFECTS["monitor"]
@@ -71,9 +74,19 @@ class Rules:
         # A mask with token credits hides only the tokens that it names.
         return EFFECTS[rule].trains or (rule == "mask" and refusal.token_credit is not None)
 
-    def refused_by(self, rule: OnReject, verdicts: Sequence[Verdict]) -> bool:
-        """Whether a defence with this rule refused."""
-        return any(v.accepted is False and self.by_defense[v.defense] == rule for v in verdicts)
+    def asks_refill(self, verdicts: Sequence[Verdict]) -> bool:
+        """Whether a defence wants the receiver's own draw in place of this completion."""
+        return any(
+            (v.accepted is False or (v.redraw and not self.final))
+            and self.by_defense[v.defense] == "refill"
+            for v in verdicts
+        )
+
+    def voids(self, verdicts: Sequence[Verdict]) -> bool:
+        """Whether a refusal leaves the whole node out of the round."""
+        return any(
+            v.accepted is False and self.by_defense[v.defense] == "void_node" for v in verdicts
+        )
 
     def in_force(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Verdicts whose weights count: all except those of defences that only monitor."""

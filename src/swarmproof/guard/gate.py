@@ -77,7 +77,8 @@ def _checked(who: str, name: str, completion: Completion, verdict: Verdict) -> V
     if credit and (max(credit) > 1 or min(credit) < -1):
         raise ValueError(f"{who} returned a token_credit outside [-1, 1]")
     reason = " ".join(str(verdict.reason).split())
-    return Verdict(name, accepted, score, reason, weight, credit, bool(verdict.renormalised))
+    flags = bool(verdict.renormalised), bool(verdict.redraw)
+    return Verdict(name, accepted, score, reason, weight, credit, *flags)
 
 
 def _is_plain(name: str, verdict: Verdict) -> bool:
@@ -92,6 +93,7 @@ def _is_plain(name: str, verdict: Verdict) -> bool:
         and verdict.reason == ""
         and verdict.token_credit is None
         and verdict.renormalised is False
+        and verdict.redraw is False
     )
 
 

@@ -120,7 +120,7 @@ class Guard:
         self._feed(inspecting, own)
         if inspecting.void:
             void = frozenset(inspecting.void)
-            inspecting = self.begin(groups, rewards, round=round, scores=own, void=void, final=True)
+            inspecting = self.begin(groups, rewards, round=round, scores=own, void=void)
             self._feed(inspecting, own)
         return self.finish(inspecting)
 
@@ -186,13 +186,12 @@ class Guard:
         }
         return Inspecting(
             self.defenses,
-            replace(self.rules, void=void),
+            replace(self.rules, void=void, final=final),
             groups,
             rewards,
             views,
             self._whole(groups, scores),
             extra,
-            final=final,
         )
 
     def finish(self, inspecting: Inspecting, replaced: Sequence[Sample] = ()) -> Inspection:

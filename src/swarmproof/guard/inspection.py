@@ -61,12 +61,14 @@ class Inspection:
 
     @property
     def refill(self) -> list[Slot]:
-        """The slots of refused completions that were taken out of their groups.
+        """The slots of completions that were refused, or are to be redrawn, and are in no group.
 
         A receiver that can draw these slots itself may fill them and inspect the round again; a
         guard never draws.
         """
-        return [s.completion.slot for row in self.samples for s in row if s.refused and not s.kept]
+        return [
+            s.completion.slot for row in self.samples for s in row if s.to_redraw and not s.kept
+        ]
 
     @property
     def num_useful(self) -> int:
@@ -109,7 +111,6 @@ class Inspecting:
     views: Mapping[str, DefenseView]
     whole: Callable[[], Scores]
     extra: Sequence[Sequence[Verdicts]]
-    final: bool = False  # the second look at a round: no refusal asks for a third one
     # Whether a group can still have an advantage: the passes over the others keep no graph.
     learnable: list[bool] = field(init=False)
     _known: list[list[Verdicts]] = field(init=False)
@@ -160,12 +161,12 @@ class Inspecting:
         )
 
     def _look_again(self, group: Group, verdicts: Sequence[Verdicts]) -> None:
-        if self.final or {"refill", "void_node"}.isdisjoint(self.rules.by_defense.values()):
+        if self.rules.final or {"refill", "void_node"}.isdisjoint(self.rules.by_defense.values()):
             return
         for completion, row in zip(group.completions, verdicts, strict=True):
-            if self.rules.refused_by("refill", row):
+            if self.rules.asks_refill(row):
                 self._replaced.add(completion.slot)
-            if self.rules.refused_by("void_node", row):
+            if self.rules.voids(row):
                 self.void.add(completion.node)
 
     @property

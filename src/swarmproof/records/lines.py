@@ -32,6 +32,7 @@ class VerdictRow(TypedDict):
     weight: NotRequired[float]
     token_credit: NotRequired[list[float]]
     renormalised: NotRequired[bool]
+    redraw: NotRequired[bool]
 
 
 class CompletionRow(TypedDict):

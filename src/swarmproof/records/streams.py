@@ -213,6 +213,8 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         row["token_credit"] = verdict.token_credit
     if verdict.renormalised:
         row["renormalised"] = True
+    if verdict.redraw:
+        row["redraw"] = True
     return row
 
 
