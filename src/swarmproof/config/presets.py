@@ -42,7 +42,7 @@ _NOT_SEVERAL = (
 
 PRESETS: Mapping[str, Preset] = {
     "one-model": Preset(
-        ({"name": "replay", "on_reject": "refill"},),
+        ({"name": "replay", "near_ties": "redraw", "on_reject": "refill"},),
         "All nodes hold the same weights: every draw is checked, and refused ones are drawn anew.",
         (
             "all nodes hold the same weights, in the same precision",
@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Preset] = {
         ),
         "a noise per candidate token in a pass that is made anyway; each refused slot is drawn "
         "once more by every receiver",
-        ("where precisions differ: near ties inside the tolerance, about as often as by chance",),
+        ("machines that differ: at a near tie each receiver learns from its own draw",),
     ),
     "several-models": Preset(
         (
