@@ -20,7 +20,10 @@ def build(name: str, out: Path, seed: int = 0, log: Callable[[str], None] = prin
     Raises:
         ValueError: there is no shipped model of that name.
     """
-    zoo.path(name)
-    from swarmproof.pretraining import pretrain, recipes
+    from swarmproof.pretraining import recipes
 
-    pretrain.train(recipes.RECIPES[name], out, seed, log)
+    if name not in recipes.FINE_TUNED:
+        zoo.path(name)
+    from swarmproof.pretraining import pretrain
+
+    pretrain.train((recipes.RECIPES | recipes.FINE_TUNED)[name], out, seed, log)
