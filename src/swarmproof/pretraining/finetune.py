@@ -1,15 +1,14 @@
 """Fine-tunes a model that was added to the zoo, by a recipe with a `base`.
 
-The model keeps its tokenizer and its shape. It gets the plain conversations of the lesson as its chat
-template, and `judge_prompt` in its config. The same recipe, seed and base give the same bytes on the
-same machine, also if the training was stopped and went on. This module knows nothing of GRPO.
+The model keeps its tokenizer and its shape. It gets the plain conversations of the lesson as its
+chat template, and `judge_prompt` in its config. The same recipe, seed and base give the same bytes
+on the same machine, also if the training was stopped and went on. It knows nothing of GRPO.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -66,7 +65,7 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_pretrained(
-                base, dtype=torch.float32, attn_implementation="sdpa"
+                base, dtype=torch.float32, attn_implementation="eager"
             )
             # The embeddings stay as they are, so that the words which the corpus lacks keep their
             # place beside the others.
@@ -112,7 +111,8 @@ def _require_room(lesson: Any, out: Path, work: Path, log: Log) -> None:
     # The weights and two moments, in 32 bits, twice while a file is replaced.
     beside = 2 * 12 * sum(p.numel() for p in lesson.parameters() if p.requires_grad)
     log(
-        f"writes {_mb(final)} to {out}, in bfloat16; while it trains, at most {_mb(beside)} to {work}"
+        f"writes {_mb(final)} to {out}, in bfloat16; "
+        f"while it trains, at most {_mb(beside)} to {work}"
     )
     work.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(work).free
@@ -137,7 +137,7 @@ class _Kept:
         }  # fmt: skip
         part = self.file.with_suffix(".part")
         torch.save(state, part)
-        os.replace(part, self.file)
+        part.replace(self.file)
 
     def load(self, lesson: Any, optimizer: torch.optim.Optimizer) -> int:
         """The number of steps that are done; 0 if there is no file, or one of another training."""
@@ -157,7 +157,9 @@ def _fit(lesson: Any, batches: Iterator[Any], recipe: Recipe, kept: _Kept, log: 
     known = {id(p) for p in lesson.model.parameters()}
     head = [p for p in lesson.parameters() if id(p) not in known]
     groups = [{"params": model, "times": 1}, {"params": head, "times": _HEAD_RATE}]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
+    )
     done = kept.load(lesson, optimizer)
     if done:
         log(f"goes on after step {done} of an earlier training")

@@ -1,4 +1,6 @@
-"""Trains a model by its recipe, mostly a tiny one from scratch: corpus, tokenizer, weights, model card, in one directory.
+"""Trains a tiny model from scratch: corpus, tokenizer, weights, model card, in one directory.
+
+A recipe with a base is handed on to `finetune`.
 
 The same recipe and seed give the same bytes on the same machine: one thread, one stream of random
 numbers for the corpus and one for the weights. This module knows nothing of GRPO or of attacks.
