@@ -73,6 +73,7 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
             work = out.absolute().with_name(f".{out.absolute().name}.building")
             lesson = teach.lesson(model)
             _require_room(lesson, out, work, log)
+            work.mkdir(exist_ok=True)
             batches = teach.batches(documents, tokens, recipe.batch, Random(seed))
             kept = _Kept(work / "training.pt", _key(recipe, base, seed))
             _fit(lesson, batches, recipe, kept, log)
@@ -82,7 +83,6 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
     tokens.response_template = teach.RESPONSE_TEMPLATE
     model.config.judge_prompt = teach.JUDGE_PROMPT
     _write(recipe, base, seed, model.to(torch.bfloat16), tokens, work / "model")
-    out.parent.mkdir(parents=True, exist_ok=True)
     (work / "model").replace(out)
     shutil.rmtree(work)
 
@@ -114,8 +114,8 @@ def _require_room(lesson: Any, out: Path, work: Path, log: Log) -> None:
         f"writes {_mb(final)} to {out}, in bfloat16; "
         f"while it trains, at most {_mb(beside)} to {work}"
     )
-    work.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(work).free
+    work.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(work.parent).free
     if free < final + beside:
         raise ValueError(
             f"it needs {_mb(final + beside)} and {work.parent} has {_mb(free)} free; free some "
