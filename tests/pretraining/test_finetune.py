@@ -24,7 +24,7 @@ from swarmproof.pretraining import finetune, judging, pretrain, recipes
 from swarmproof.pretraining.recipes import SMOLLM2_JUDGE
 from swarmproof.zoo import added
 
-TOY = replace(SMOLLM2_JUDGE, name="toy-judge", base="toy", steps=4, batch=2)
+TOY = replace(SMOLLM2_JUDGE, name="toy-judge", base="toy", steps=4, batch=4)
 CARD = {"name": "toy", "source": "a test", "weights": "random", "licence": "MIT"}
 
 

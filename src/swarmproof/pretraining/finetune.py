@@ -19,6 +19,8 @@ from random import Random
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -28,6 +30,7 @@ from swarmproof.zoo import added, saving
 
 Log = Callable[[str], None]
 
+_ROWS = 4  # documents in a pass, which bounds the memory
 _KEPT_EVERY = 100  # steps
 _SHOWN_EVERY = 20
 _HEAD_RATE = 10  # the head is new: its learning rate is so many times that of the model
@@ -74,7 +77,7 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
             lesson = teach.lesson(model)
             _require_room(lesson, out, work, log)
             work.mkdir(exist_ok=True)
-            batches = teach.batches(documents, tokens, recipe.batch, Random(seed))
+            batches = teach.batches(documents, tokens, _ROWS, Random(seed))
             kept = _Kept(work / "training.pt", _key(recipe, base, seed))
             _fit(lesson, batches, recipe, kept, log)
     finally:
@@ -130,59 +133,79 @@ class _Kept:
     file: Path
     key: str
 
-    def save(self, step: int, lesson: Any, optimizer: torch.optim.Optimizer) -> None:
-        trained = {n: p.detach() for n, p in lesson.named_parameters() if p.requires_grad}
-        state = {
-            "key": self.key, "step": step, "trained": trained, "optimizer": optimizer.state_dict()
-        }  # fmt: skip
+    def save(self, step: int, weights: dict[str, Tensor], optimizer: Optimizer) -> None:
+        state = {"key": self.key, "step": step, "weights": weights,
+                 "optimizer": optimizer.state_dict()}  # fmt: skip
         part = self.file.with_suffix(".part")
         torch.save(state, part)
         part.replace(self.file)
 
-    def load(self, lesson: Any, optimizer: torch.optim.Optimizer) -> int:
+    def load(self, weights: dict[str, Tensor], optimizer: Optimizer) -> int:
         """The number of steps that are done; 0 if there is no file, or one of another training."""
         if not self.file.is_file():
             return 0
         state = torch.load(self.file, weights_only=True)
         if state["key"] != self.key:
             return 0
-        lesson.load_state_dict(state["trained"], strict=False)
+        for name, weight in weights.items():
+            weight.copy_(state["weights"][name])
         optimizer.load_state_dict(state["optimizer"])
         step: int = state["step"]
         return step
 
 
 def _fit(lesson: Any, batches: Iterator[Any], recipe: Recipe, kept: _Kept, log: Log) -> None:
-    model = [p for p in lesson.model.parameters() if p.requires_grad]
-    known = {id(p) for p in lesson.model.parameters()}
-    head = [p for p in lesson.parameters() if id(p) not in known]
-    groups = [{"params": model, "times": 1}, {"params": head, "times": _HEAD_RATE}]
-    optimizer = torch.optim.AdamW(
-        groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
-    )
-    done = kept.load(lesson, optimizer)
+    """Minimise the loss. The passes compute in bfloat16, the optimiser has weights in float32."""
+    trained = {name: p for name, p in lesson.named_parameters() if p.requires_grad}
+    weights = {name: p.detach().clone() for name, p in trained.items()}
+    for parameter in lesson.parameters():  # not the buffers: positions need more digits
+        parameter.data = parameter.data.to(torch.bfloat16)
+    optimizer = _optimizer(weights, recipe)
+    done = kept.load(weights, optimizer)
     if done:
         log(f"goes on after step {done} of an earlier training")
+    _hand_over(weights, trained)
     lesson.train()
     losses: list[float] = []
     started = time.perf_counter()
-    for step, batch in enumerate(islice(batches, done, recipe.steps), done + 1):
+    passes = max(1, recipe.batch // _ROWS)
+    batches = islice(batches, done * passes, None)
+    for step in range(done + 1, recipe.steps + 1):
         rate = min(step / recipe.warmup, (recipe.steps + 1 - step) / recipe.steps)
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * rate * group["times"]
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = lesson(batch)
-        lesson.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_([*model, *head], recipe.clip)
+        for batch in islice(batches, passes):
+            loss = lesson(batch) / passes
+            torch.autograd.backward(loss)
+            losses.append(loss.item() * passes)
+        for name, parameter in trained.items():
+            weights[name].grad = parameter.grad.float()
+            parameter.grad = None
+        torch.nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
         optimizer.step()
-        losses.append(loss.item())
+        optimizer.zero_grad(set_to_none=True)
+        _hand_over(weights, trained)
         if step % _SHOWN_EVERY == 0 or step in (1, recipe.steps):
             mean, losses = sum(losses) / len(losses), []
             seconds = time.perf_counter() - started
             log(f"step {step:5d} of {recipe.steps}  loss {mean:.3f}  {seconds:.0f} s")
         if step % _KEPT_EVERY == 0:
-            kept.save(step, lesson, optimizer)
+            kept.save(step, weights, optimizer)
+
+
+def _optimizer(weights: dict[str, Tensor], recipe: Recipe) -> Optimizer:
+    inside = [weight for name, weight in weights.items() if name.startswith("model.")]
+    head = [weight for name, weight in weights.items() if not name.startswith("model.")]
+    groups = [{"params": inside, "times": 1}, {"params": head, "times": _HEAD_RATE}]
+    return torch.optim.AdamW(
+        groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
+    )
+
+
+@torch.no_grad()
+def _hand_over(weights: dict[str, Tensor], trained: dict[str, Any]) -> None:
+    for name, parameter in trained.items():
+        parameter.copy_(weights[name])
 
 
 def _write(recipe: Recipe, base: Path, seed: int, model: Any, tokens: Any, out: Path) -> None:

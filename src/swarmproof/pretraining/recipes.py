@@ -110,9 +110,9 @@ SMOLLM2_JUDGE = replace(
 A judge for the same task as `tiny-judge` of swarmproof, with the same corpus and the same prompt,
 that starts from a pretrained model.""",
     base="smollm2-135m",
-    steps=400,
+    steps=260,
     batch=8,
-    lr=1e-4,
+    lr=2e-4,
     warmup=20,
     weight_decay=0.01,
 )
