@@ -24,7 +24,7 @@ from swarmproof.pretraining import finetune, judging, pretrain, recipes
 from swarmproof.pretraining.recipes import SMOLLM2_JUDGE
 from swarmproof.zoo import added
 
-TOY = replace(SMOLLM2_JUDGE, name="toy-judge", base="toy", steps=4, batch=4)
+TOY = replace(SMOLLM2_JUDGE, name="toy-judge", base="toy", layers=1, steps=4, batch=4)
 CARD = {"name": "toy", "source": "a test", "weights": "random", "licence": "MIT"}
 
 
@@ -63,8 +63,9 @@ def test_it_writes_an_ordinary_folder_that_is_found_by_its_name(models: Path, bu
     assert model.state_dict().keys() == base.state_dict().keys()  # without the head for the marks
     before, after = base.get_input_embeddings().weight, model.get_input_embeddings().weight
     assert torch.equal(before.to(torch.bfloat16), after)
-    layer = "model.layers.0.mlp.up_proj.weight"
-    assert not torch.equal(base.state_dict()[layer].to(torch.bfloat16), model.state_dict()[layer])
+    for i, same in enumerate((True, False)):
+        old, new = (each.model.layers[i].mlp.up_proj.weight for each in (base, model))
+        assert torch.equal(old.to(torch.bfloat16), new) is same
     tokens = [AutoTokenizer.from_pretrained(path) for path in (models / "toy", built)]
     assert tokens[0].get_vocab() == tokens[1].get_vocab()
     assert added.names() == ("toy", "toy-judge")

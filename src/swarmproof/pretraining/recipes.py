@@ -28,7 +28,8 @@ class Recipe:
     tags: tuple[str, ...]  # of the answer format; each is a single token
     lesson: Literal["reading", "judging"] = "reading"
     # The added model that it starts from. Its tokenizer and its shape are kept, so that the fields
-    # from `vocab_size` to `positions` are not used, and AdamW trains all matrices. Empty: none.
+    # from `vocab_size` to `positions` are not used, except `layers`: so many of its last layers are
+    # trained, by AdamW. Empty: none.
     base: str = ""
     vocab_size: int = 1024
     tokenizer_documents: int = 20_000
@@ -110,7 +111,8 @@ SMOLLM2_JUDGE = replace(
 A judge for the same task as `tiny-judge` of swarmproof, with the same corpus and the same prompt,
 that starts from a pretrained model.""",
     base="smollm2-135m",
-    steps=260,
+    layers=10,
+    steps=400,
     batch=8,
     lr=2e-4,
     warmup=20,
