@@ -9,16 +9,18 @@ from swarmproof import zoo
 
 
 def build(name: str, out: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:
-    """Build a shipped model again, in minutes on one core. The same machine gives the same bytes.
+    """Build a shipped model again, in minutes on one core, or fine-tune an added one.
+
+    The same machine gives the same bytes.
 
     Args:
-        name: of a shipped model.
-        out: the directory to write; created if needed.
+        name: of a shipped model, or of a recipe that starts from an added one.
+        out: the directory to write; created if needed. A fine-tuned model overwrites nothing.
         seed: of the corpus and the weights; the shipped models have seed 0.
         log: called with lines of progress.
 
     Raises:
-        ValueError: there is no shipped model of that name.
+        ValueError: there is no such recipe, or the model that it starts from was not added.
     """
     from swarmproof.pretraining import recipes
 
