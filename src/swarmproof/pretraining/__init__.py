@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from swarmproof import zoo
+from swarmproof.registry import did_you_mean
 
 
 def build(name: str, out: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:
@@ -24,8 +24,9 @@ def build(name: str, out: Path, seed: int = 0, log: Callable[[str], None] = prin
     """
     from swarmproof.pretraining import recipes
 
-    if name not in recipes.FINE_TUNED:
-        zoo.path(name)
+    known = recipes.RECIPES | recipes.FINE_TUNED
+    if name not in known:
+        raise ValueError(f"no recipe is called {name!r}{did_you_mean(name, known)}")
     from swarmproof.pretraining import pretrain
 
-    pretrain.train((recipes.RECIPES | recipes.FINE_TUNED)[name], out, seed, log)
+    pretrain.train(known[name], out, seed, log)

@@ -90,6 +90,7 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
     _write(recipe, base, seed, model.to(torch.bfloat16), tokens, work / "model")
     (work / "model").replace(out)
     shutil.rmtree(work)
+    log(f'built {out}; use it with model = {{ name = "local", path = "{out}" }}')
 
 
 def _base(recipe: Recipe) -> Path:
