@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -178,3 +179,20 @@ def test_the_tests_tokenizer_reads_control_tokens(chat: Path) -> None:
     reader = load(str(chat), "float32", "cpu")
     assert all(len(reader.tokenizer(token).input_ids) == 1 for token in CONTROL)
     assert reader.tokenizer.chat_template == CHAT_TEMPLATE
+
+
+def test_a_model_may_name_the_prompt_that_it_was_trained_on(plain: Path, tmp_path: Path) -> None:
+    assert Local(path=str(plain)).own_prompt == ""
+    assert Local().own_prompt == "tiny"
+    assert Local(path="some/judge").own_prompt == ""  # on the hub
+    config = json.loads((plain / "config.json").read_text())
+    for prompt in ("tiny", "math", "", "none", 5, ["tiny"]):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "judge_prompt": prompt}))
+        if prompt in ("tiny", "math", ""):
+            assert Local(path=str(tmp_path)).own_prompt == prompt
+        else:
+            with pytest.raises(ValueError, match="known prompts: code, math, tiny"):
+                _ = Local(path=str(tmp_path)).own_prompt
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="cannot read"):
+        _ = Local(path=str(tmp_path)).own_prompt

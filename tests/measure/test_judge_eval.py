@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import pytest
 
 from swarmproof import registry
 from swarmproof.attacks import CodeInjection, Equation, Text
 from swarmproof.judges import Judgement, JudgeModel, Request, injections
-from swarmproof.measure.judge_eval import VARIANTS, JudgeEval, _families, evaluate, table
+from swarmproof.measure import corpus_threshold
+from swarmproof.measure.judge_eval import (
+    CALIBRATED,
+    VARIANTS,
+    JudgeEval,
+    _families,
+    evaluate,
+    table,
+)
 from swarmproof.tasks import answers, programs
 
 COUNT = 24
@@ -78,6 +87,31 @@ def test_every_variant_is_asked_and_counted() -> None:
     assert honest["scored"]["of"] == 12
     assert 0 < honest["sampled"]["rate"] < 1
     assert table(found).row_count == len(found["accepted"])
+
+
+def test_a_calibrated_threshold_is_counted_beside_the_set_one() -> None:
+    config = JudgeEval(
+        judge={"name": "judge", "model": {"name": "clerk"}, "prompt": "tiny", "threshold": -3.0},
+        completions=60,
+        problems=30,
+    )
+    found = evaluate(config, ["scored"], false_rejections=0.02)
+    # The clerk gives every honest text the score -2 + 0.1: refused at -3, accepted there.
+    assert found["calibration"] == {"threshold": -1.9, "wanted": 0.02, "chosen_on": 60}
+    honest = found["accepted"]["honest math"]
+    assert (honest["scored"]["rate"], honest[CALIBRATED]["rate"]) == (0, 1)
+    assert found["accepted"]["TEXT, start"][CALIBRATED]["rate"] == 0
+    # What no model reads is refused at any threshold.
+    assert found["accepted"]["openers alone"][CALIBRATED]["rate"] < 0.1
+    with pytest.raises(ValueError, match="--variant scored"):
+        evaluate(config, ["sampled"], false_rejections=0.02)
+
+
+def test_the_corpus_threshold_is_chosen_on_right_solutions_of_both_tasks() -> None:
+    found = [text for _, text in islice(corpus_threshold._right(0), 200)]
+    assert 20 < sum(programs.CODE in text for text in found) < 120
+    assert found == [text for _, text in islice(corpus_threshold._right(0), 200)]
+    assert found != [text for _, text in islice(corpus_threshold._right(1), 200)]
 
 
 @pytest.mark.parametrize("where", injections.PLACES)

@@ -37,6 +37,16 @@ _JudgeSettings = Annotated[
         show_default=False,
     ),
 ]
+_FalseRejections = Annotated[
+    float | None,
+    typer.Option(
+        min=1e-6,
+        max=0.5,
+        help="Also judge at the threshold that refuses this share of right solutions of the "
+        "corpus of the zoo's judges.",
+        show_default="the set threshold alone",
+    ),
+]
 _Out = Annotated[
     Path | None,
     typer.Option(help="Also write the numbers to this JSON.", show_default="none"),
@@ -112,6 +122,7 @@ def judge_eval(
     variant: _Variants = None,
     run_folder: _Runs = None,
     run_arm: Annotated[str, typer.Option(help="The arm of those runs.")] = "no-attack",
+    false_rejections: _FalseRejections = None,
     set_: _JudgeSettings = None,
     out: _Out = None,
 ) -> None:
@@ -138,7 +149,14 @@ def judge_eval(
             run_folder or (),
             run_arm,
             lambda family: status.update(f"judging {family}"),
+            false_rejections,
         )
     if out is not None:
         write(out, found)
     console.print(evaluation.table(found))
+    if "calibration" in found:
+        chosen = found["calibration"]
+        print(
+            f"calibrated: threshold {chosen['threshold']:g}, chosen on {chosen['chosen_on']} right "
+            "solutions of the corpus"
+        )

@@ -86,13 +86,13 @@ def _require_usable(folder: Path) -> None:
 
 @app.command("build")
 def zoo_build(
-    name: Annotated[str, typer.Argument(help="A model of the zoo.")],
+    name: Annotated[str, typer.Argument(help="A model that ships, or smollm2-judge.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="Of the weights, the data and their order.")
     ] = 0,
 ) -> None:
-    """Train a model of the zoo again, from its recipe."""
+    """Train a model of the zoo again, or fine-tune an added one to a judge (smollm2-judge)."""
     from swarmproof import pretraining
 
-    pretraining.build(name, out, seed=seed)
+    pretraining.build(name, out, seed=seed, log=_say)

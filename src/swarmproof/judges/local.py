@@ -6,6 +6,7 @@ batches are packed without padding, and logits are computed only at the decision
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from swarmproof.config import SamplingConfig
+from swarmproof.judges import prompting
 from swarmproof.judges.base import Judgement, JudgeModel, Request
 from swarmproof.registry import register
 from swarmproof.zoo import hub
@@ -50,7 +52,7 @@ class Local(JudgeModel):
 
     @property
     def own_prompt(self) -> str:
-        return "tiny" if self.path == _TINY else ""
+        return _prompt_of(locate(self.path, "judge path"))
 
     def require(self) -> None:
         found = locate(self.path, "judge path")
@@ -68,3 +70,25 @@ class Local(JudgeModel):
         )
         model = reader.load(self.path, self.dtype, self.device)
         return model.read(requests, sampling, self.beams)
+
+
+def _prompt_of(folder: str) -> str:
+    """The name of a prompt that a model's config has as `judge_prompt`; empty for most models.
+
+    A model on the hub is not asked: what it says would be known only after its first use.
+
+    Raises:
+        ValueError: there is no prompt of this name.
+    """
+    file = Path(folder) / "config.json"
+    if not file.is_file():
+        return ""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"cannot read {file}: {error}; give another judge path") from None
+    prompt = found.get("judge_prompt", "") if isinstance(found, dict) else ""
+    if prompt and prompt not in prompting.SHIPPED:
+        known = ", ".join(prompting.SHIPPED)
+        raise ValueError(f"{file} has judge_prompt = {prompt!r:.60}; known prompts: {known}")
+    return str(prompt)

@@ -24,7 +24,7 @@ from swarmproof.attacks.base import AttackView
 from swarmproof.config import ModelConfig, SamplingConfig, describes
 from swarmproof.defenses import Judge
 from swarmproof.judges import injections
-from swarmproof.measure import cleanliness
+from swarmproof.measure import cleanliness, corpus_threshold
 from swarmproof.pretraining import judge_unseen
 from swarmproof.randomness import derive_seed
 from swarmproof.records.versions import versions
@@ -55,6 +55,8 @@ VARIANTS: dict[str, tuple[bool, str]] = {
     "criticism-scored": (True, "scored"),
     "criticism-sampled": (True, "sampled"),
 }
+# The variant `scored` at the threshold of `corpus_threshold`.
+CALIBRATED = "scored, calibrated"
 
 
 class Side(BaseModel):
@@ -87,21 +89,29 @@ def evaluate(
     runs: Sequence[Path] = (),
     run_arm: str = "no-attack",
     on_family: Callable[[str], None] = lambda _: None,
+    false_rejections: float | None = None,
 ) -> dict[str, Any]:
     """Make every family of completions, and let every variant of the judge decide on it.
 
     Args:
         runs: run folders; honest completions of the last rounds of `run_arm` are judged, too.
         on_family: called with the name of a family before it is judged.
+        false_rejections: count the scores of the variant `scored` at a second threshold, too, that
+            refuses this share of right solutions of the corpus; None: do not.
 
     Returns:
         `accepted[family][variant]` is `{"count", "of", "rate", "ci95"}`. If a completion is judged
         several times, it counts by its share of yes. The interval is that of the number of
         completions, not of judgements: the judgements of one completion are not independent.
 
+        With `false_rejections`, `calibration` tells the second threshold (`corpus_threshold`), and
+        `accepted[family][CALIBRATED]` is the share that it accepts.
+
     Raises:
         ValueError: a model cannot be loaded, or the judge does not support a variant.
     """
+    if false_rejections is not None and "scored" not in variants:
+        raise ValueError("--false-rejections needs --variant scored")
     judges = {}
     for name in variants:
         criticism, decision = VARIANTS[name]
@@ -114,21 +124,33 @@ def evaluate(
 
         task, pairs = honest.recorded(run, run_arm, config.completions)
         families |= _with_clean(f"trained, {run.name}", task, pairs)
-    accepted = {}
+    found: dict[str, Any] = {"config": config.model_dump(mode="json"), "versions": versions()}
+    threshold = None
+    if false_rejections is not None:
+        found["calibration"] = corpus_threshold.calibrated(
+            judges["scored"], false_rejections, config.completions, config.seed
+        )
+        threshold = found["calibration"]["threshold"]
+    accepted = found["accepted"] = {}
     for family, (task, pairs) in families.items():
         if pairs:
             on_family(family)
-            accepted[family] = {
-                name: _accepted(judge, task, pairs, config) for name, judge in judges.items()
-            }
-    return {
-        "config": config.model_dump(mode="json"), "versions": versions(), "accepted": accepted,
-    }  # fmt: skip
+            accepted[family] = {}
+            for name, judge in judges.items():
+                accepted[family] |= _accepted(name, judge, task, pairs, config, threshold)
+    return found
 
 
-def _accepted(judge: Any, task: Task, pairs: Sequence[Pair], config: JudgeEval) -> dict[str, Any]:
+def _accepted(
+    name: str,
+    judge: Any,
+    task: Task,
+    pairs: Sequence[Pair],
+    config: JudgeEval,
+    threshold: float | None,
+) -> dict[str, Any]:
+    """The accepted share of a variant; for `scored`, that at the other threshold, if any."""
     from swarmproof.measure import honest
-    from swarmproof.records.summary import refused
 
     times = config.judgements if judge.decision == "sampled" else 1
     pairs = sorted(pairs, key=lambda pair: pair[0].id)
@@ -137,8 +159,18 @@ def _accepted(judge: Any, task: Task, pairs: Sequence[Pair], config: JudgeEval) 
         for time in range(times)
     ]
     count = sum(verdict.accepted is True for verdicts in said for verdict in verdicts) / times
+    found = {name: _share(count, len(pairs))}
+    if name == "scored" and threshold is not None:
+        below = sum(verdict.score <= threshold for verdict in said[0])
+        found[CALIBRATED] = _share(below, len(pairs))
+    return found
+
+
+def _share(count: float, of: int) -> dict[str, Any]:
+    from swarmproof.records.summary import refused
+
     # `refused` computes the interval of any proportion.
-    return refused(round(count), len(pairs)) | {"rate": round(count / len(pairs), 6)}
+    return refused(round(count), of) | {"rate": round(count / of, 6)}
 
 
 def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:

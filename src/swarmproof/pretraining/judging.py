@@ -1,4 +1,4 @@
-"""The training of the tiny judge: the texts that it learns to write, and a label for every token.
+"""The training of the judges: the texts that it learns to write, and a label for every token.
 
 The decision alone is one bit for a whole solution, which teaches little. So during training a
 second head predicts, at every token of the solution, whether there was a fault so far. The head is
@@ -35,7 +35,8 @@ RESPONSE_TEMPLATE = {
     "start_anchor_pattern": r"\Z",
     "fields": {"content": {"content": "text"}},
 }
-_PROMPT = prompting.load("tiny")
+JUDGE_PROMPT = "tiny"  # kept in the config of the model, where the judge finds it
+_PROMPT = prompting.load(JUDGE_PROMPT)
 
 
 @dataclass(frozen=True, slots=True)

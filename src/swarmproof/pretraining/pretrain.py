@@ -1,5 +1,7 @@
 """Trains a tiny model from scratch: corpus, tokenizer, weights, model card, in one directory.
 
+A recipe with a base is handed on to `finetune`.
+
 The same recipe and seed give the same bytes on the same machine: one thread, one stream of random
 numbers for the corpus and one for the weights. This module knows nothing of GRPO or of attacks.
 """
@@ -23,8 +25,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from swarmproof.pretraining import judging, reading, tokenizer
-from swarmproof.pretraining.recipes import Recipe
+from swarmproof.pretraining import finetune, judging, reading, tokenizer
+from swarmproof.pretraining.recipes import Recipe, held_out
 
 Log = Callable[[str], None]
 _LESSONS: dict[str, Any] = {"reading": reading, "judging": judging}
@@ -51,10 +53,12 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
 
     The test split of the recipe's task, with its default settings, is held out.
     """
-    held_out = frozenset(problem.question for problem in recipe.task().problems("test"))
-    documents = recipe.documents(Random(f"{recipe.name}/{seed}"), held_out)
-    sample = islice(documents, recipe.tokenizer_documents)
     teach = _LESSONS[recipe.lesson]
+    if recipe.base:
+        finetune.tune(recipe, teach, out, seed, log)
+        return
+    documents = recipe.documents(Random(f"{recipe.name}/{seed}"), held_out(recipe))
+    sample = islice(documents, recipe.tokenizer_documents)
     tokens = tokenizer.train(map(teach.text_of, sample), recipe.vocab_size, recipe.tags)
     tokens.chat_template = teach.CHAT_TEMPLATE
     tokens.response_template = teach.RESPONSE_TEMPLATE
@@ -68,6 +72,8 @@ def train(recipe: Recipe, out: Path, seed: int, log: Log) -> None:
             _fit(teach.lesson(model), batches, recipe, log)
     finally:
         torch.set_num_threads(threads)
+    if teach.JUDGE_PROMPT:
+        model.config.judge_prompt = teach.JUDGE_PROMPT
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     tokens.save_pretrained(out)

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from swarmproof.pretraining.corpus import Document
 
 IGNORED = -100  # the label of positions without a loss, as in transformers
-CHAT_TEMPLATE = RESPONSE_TEMPLATE = None
+CHAT_TEMPLATE = RESPONSE_TEMPLATE = JUDGE_PROMPT = None
 Batch = tuple[Tensor, Tensor]
 
 

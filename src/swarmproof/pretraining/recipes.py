@@ -1,6 +1,6 @@
-"""The recipes of the shipped models, side by side. A recipe determines a model completely.
+"""The recipes of the models, side by side. A recipe, with its base if any, determines a model.
 
-Imports neither torch nor transformers; `pretrain` follows a recipe.
+Imports neither torch nor transformers; `pretrain` and `finetune` follow a recipe.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class Recipe:
     documents: Callable[[Random, frozenset[str]], Iterator[Any]]
     tags: tuple[str, ...]  # of the answer format; each is a single token
     lesson: Literal["reading", "judging"] = "reading"
+    # The added model that it starts from. Its tokenizer and its shape are kept, so that the fields
+    # from `vocab_size` to `positions` are not used, except `layers`: so many of its last layers are
+    # trained, by AdamW. Empty: none.
+    base: str = ""
     vocab_size: int = 1024
     tokenizer_documents: int = 20_000
     architecture: Literal["qwen2", "llama"] = "qwen2"
@@ -100,6 +104,21 @@ defence `judge` of swarmproof). It knows one kind of prompt, `judges/prompts/tin
     batch=48,
 )
 
+SMOLLM2_JUDGE = replace(
+    TINY_JUDGE,
+    name="smollm2-judge",
+    about="""\
+A judge for the same task as `tiny-judge` of swarmproof, with the same corpus and the same prompt,
+that starts from a pretrained model.""",
+    base="smollm2-135m",
+    layers=10,
+    steps=400,
+    batch=8,
+    lr=2e-4,
+    warmup=20,
+    weight_decay=0.01,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -108,3 +127,10 @@ RECIPES = {
         TINY_JUDGE,
     )
 }
+# These start from a model that `zoo add` brings, and do not ship.
+FINE_TUNED = {recipe.name: recipe for recipe in (SMOLLM2_JUDGE,)}
+
+
+def held_out(recipe: Recipe) -> frozenset[str]:
+    """The questions that no document may have."""
+    return frozenset(problem.question for problem in recipe.task().problems("test"))

@@ -37,10 +37,10 @@ _COLUMNS = (
 
 _JUDGE_HEAD = """\
 ## What the judge accepts
-The tiny judge on completions that were made for this test, by `swarmproof judge-eval --out FILE`
+Judges of the zoo on completions that were made for this test, by `swarmproof judge-eval --out FILE`
 (the paper's Table 1). In brackets: Wilson's 95 % intervals. "Clean" honest completions contain no
-false equation and nothing irrelevant; "unseen" ones have wordings and faults that were not in its
-training data; of "untrained" kinds it had no example at all.
+false equation and nothing irrelevant; "unseen" ones have wordings and faults that were not in their
+training data; of "untrained" kinds they had no example at all.
 """
 
 
@@ -48,7 +48,7 @@ def page(results: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any
     """The page as Markdown: experiments in the given order, then what judges accept."""
     lines = [_HEAD, *(line for result in results for line in _section(result))]
     if judged:
-        lines += [_JUDGE_HEAD, *(line for table in judged for line in _judged(table["accepted"]))]
+        lines += [_JUDGE_HEAD, *(line for table in judged for line in _judged(table))]
     return "\n".join(lines)
 
 
@@ -108,8 +108,19 @@ def _section(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _judged(accepted: Mapping[str, Any]) -> Iterator[str]:
+def _judged(table: Mapping[str, Any]) -> Iterator[str]:
+    accepted = table["accepted"]
     variants = list(next(iter(accepted.values())))
+    judge = table["config"]["judge"].get("model", {}).get("path", "tiny-judge")
+    calibrated = ""
+    if "calibration" in table:
+        chosen = table["calibration"]
+        calibrated = (
+            f", calibrated at the threshold {chosen['threshold']:g}, which refuses at most "
+            f"{100 * chosen['wanted']:g} % of new right solutions of its corpus"
+        )
+    yield f"`{judge}`{calibrated}:"
+    yield ""
     yield f"| completions | of | {' | '.join(variants)} |"
     yield "|---" * (2 + len(variants)) + "|"
     for family, by_variant in accepted.items():
