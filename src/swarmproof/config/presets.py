@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Preset] = {
         ),
         "a noise per candidate token in a pass that is made anyway; each refused slot is drawn "
         "once more by every receiver",
-        ("machines that differ: at a near tie each receiver learns from its own draw",),
+        ("drift where machines differ: at a near tie each receiver learns from its own draw",),
     ),
     "several-models": Preset(
         (
