@@ -255,7 +255,7 @@ def test_picks_where_problems_are_dealt_are_refused_with_the_message(random_mode
 
 def test_presets_are_settings(random_model: Path) -> None:
     config = trial_config(random_model, guard={"preset": "one-model"}, swarm={"problems": "dealt"})
-    assert config.defenses == (REPLAY,)
+    assert config.defenses == ({**REPLAY, "near_ties": "redraw"},)
     check(config)
     # A recorded config, which has both, is read again.
     assert validate(TrialConfig, config.model_dump(mode="json")) == config
