@@ -111,7 +111,8 @@ class TrialConfig(Table):
         # A recorded config has both, and they agree.
         if table.get("defenses") and list(table["defenses"]) != defenses:
             raise ValueError(
-                f"guard.preset is {name!r}, and defenses are given as well; leave one of them out"
+                f"guard.preset is {name!r}, and defenses are given as well; leave one of them out "
+                "(in the config.json of a run by an older version, the preset)"
             )
         return {**table, "defenses": defenses}
 
