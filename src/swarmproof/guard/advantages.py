@@ -54,7 +54,7 @@ class Rules:
     final: bool = False  # the second look at a round: what is to be drawn anew was drawn
 
     def effect(self, verdicts: Sequence[Verdict], node: NodeId) -> Effect:
-        """The combined effect of all refusals of one completion: the strictest of each kind."""
+        """The combined effect of all verdicts on one completion: the strictest of each kind."""
         if node in self.void:
             return EFFECTS["void_node"]
         if self.asks_refill(verdicts):

@@ -1,4 +1,4 @@
-"""The training of the judges: the texts that it learns to write, and a label for every token.
+"""The training of the judges: the texts that they learn to write, and a label for every token.
 
 The decision alone is one bit for a whole solution, which teaches little. So during training a
 second head predicts, at every token of the solution, whether there was a fault so far. The head is
