@@ -127,6 +127,15 @@ def test_another_training_does_not_go_on_from_it(tmp_path: Path) -> None:
     assert not any("goes on" in line for line in lines)
 
 
+@pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04cut off"])
+def test_a_kept_state_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".x.building").mkdir()
+    (tmp_path / ".x.building" / "training.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"training\.pt cannot be read; delete it"):
+        pretrain.train(TOY, tmp_path / "x", 0, silent)
+    assert (tmp_path / ".x.building" / "training.pt").read_bytes() == content
+
+
 def _interrupt_at_the_end(line: str) -> None:
     if line.startswith("step     3"):
         raise KeyboardInterrupt

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -147,7 +148,10 @@ class _Kept:
         """The number of steps that are done; 0 if there is no file, or one of another training."""
         if not self.file.is_file():
             return 0
-        state = torch.load(self.file, weights_only=True)
+        try:
+            state = torch.load(self.file, weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+            raise ValueError(f"{self.file} cannot be read; delete it to start anew") from None
         if state["key"] != self.key:
             return 0
         for name, weight in weights.items():
