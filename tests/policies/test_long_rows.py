@@ -90,7 +90,7 @@ def kept_bytes(model: Any, length: int) -> int:
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss.token_logits(model, batch_of((10, (length, length))), 1.0)
+        loss.token_logits(model, batch_of((10, (length, length))))
     return sum(seen.values())
 
 

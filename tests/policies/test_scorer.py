@@ -31,7 +31,7 @@ def test_scores_are_the_logprobs_and_the_distance_from_the_support(model_dir: Pa
         for row, score in zip(rows, found, strict=True):
             batch = PackedBatch((prompt,), ((row,),))
             with torch.no_grad():
-                logits = loss.token_logits(receiver.model, batch, 1.0)
+                logits = loss.token_logits(receiver.model, batch)
             for t, token in enumerate(row):
                 order = logits[t].argsort(descending=True)
                 order = order[: top_k or len(order)]
@@ -52,7 +52,7 @@ def test_the_last_rank_of_the_support_is_inside_and_the_next_is_not(
     receiver = trained(qwen2_dir, top_k=top_k)
     batch = PackedBatch((receiver.codec.encode_prompt(PROMPTS[0]),), (((0,),),))
     with torch.no_grad():
-        logits = loss.token_logits(receiver.model, batch, 1.0)
+        logits = loss.token_logits(receiver.model, batch)
     by_rank = logits[0].argsort(descending=True).tolist()
     rows = [(by_rank[top_k - 1],), (by_rank[top_k],)]
     ((_, forward),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False])

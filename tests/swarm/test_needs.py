@@ -53,7 +53,7 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def kept(model: Any, batch: PackedBatch) -> int:
     """Bytes that are there after a pass and were not before it, without weights and logits."""
     with Live() as live:
-        logits = loss.token_logits(model, batch, 1.0)
+        logits = loss.token_logits(model, batch)
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     weights.add(logits.untyped_storage()._cdata)
     return sum(size for key, size in live.storages.items() if key not in weights)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from swarmproof.policies.attention import PackedLayout
 from swarmproof.policies.sampler import pack
+
+_SLICE = 1 << 20  # numbers of a slice of logits in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,13 @@ def _batch(
     )
 
 
-def token_logits(model: Any, batch: PackedBatch, temperature: float) -> Tensor:
-    """Logits / temperature at every position that predicts a token of a completion.
+def token_logits(model: Any, batch: PackedBatch) -> Tensor:
+    """Logits at every position that predicts a token of a completion.
 
     Returns:
-        (P + M - C, V): first the P positions that predict first tokens, each shared by the
-        completions of its group, then those of all further tokens, in flat token order.
+        (P + M - C, V), in the model's dtype: first the P positions that predict first tokens, each
+        shared by the completions of its group, then those of all further tokens, in flat token
+        order.
     """
     device = model.device
     layout = PackedLayout(
@@ -114,9 +118,19 @@ def token_logits(model: Any, batch: PackedBatch, temperature: float) -> Tensor:
         use_cache=False,
         logits_to_keep=len(batch.prompts) + sum(len(row) - 1 for row in batch.rows),
         layout=layout,
-    ).logits.squeeze(0)
+    ).logits
+    return logits.squeeze(0)
+
+
+def scaled(logits: Tensor, temperature: float) -> Tensor:
+    """Logits / temperature, in float32."""
     logits = logits.float()
     return logits if temperature == 1.0 else logits / temperature
+
+
+def rows_at_once(logits: Tensor) -> int:
+    """How many rows of logits to convert to float32 at a time: few enough for a cache."""
+    return max(1, _SLICE // logits.shape[-1])
 
 
 def last_logits(model: Any, batch: PackedBatch) -> Tensor:
@@ -140,7 +154,10 @@ def last_logits(model: Any, batch: PackedBatch) -> Tensor:
 
 
 def targets(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Row in the result of `token_logits` and id of each token, in flat order; both (M,)."""
+    """Row in the result of `token_logits` and id of each token, in flat order; both (M,).
+
+    The rows never decrease.
+    """
     rows = [p for p, group in enumerate(batch.completions) for _ in group]
     num_further = sum(map(len, batch.rows)) - len(rows)
     rows += range(len(batch.completions), len(batch.completions) + num_further)
@@ -159,35 +176,60 @@ def places(batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def token_logprobs(model: Any, batch: PackedBatch, temperature: float = 1.0) -> Tensor:
     """log pi(token) of every token of every completion, (M,), in flat token order."""
-    return logprobs_of(batch, token_logits(model, batch, temperature))
+    return logprobs_of(batch, token_logits(model, batch), temperature)
 
 
-def logprobs_of(batch: PackedBatch, logits: Tensor) -> Tensor:
+def logprobs_of(batch: PackedBatch, logits: Tensor, temperature: float) -> Tensor:
     """The same, from the result of `token_logits`."""
-    return cast(Tensor, _LogProbs.apply(logits, *targets(batch, logits.device)))  # type: ignore[no-untyped-call]
+    return cast(
+        Tensor,
+        _LogProbs.apply(logits, *targets(batch, logits.device), temperature),  # type: ignore[no-untyped-call]
+    )
 
 
 class _LogProbs(torch.autograd.Function):
-    """log softmax(logits)[rows, ids]: (N, V), (M,), (M,) -> (M,).
+    """log softmax(logits / temperature)[rows, ids]: (N, V), (M,), (M,) -> float32 (M,).
 
-    The logits are the largest tensor. This function holds one more tensor of their size, and
-    converts it to the gradient in place. Autograd over the single steps would hold two.
+    The logits are the largest tensor. This function holds them in the model's dtype and computes
+    in float32 slice by slice, forward and again backward. So nothing else of their size is made
+    but the gradient, and the slices stay in the processor's cache.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
-        logp = logits.log_softmax(-1)
-        ctx.save_for_backward(logp, rows, ids)
-        return logp[rows, ids]
+    def forward(ctx: Any, logits: Tensor, rows: Tensor, ids: Tensor, temperature: float) -> Tensor:
+        ctx.save_for_backward(logits, rows, ids)
+        ctx.temperature = temperature
+        found = [
+            logp[rows[at] - start, ids[at]]
+            for start, at, logp in _slices(logits, rows, temperature)
+        ]
+        return torch.cat(found)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        logp, rows, ids = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, rows, ids = ctx.saved_tensors
         (grad,) = grads
-        of_row = grad.new_zeros(logp.shape[0]).index_add_(0, rows, grad)
-        logits_grad = logp.exp_().mul_(-of_row[:, None])
-        return logits_grad.index_put_((rows, ids), grad, accumulate=True), None, None
+        of_row = grad.new_zeros(logits.shape[0]).index_add_(0, rows, grad)
+        result = torch.empty_like(logits)
+        for start, at, logp in _slices(logits, rows, ctx.temperature):
+            part = slice(start, start + len(logp))
+            of_part = logp.exp_().mul_(-of_row[part, None])
+            of_part.index_put_((rows[at] - start, ids[at]), grad[at], accumulate=True)
+            result[part] = of_part if ctx.temperature == 1.0 else of_part.div_(ctx.temperature)
+        return result, None, None, None
+
+
+def _slices(
+    logits: Tensor, rows: Tensor, temperature: float
+) -> Iterator[tuple[int, slice, Tensor]]:
+    """Log-probabilities of some rows at a time: the first row, the tokens of these rows, (n, V)."""
+    size = rows_at_once(logits)
+    starts = range(0, len(logits), size)
+    ends = torch.searchsorted(rows, torch.tensor([*starts, len(logits)], device=rows.device))
+    for start, (begin, end) in zip(starts, pairwise(ends.tolist()), strict=True):
+        logp = scaled(logits[start : start + size], temperature).log_softmax(-1)
+        yield start, slice(begin, end), logp
 
 
 def grpo_loss(

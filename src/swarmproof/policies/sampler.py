@@ -20,6 +20,7 @@ from swarmproof.randomness import gumbel
 _COMPACT_BELOW = 0.8
 # Maximum number of rows after that for each row that is still growing.
 _FILLED_UP = 1.1
+_MORE_SPARE = 16  # so many times the spare candidates, where they were not enough
 _STACK = 4  # columns of a stack in the search for the largest logits
 
 
@@ -54,26 +55,36 @@ def draw(logits: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfi
         seeds: of the rows' slots, int64 (R,).
         t: index of the token in its completion: one for all rows, or int64 (R,).
     """
-    return draw_scaled(logits.float() / sampling.temperature, seeds, t, sampling)
+    scaled = logits.float()
+    if sampling.temperature != 1.0:
+        scaled = scaled / sampling.temperature
+    spare = 1 if logits.dtype == torch.float32 else _MORE_SPARE
+    return draw_scaled(scaled, seeds, t, sampling, spare)
 
 
-def draw_scaled(scaled: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig) -> Tensor:
-    """The same, from logits / temperature."""
-    vocab = scaled.shape[-1]
-    if not 0 < sampling.top_k < vocab or sampling.top_p < 1:
+def draw_scaled(
+    scaled: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig, spare: int = 1
+) -> Tensor:
+    """The same, from logits / temperature.
+
+    Args:
+        spare: candidates beyond `top_k` with which to try first; no result depends on it.
+    """
+    vocab, top_k = scaled.shape[-1], sampling.top_k
+    if not 0 < top_k < top_k + spare <= vocab or sampling.top_p < 1:
         return _draw_masked(scaled, seeds, t, sampling)
-    # Compute noise for k candidates only, not for the vocabulary. One candidate more than k shows
-    # whether there is a tie at the boundary; then the support has more than k tokens.
-    values, ids = _largest(scaled, sampling.top_k + 1)
-    lowest, place = values.min(-1, keepdim=True)
-    rivals = values.scatter(-1, place, float("inf")).amin(-1, keepdim=True)
-    noisy = values + gumbel(seeds, t, ids)
-    noisy = noisy.scatter(-1, place, float("-inf"))
+    # Compute noise for these candidates only, not for the vocabulary.
+    values, ids = _largest(scaled, top_k + spare)
+    edge = values.kthvalue(spare + 1, keepdim=True).values  # the k-th largest
+    noisy = (values + gumbel(seeds, t, ids)).masked_fill_(values < edge, float("-inf"))
     drawn = ids.gather(-1, noisy.argmax(-1, keepdim=True)).squeeze(-1)
-    tied = (lowest == rivals).squeeze(-1)
+    # All spare ones tie with the k-th, so there may be more in the support. Such ties are common
+    # where logits were rounded to bfloat16.
+    tied = (values.amin(-1, keepdim=True) == edge).squeeze(-1)
     if tied.any():
         t_tied = t[tied] if isinstance(t, Tensor) else t
-        drawn[tied] = _draw_masked(scaled[tied], seeds[tied], t_tied, sampling)
+        more = _MORE_SPARE * spare
+        drawn[tied] = draw_scaled(scaled[tied], seeds[tied], t_tied, sampling, more)
     return drawn
 
 

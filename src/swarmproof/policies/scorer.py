@@ -33,8 +33,6 @@ class Places:
     seeds: Tensor | None  # seed of the slot of each token, int64 (R,); None: not known
 
 
-_ROOM = 1 << 24  # numbers in a slice of rows
-
 Column = Callable[[Places, SamplingConfig], Tensor]  # to (R,)
 
 
@@ -152,15 +150,15 @@ class ForwardPass:
             assert self._logp is None, "the logits of this pass were dropped"
             model, codec = self.scorer.model, self.scorer.codec
             with torch.set_grad_enabled(self.learnable), loader.packed(model, codec):
-                temperature = self.scorer.sampling.temperature
-                self._logits = loss.token_logits(model, self.batch, temperature)
+                self._logits = loss.token_logits(model, self.batch)
         return self._logits
 
     def logp(self) -> Tensor:
         """log pi of every token, (M,), with its graph where the pass can be learnt from."""
         if self._logp is None:
             with torch.set_grad_enabled(self.learnable):
-                self._logp = loss.logprobs_of(self.batch, self.logits())
+                temperature = self.scorer.sampling.temperature
+                self._logp = loss.logprobs_of(self.batch, self.logits(), temperature)
         return self._logp
 
     def detached_logp(self) -> Tensor:
@@ -186,16 +184,16 @@ class ForwardPass:
             if self.seeds and None not in self.seeds:
                 flat = [seed for row in self.seeds for seed in row or ()]
                 seeds = torch.tensor(flat, device=logits.device)[of]
-            # Only first tokens share rows; indexing all rows at once would copy the logits.
-            num_first, num_groups = len(batch.rows), len(batch.prompts)
+            # In slices, so that no float32 copy of all logits is made.
             parts = [
                 column(
-                    Places(of_part, ids[at], t[at], None if seeds is None else seeds[at]), sampling
+                    Places(
+                        loss.scaled(logits[rows[at]], sampling.temperature),
+                        *(ids[at], t[at], None if seeds is None else seeds[at]),
+                    ),
+                    sampling,
                 )
-                for at, of_part in (
-                    (slice(num_first), logits[rows[:num_first]]),
-                    (slice(num_first, None), logits[num_groups:]),
-                )
+                for at in torch.arange(len(ids), device=ids.device).split(loss.rows_at_once(logits))
             ]
             return self._split(torch.cat(parts))
 
@@ -243,8 +241,7 @@ def margin(at: Places, sampling: SamplingConfig) -> Tensor:
         raise ValueError("the margin of a draw needs the seed of its slot; give slot_seeds")
     result = torch.zeros(len(at.ids), device=at.logits.device)
     others = (sampler.draw_scaled(at.logits, at.seeds, at.t, sampling) != at.ids).nonzero()
-    # In slices: without top-k the rivals are the whole vocabulary.
-    for rows in torch.split(others.squeeze(-1), max(1, _ROOM // at.logits.shape[-1])):
+    if len(rows := others.squeeze(-1)):
         part = Places(at.logits[rows], at.ids[rows], at.t[rows], at.seeds[rows])
         result[rows] = torch.maximum(_lost_by(part, sampling), shortfall(part, sampling))
     chosen = at.logits.gather(-1, at.ids[:, None]).squeeze(-1)

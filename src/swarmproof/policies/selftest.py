@@ -63,7 +63,7 @@ def _fault(model: Any, codec: Codec) -> str:
     prompts, rows = _texts(codec)
     batch = loss.PackedBatch(prompts, rows)
     # Packed first, on the model as given: the result must not depend on earlier computations.
-    scored = loss.token_logits(model, batch, 1.0)
+    scored = loss.token_logits(model, batch)
     own = [[_own(model, p, row) for row in group] for p, group in zip(prompts, rows, strict=True)]
     first = torch.stack([group[0][0] for group in own])
     places = torch.cat([first, *(logits[1:] for group in own for logits in group)])

@@ -12,8 +12,8 @@ _M_MMAP_THRESHOLD = -3
 def give_back_freed_memory() -> None:
     """Return the free memory of this process to the system, gaps between used blocks included.
 
-    Called between the passes of a large model: what the next pass asks for rarely fits into the
-    gaps that the last one left. Does nothing if the C library has no such function.
+    Called between the draws and the passes of a large model: what a pass asks for rarely fits into
+    the gaps that the draws left. Does nothing if the C library has no such function.
     """
     try:
         ctypes.CDLL(None).malloc_trim(0)

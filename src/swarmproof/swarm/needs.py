@@ -7,7 +7,8 @@ type of s bytes:
   gradients s N, in bf16 then 4 N for the masters, when no pass is held any more
   draws: 2 L K s for each token that has room, and 16 V for each row
   a pass: for each token what every layer keeps for the backward pass (`_kept`), or, with gradient
-  checkpointing, a layer's input and one layer at a time; for each predicted token 8 V
+  checkpointing, a layer's input and one layer at a time; for each predicted token 2 s V, its
+  logits and their gradient
 Completions are counted at their maximum length, and passes at `micro_batch_tokens`, or one whole
 group if that is more. Draws and passes alternate, so the larger of them counts.
 """
@@ -180,7 +181,7 @@ def _pass(config: TrialConfig, shape: Shape) -> tuple[float, float]:
     if config.model.gradient_checkpointing:
         a_token = shape.layers * shape.width * size + layer
     a_token += (16 if size == 4 else 10) * shape.width  # embeddings, last norm, input of the head
-    return tokens * a_token, tokens * (1 - prompt / group) * 8 * shape.words
+    return tokens * a_token, tokens * (1 - prompt / group) * 2 * size * shape.words
 
 
 def _kept(shape: Shape, size: int, length: int, prompt: int) -> float:

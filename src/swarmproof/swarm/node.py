@@ -59,6 +59,7 @@ class Cohort:
         return produced
 
     def _give_back(self) -> None:
+        # After the draws only. The passes of an update are alike, and need this memory again.
         if self.policy.learner.num_parameters > _LARGE:
             give_back_freed_memory()
 
@@ -146,7 +147,6 @@ class Cohort:
             if not inspecting.unsettled:
                 with watch.step("learn"):
                     learner.accumulate(forward, samples)
-                    self._give_back()
         return inspecting
 
 
