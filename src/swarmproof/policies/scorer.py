@@ -185,6 +185,7 @@ class ForwardPass:
                 flat = [seed for row in self.seeds for seed in row or ()]
                 seeds = torch.tensor(flat, device=logits.device)[of]
             # In slices, so that no float32 copy of all logits is made.
+            every = torch.arange(len(ids), device=ids.device)
             parts = [
                 column(
                     Places(
@@ -193,7 +194,7 @@ class ForwardPass:
                     ),
                     sampling,
                 )
-                for at in torch.arange(len(ids), device=ids.device).split(loss.rows_at_once(logits))
+                for at in torch.split(every, loss.rows_at_once(logits))
             ]
             return self._split(torch.cat(parts))
 
