@@ -123,15 +123,15 @@ def test_of_a_deep_model_its_weights_in_float32_decide(monkeypatch: pytest.Monke
     model = deep_llama()
     types: list[torch.dtype] = []
     before = {name: (x.data_ptr(), x.clone()) for name, x in model.state_dict().items()}
-    right = selftest._gap
+    right = selftest._measure
 
-    def gap(*args: Any) -> float:
+    def measure(*args: Any) -> Any:
         types.append(model.dtype)
         return right(*args)
 
-    monkeypatch.setattr(selftest, "_gap", gap)
+    monkeypatch.setattr(selftest, "_measure", measure)
     adopt(model, byte_tokenizer())
-    assert types == [torch.bfloat16] * 5 + [torch.float32] * 5
+    assert types == [torch.bfloat16, torch.float32]
     for name, tensor in model.state_dict().items():
         pointer, values = before[name]
         assert tensor.data_ptr() == pointer
@@ -148,6 +148,19 @@ def test_a_mistake_that_bfloat16_could_hide_is_found_in_float32(
         attention.PackedLayout, "attend", lambda self, *args: right(self, *args) * 1.05
     )
     with pytest.raises(ValueError, match=r"rounding explains 0\.001;"):
+        adopt(deep_llama(), byte_tokenizer())
+
+
+def test_a_mistake_in_bfloat16_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selftest, "_ROUGH_TOLERANCE", 5e-3)
+    right = attention.PackedLayout.attend
+
+    def attend(self: Any, layer: int, q: Any, *args: Any) -> Any:
+        out = right(self, layer, q, *args)
+        return out * 1.2 if q.dtype == torch.bfloat16 else out
+
+    monkeypatch.setattr(attention.PackedLayout, "attend", attend)
+    with pytest.raises(ValueError, match=r"rounds otherwise .* torch.bfloat16 differ from those"):
         adopt(deep_llama(), byte_tokenizer())
 
 
