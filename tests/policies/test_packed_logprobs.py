@@ -150,6 +150,30 @@ def policy(folder: Path, *, checkpointing: bool, dtype: str) -> TrainedPolicy:
     return train(config, GrpoConfig(), SamplingConfig())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@settings(max_examples=40)
+@given(batch=BATCHES, temperature=st.sampled_from([1.0, 0.7]), size=st.integers(1, 9))
+def test_slices_of_logits_have_the_bits_of_the_whole(
+    dtype: torch.dtype, batch: PackedBatch, temperature: float, size: int
+) -> None:
+    """Against autograd over the single steps, forward and backward."""
+    rows, ids = loss.targets(batch, torch.device("cpu"))
+    logits = torch.randn(int(rows.max()) + 1, VOCAB).to(dtype).requires_grad_()
+    weight = torch.randn(len(ids))
+    whole = (logits.float() / temperature).log_softmax(-1)[rows, ids]
+    (expected,) = torch.autograd.grad((whole * weight).sum(), logits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss, "_SLICE", size * VOCAB)
+        logp = loss.logprobs_of(batch, logits, temperature)
+        (found,) = torch.autograd.grad((logp * weight).sum(), logits)
+    assert logp.dtype == torch.float32
+    assert torch.equal(logp, whole)
+    assert found.dtype == dtype
+    # The two sides add the numbers of a row in another order.
+    coarse = dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-2 if coarse else 1e-5)
+
+
 def test_checkpointing_recomputes_and_changes_nothing(model_dir: Path) -> None:
     batch, found = random_batch(2), []
     for checkpointing in (False, True):

@@ -87,13 +87,17 @@ def test_draw_is_the_argmax_of_noise_over_the_support(
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_a_wide_vocabulary_is_searched_in_stacks_and_nothing_is_missed(ties: bool) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_wide_vocabulary_is_searched_in_stacks_and_nothing_is_missed(
+    ties: bool, dtype: torch.dtype
+) -> None:
     logits = 3 * torch.randn(200, 1024, generator=torch.Generator().manual_seed(5))
     if ties:
-        logits = logits.round()
+        logits = logits.round()  # dozens at the boundary
+    logits = logits.to(dtype)
     seeds = torch.tensor([derive_seed(0, "test", i) for i in range(200)])
     sampling = SamplingConfig(top_k=20)
-    noisy = logits + gumbel(seeds, 3, torch.arange(1024).expand(200, -1))
+    noisy = logits.float() + gumbel(seeds, 3, torch.arange(1024).expand(200, -1))
     outside = ~sampler.support(logits, sampling)
     expected = noisy.masked_fill(outside, float("-inf")).argmax(-1)
     assert torch.equal(sampler.draw(logits, seeds, 3, sampling), expected)

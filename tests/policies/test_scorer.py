@@ -16,7 +16,7 @@ from swarmproof.config import SamplingConfig
 from swarmproof.policies import loss
 from swarmproof.policies.loss import PackedBatch
 from swarmproof.policies.policy import load
-from swarmproof.policies.scorer import Scorer
+from swarmproof.policies.scorer import COLUMNS, Scorer
 from swarmproof.types import Tokens
 
 
@@ -43,6 +43,22 @@ def test_scores_are_the_logprobs_and_the_distance_from_the_support(model_dir: Pa
                 assert float(score.logprob[t]) == pytest.approx(logp, abs=1e-4)
         # What a policy draws is inside its own support.
         assert all(float(score.shortfall.max()) < 1e-4 for score in found[:4])
+
+
+def test_columns_in_slices_have_the_bits_of_the_whole(
+    qwen2_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = trained(qwen2_dir, top_k=20)
+    rows, seeds = [*drawn(receiver)[0], (3, 250, 17), (0,)], list(range(6))
+    found = []
+    for size in (1 << 20, 3 * receiver.model.config.vocab_size, 1):
+        monkeypatch.setattr(loss, "_SLICE", size)
+        ((_, forward),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [seeds])
+        found.append([forward.column(name) for name in COLUMNS])
+    for columns in found[1:]:
+        for column, expected in zip(columns, found[0], strict=True):
+            for row, whole in zip(column[0], expected[0], strict=True):
+                np.testing.assert_array_equal(row, whole)
 
 
 @pytest.mark.parametrize("top_k", [1, 5, 20])
