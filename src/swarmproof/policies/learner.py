@@ -157,8 +157,9 @@ class Learner:
 
         NaN if any weight is NaN.
         """
-        weights = [master.detach() for master in self.masters]
-        largest = float(torch.nn.utils.get_total_norm(weights, norm_type=math.inf))
+        # Several times as fast as the norm of order infinity.
+        ends = [end for master in self.masters for end in torch.aminmax(master.detach())]
+        largest = float(torch.stack(ends).abs().max())
         return math.inf if largest > torch.finfo(self.model.dtype).max else largest
 
     def _require_finite(self, what: str, value: float) -> None:
