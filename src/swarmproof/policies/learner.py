@@ -111,7 +111,7 @@ class Learner:
             with torch.inference_mode():
                 temperature = self.scorer.sampling.temperature
                 ref_logp = loss.token_logprobs(self.reference, batch, temperature)
-        forward.drop_logits()  # before the backward pass makes a tensor of their size
+        forward.drop_logits()  # so that they are freed as soon as their gradient is there
         total, kl_tokens = loss.grpo_loss(
             forward.logp(),
             weight,

@@ -17,7 +17,9 @@ from torch.autograd.function import once_differentiable
 from swarmproof.policies.attention import PackedLayout
 from swarmproof.policies.sampler import pack
 
-_SLICE = 1 << 20  # numbers of a slice of logits in float32
+# Numbers of a slice of logits in float32: few enough for the cache of a processor; elsewhere more,
+# as every slice starts several kernels.
+_SLICE, _SLICE_ELSEWHERE = 1 << 20, 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,9 @@ def scaled(logits: Tensor, temperature: float) -> Tensor:
 
 
 def rows_at_once(logits: Tensor) -> int:
-    """How many rows of logits to convert to float32 at a time: few enough for a cache."""
-    return max(1, _SLICE // logits.shape[-1])
+    """How many rows of logits to convert to float32 at a time."""
+    numbers = _SLICE if logits.device.type == "cpu" else _SLICE_ELSEWHERE
+    return max(1, numbers // logits.shape[-1])
 
 
 def last_logits(model: Any, batch: PackedBatch) -> Tensor:
