@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from models import save_random_qwen2
 from policies.lessons import PROMPTS, drawn, trained
 from swarmproof.config import SamplingConfig
-from swarmproof.policies import loss
+from swarmproof.policies import loss, sampler
 from swarmproof.policies.loss import PackedBatch
 from swarmproof.policies.policy import load
 from swarmproof.policies.scorer import COLUMNS, Scorer
@@ -55,6 +55,13 @@ def test_columns_in_slices_have_the_bits_of_the_whole(
         monkeypatch.setattr(loss, "_SLICE", size)
         ((_, forward),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [seeds])
         found.append([forward.column(name) for name in COLUMNS])
+        ((_, again),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [seeds])
+        # After the margins, the shortfall is computed only where a token is not the draw.
+        found.append([again.column(name) for name in reversed([*COLUMNS])][::-1])
+        monkeypatch.setattr(sampler, "WIDE", 1)
+        ((_, wide),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [seeds])
+        found.append([wide.column(name) for name in COLUMNS])
+        monkeypatch.undo()
     for columns in found[1:]:
         for column, expected in zip(columns, found[0], strict=True):
             for row, whole in zip(column[0], expected[0], strict=True):

@@ -20,6 +20,7 @@ from swarmproof.randomness import gumbel
 _COMPACT_BELOW = 0.8
 # Maximum number of rows after that for each row that is still growing.
 _FILLED_UP = 1.1
+WIDE = 8192  # words; from here on the search costs far more than noise for a few candidates
 _MORE_SPARE = 16  # so many times the spare candidates, where they were not enough
 _STACK = 4  # columns of a stack in the search for the largest logits
 
@@ -58,19 +59,20 @@ def draw(logits: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfi
     scaled = logits.float()
     if sampling.temperature != 1.0:
         scaled = scaled / sampling.temperature
-    spare = 1 if logits.dtype == torch.float32 else _MORE_SPARE
-    return draw_scaled(scaled, seeds, t, sampling, spare)
+    return draw_scaled(scaled, seeds, t, sampling)
 
 
 def draw_scaled(
-    scaled: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig, spare: int = 1
+    scaled: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig, spare: int = 0
 ) -> Tensor:
     """The same, from logits / temperature.
 
     Args:
-        spare: candidates beyond `top_k` with which to try first; no result depends on it.
+        spare: candidates beyond `top_k` with which to try first, 0: as many as are usual. No result
+            depends on it.
     """
     vocab, top_k = scaled.shape[-1], sampling.top_k
+    spare = spare or (_MORE_SPARE if vocab >= WIDE else 1)
     if not 0 < top_k < top_k + spare <= vocab or sampling.top_p < 1:
         return _draw_masked(scaled, seeds, t, sampling)
     # Compute noise for these candidates only, not for the vocabulary.

@@ -135,6 +135,7 @@ class ForwardPass:
         self.seeds = seeds  # of each completion's slot, group by group
         self._logits: Tensor | None = None
         self._logp: Tensor | None = None
+        self._columns: dict[str, Tensor] = {}  # those that were computed, (M,)
 
     @property
     def ran(self) -> bool:
@@ -175,28 +176,32 @@ class ForwardPass:
 
     def column(self, name: str) -> list[list[np.ndarray]]:
         """A column of `COLUMNS` for every token: float32 (T,) for each completion, by group."""
-        column, batch, sampling = COLUMNS[name], self.batch, self.scorer.sampling
-        with torch.no_grad():
-            logits = self.logits().detach()
-            rows, ids = loss.targets(batch, logits.device)
-            of, t = loss.places(batch, logits.device)
-            seeds = None
-            if self.seeds and None not in self.seeds:
-                flat = [seed for row in self.seeds for seed in row or ()]
-                seeds = torch.tensor(flat, device=logits.device)[of]
-            # In slices, so that no float32 copy of all logits is made.
-            every = torch.arange(len(ids), device=ids.device)
-            parts = [
-                column(
-                    Places(
-                        loss.scaled(logits[rows[at]], sampling.temperature),
-                        *(ids[at], t[at], None if seeds is None else seeds[at]),
-                    ),
-                    sampling,
-                )
-                for at in torch.split(every, loss.rows_at_once(logits))
-            ]
-            return self._split(torch.cat(parts))
+        if name not in self._columns:
+            with torch.no_grad():
+                self._columns[name] = self._compute(name)
+        return self._split(self._columns[name])
+
+    def _compute(self, name: str) -> Tensor:
+        """A column, (M,). In slices, so that no float32 copy of all logits is made."""
+        batch, sampling, logits = self.batch, self.scorer.sampling, self.logits().detach()
+        rows, ids = loss.targets(batch, logits.device)
+        of, t = loss.places(batch, logits.device)
+        seeds = None
+        if self.seeds and None not in self.seeds:
+            flat = [seed for row in self.seeds for seed in row or ()]
+            seeds = torch.tensor(flat, device=logits.device)[of]
+        result = torch.zeros(len(ids), device=logits.device)
+        wanted = torch.ones_like(ids, dtype=torch.bool)
+        if name == "shortfall":
+            if seeds is not None and logits.shape[-1] >= sampler.WIDE:
+                self.column("margin")  # to find the draw costs less than to count
+            if "margin" in self._columns:
+                wanted = self._columns["margin"] != 0  # what is the draw is inside the support
+        for at in torch.split(wanted.nonzero().squeeze(-1), loss.rows_at_once(logits)):
+            scaled = loss.scaled(logits[rows[at]], sampling.temperature)
+            places = Places(scaled, ids[at], t[at], None if seeds is None else seeds[at])
+            result[at] = COLUMNS[name](places, sampling)
+        return result
 
     def _split(self, flat: Tensor) -> list[list[np.ndarray]]:
         parts = iter(part.numpy() for part in self.batch.split(flat.float().cpu()))
