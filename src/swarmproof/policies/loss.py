@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from swarmproof.policies.attention import PackedLayout
-from swarmproof.policies.sampler import pack
+from swarmproof.policies.sampler import pack, scaled
 
 # Numbers of a slice of logits in float32: few enough for the cache of a processor; elsewhere more,
 # as every slice starts several kernels.
@@ -122,12 +122,6 @@ def token_logits(model: Any, batch: PackedBatch) -> Tensor:
         layout=layout,
     ).logits
     return logits.squeeze(0)
-
-
-def scaled(logits: Tensor, temperature: float) -> Tensor:
-    """Logits / temperature, in float32."""
-    logits = logits.float()
-    return logits if temperature == 1.0 else logits / temperature
 
 
 def rows_at_once(logits: Tensor) -> int:

@@ -48,6 +48,12 @@ def support(scaled: Tensor, sampling: SamplingConfig) -> Tensor:
     return kept
 
 
+def scaled(logits: Tensor, temperature: float) -> Tensor:
+    """Logits / temperature, in float32."""
+    logits = logits.float()
+    return logits if temperature == 1.0 else logits / temperature
+
+
 def draw(logits: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig) -> Tensor:
     """The token of each row, int64 of shape (R,).
 
@@ -56,10 +62,7 @@ def draw(logits: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfi
         seeds: of the rows' slots, int64 (R,).
         t: index of the token in its completion: one for all rows, or int64 (R,).
     """
-    scaled = logits.float()
-    if sampling.temperature != 1.0:
-        scaled = scaled / sampling.temperature
-    return draw_scaled(scaled, seeds, t, sampling)
+    return draw_scaled(scaled(logits, sampling.temperature), seeds, t, sampling)
 
 
 def draw_scaled(

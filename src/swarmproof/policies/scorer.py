@@ -198,7 +198,7 @@ class ForwardPass:
             if "margin" in self._columns:
                 wanted = self._columns["margin"] != 0  # what is the draw is inside the support
         for at in torch.split(wanted.nonzero().squeeze(-1), loss.rows_at_once(logits)):
-            scaled = loss.scaled(logits[rows[at]], sampling.temperature)
+            scaled = sampler.scaled(logits[rows[at]], sampling.temperature)
             places = Places(scaled, ids[at], t[at], None if seeds is None else seeds[at])
             result[at] = COLUMNS[name](places, sampling)
         return result
