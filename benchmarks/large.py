@@ -22,13 +22,17 @@ import torch
 from benchmarks import floor, ours
 from swarmproof.swarm import needs
 from swarmproof.swarm.allocator import keep_freed_memory
+from swarmproof.swarm.round import play_round
 from swarmproof.zoo.locate import locate
+
+_OWN, _GUARDED = ("ours-float32", "ours-bfloat16"), ("guarded-float32", "guarded-bfloat16")
+_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.5}
 
 
 def compare(model: str, problems: int, group_size: int, tokens: int, times: int) -> dict[str, Any]:
-    """Ours in fp32 and bf16, and TRL in fp32 where it is installed; the ratios of their medians."""
+    """Ours in fp32 and bf16, both also with `logit` and `replay`, and TRL in fp32 where installed."""
     shape = ["--problems", str(problems), "--group-size", str(group_size), "--tokens", str(tokens)]
-    sides = ["ours-float32", "ours-bfloat16", *(["trl-float32"] if find_spec("trl") else [])]
+    sides = [*_OWN, *_GUARDED, *(["trl-float32"] if find_spec("trl") else [])]
     found: dict[str, Any] = {"model": model, "shape": [problems, group_size, tokens]}
     for side in sides:
         command = [sys.executable, "-m", "benchmarks.large", side, "--model", model, *shape]
@@ -39,9 +43,38 @@ def compare(model: str, problems: int, group_size: int, tokens: int, times: int)
         print(side, json.dumps(found[side]), flush=True)
     if "trl-float32" in found:
         trl = found["trl-float32"]["iteration"]
-        for side in sides[:-1]:
+        for side in _OWN:
             found[f"trl_over_{side}"] = trl / found[side]["iteration"]
     return found
+
+
+def guarded(options: argparse.Namespace, dtype: str) -> dict[str, Any]:
+    """Median seconds of the checks of `logit` and `replay`, and their share of all the rest.
+
+    Their log-probabilities count as checks, although the update takes them over.
+    """
+    tolerance = _TOLERANCES[dtype]
+    checks = [{"name": name, "tolerance": tolerance} for name in ("logit", "replay")]
+    swarm = ours.swarm(
+        problems=options.problems,
+        group_size=options.group_size,
+        max_new_tokens=options.tokens,
+        endless=True,
+        models=(options.model,),
+        dtype=dtype,
+        defenses=checks,
+    )
+    spent = [
+        outcome.watch.cpu for i in range(options.times) for outcome in play_round(swarm, i + 1)
+    ]
+    checked = [cpu["inspect"] for cpu in spent]
+    rest = [sum(cpu.values()) - cpu["inspect"] for cpu in spent]
+    shares = [a / b for a, b in zip(checked, rest, strict=True)]
+    return {
+        "iteration": statistics.median(sum(cpu.values()) for cpu in spent),
+        "inspect": statistics.median(checked),
+        "inspect_share": statistics.median(shares),
+    }
 
 
 def own(options: argparse.Namespace, dtype: str) -> dict[str, Any]:
@@ -91,7 +124,7 @@ def theirs(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("side", choices=["ours-float32", "ours-bfloat16", "trl-float32"])
+    parser.add_argument("side", choices=[*_OWN, *_GUARDED, "trl-float32"])
     parser.add_argument("--model", required=True)
     for name in ("problems", "group-size", "tokens", "times"):
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -99,7 +132,10 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     who, _, dtype = options.side.partition("-")
-    found = own(options, dtype) if who == "ours" else theirs(options)
+    if who == "trl":
+        found = theirs(options)
+    else:
+        found = {"ours": own, "guarded": guarded}[who](options, dtype)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / needs.GB
     print(json.dumps(found | {"peak_gb": peak, "times": options.times}))
 
