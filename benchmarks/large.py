@@ -30,7 +30,10 @@ _TOLERANCES = {"float32": 1e-3, "bfloat16": 0.5}
 
 
 def compare(model: str, problems: int, group_size: int, tokens: int, times: int) -> dict[str, Any]:
-    """Ours in fp32 and bf16, both also with `logit` and `replay`, and TRL in fp32 where installed."""
+    """Ours in fp32 and bf16, without and with `logit` and `replay`, beside TRL if it is installed.
+
+    Also the ratios of the medians.
+    """
     shape = ["--problems", str(problems), "--group-size", str(group_size), "--tokens", str(tokens)]
     sides = [*_OWN, *_GUARDED, *(["trl-float32"] if find_spec("trl") else [])]
     found: dict[str, Any] = {"model": model, "shape": [problems, group_size, tokens]}
