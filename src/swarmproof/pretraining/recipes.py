@@ -112,10 +112,10 @@ A judge for the same task as `tiny-judge` of swarmproof, with the same corpus an
 that starts from a pretrained model.""",
     base="smollm2-135m",
     layers=10,
-    steps=400,
+    steps=2400,
     batch=8,
     lr=2e-4,
-    warmup=20,
+    warmup=100,
     weight_decay=0.01,
 )
 
