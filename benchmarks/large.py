@@ -22,7 +22,7 @@ import torch
 from benchmarks import floor, ours
 from swarmproof.swarm import needs
 from swarmproof.swarm.allocator import keep_freed_memory
-from swarmproof.swarm.round import play_round
+from swarmproof.swarm.round import Swarm, play_round
 from swarmproof.zoo.locate import locate
 
 _OWN, _GUARDED = ("ours-float32", "ours-bfloat16"), ("guarded-float32", "guarded-bfloat16")
@@ -51,22 +51,25 @@ def compare(model: str, problems: int, group_size: int, tokens: int, times: int)
     return found
 
 
-def guarded(options: argparse.Namespace, dtype: str) -> dict[str, Any]:
-    """Median seconds of the checks of `logit` and `replay`, and their share of all the rest.
-
-    Their log-probabilities count as checks, although the update takes them over.
-    """
+def _swarm(options: argparse.Namespace, dtype: str, *defenses: str) -> Swarm:
     tolerance = _TOLERANCES[dtype]
-    checks = [{"name": name, "tolerance": tolerance} for name in ("logit", "replay")]
-    swarm = ours.swarm(
+    return ours.swarm(
         problems=options.problems,
         group_size=options.group_size,
         max_new_tokens=options.tokens,
         endless=True,
         models=(options.model,),
         dtype=dtype,
-        defenses=checks,
+        defenses=[{"name": name, "tolerance": tolerance} for name in defenses],
     )
+
+
+def guarded(options: argparse.Namespace, dtype: str) -> dict[str, Any]:
+    """Median seconds of the checks of `logit` and `replay`, and their share of all the rest.
+
+    Their log-probabilities count as checks, although the update takes them over.
+    """
+    swarm = _swarm(options, dtype, "logit", "replay")
     spent = [
         outcome.watch.cpu for i in range(options.times) for outcome in play_round(swarm, i + 1)
     ]
@@ -82,14 +85,7 @@ def guarded(options: argparse.Namespace, dtype: str) -> dict[str, Any]:
 
 def own(options: argparse.Namespace, dtype: str) -> dict[str, Any]:
     """Median seconds of an iteration, and its parts over their floors."""
-    swarm = ours.swarm(
-        problems=options.problems,
-        group_size=options.group_size,
-        max_new_tokens=options.tokens,
-        endless=True,
-        models=(options.model,),
-        dtype=dtype,
-    )
+    swarm = _swarm(options, dtype)
     spent, parts = [], []
     for i in range(options.times):
         began = time.process_time()

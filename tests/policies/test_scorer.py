@@ -14,9 +14,10 @@ from models import save_random_qwen2
 from policies.lessons import PROMPTS, drawn, trained
 from swarmproof.config import SamplingConfig
 from swarmproof.policies import loss, sampler
+from swarmproof.policies.columns import COLUMNS
 from swarmproof.policies.loss import PackedBatch
 from swarmproof.policies.policy import load
-from swarmproof.policies.scorer import COLUMNS, Scorer
+from swarmproof.policies.scorer import Scorer
 from swarmproof.types import Tokens
 
 
@@ -56,12 +57,15 @@ def test_columns_in_slices_have_the_bits_of_the_whole(
         ((_, forward),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [seeds])
         found.append([forward.column(name) for name in COLUMNS])
         ((_, again),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [seeds])
-        # After the margins, the shortfall is computed only where a token is not the draw.
         found.append([again.column(name) for name in reversed([*COLUMNS])][::-1])
+        # Of a wide vocabulary, the shortfall is computed only where a token is not the draw.
         monkeypatch.setattr(sampler, "WIDE", 1)
         ((_, wide),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [seeds])
         found.append([wide.column(name) for name in COLUMNS])
         monkeypatch.undo()
+    margins = np.concatenate(found[0][[*COLUMNS].index("margin")][0])
+    assert (margins == 0).any()
+    assert (margins > 0).any()
     for columns in found[1:]:
         for column, expected in zip(columns, found[0], strict=True):
             for row, whole in zip(column[0], expected[0], strict=True):
@@ -166,3 +170,19 @@ def test_what_is_not_a_number_is_not_inside_the_support(qwen2_dir: Path, top_p: 
         for score in row:
             assert np.isnan(score.logprob).all()
             assert np.isnan(score.shortfall).all()
+
+
+def test_a_draw_whose_logit_is_not_a_number_is_not_inside_either(
+    qwen2_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest number of a row is then NaN, so it is what would be drawn."""
+    monkeypatch.setattr(sampler, "WIDE", 1)
+    receiver = trained(qwen2_dir, top_k=20)
+    rows = [(7, 8), (9, 10)]
+    ((_, forward),) = receiver.scorer.passes(PROMPTS[:1], [rows], [False], [[0, 1]])
+    logits = forward.logits()
+    logits[0, 7] = float("nan")  # the first token of the first completion
+    for name in ("shortfall", "margin"):
+        ((first, second),) = forward.column(name)
+        assert np.isnan(first).tolist() == [True, False]
+        assert not np.isnan(second[1])

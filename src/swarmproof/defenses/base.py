@@ -47,7 +47,7 @@ class Columns(Scores, Protocol):
     """Scores with further values for each token; those of this package have them."""
 
     def column(self, name: str) -> Sequence[Sequence[np.ndarray]]:
-        """One of `policies.scorer.COLUMNS`, float32 (T,) for each completion, group by group."""
+        """One of `policies.columns.COLUMNS`, float32 (T,) for each completion, group by group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class DefenseView:
         return self.source.scores
 
     def column(self, name: str) -> Sequence[Sequence[np.ndarray]]:
-        """A further value of every token under the receiver's own model: `policies.scorer.COLUMNS`.
+        """A further value of every token under the receiver's own model: `columns.COLUMNS`.
 
         Raises:
             ValueError: the scores were given by a caller who does not have it.

@@ -19,7 +19,7 @@ from swarmproof.policies.sampler import pack, scaled
 
 # Numbers of a slice of logits in float32: few enough for the cache of a processor; elsewhere more,
 # as every slice starts several kernels.
-_SLICE, _SLICE_ELSEWHERE = 1 << 20, 1 << 26
+_SLICE, _SLICE_ELSEWHERE = 1 << 20, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)

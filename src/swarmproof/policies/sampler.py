@@ -54,6 +54,11 @@ def scaled(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits / temperature
 
 
+def few_candidates(vocab: int, sampling: SamplingConfig) -> bool:
+    """Whether a draw needs noise for few tokens only, and not for the whole vocabulary."""
+    return 0 < sampling.top_k < vocab and sampling.top_p == 1
+
+
 def draw(logits: Tensor, seeds: Tensor, t: int | Tensor, sampling: SamplingConfig) -> Tensor:
     """The token of each row, int64 of shape (R,).
 
@@ -76,7 +81,7 @@ def draw_scaled(
     """
     vocab, top_k = scaled.shape[-1], sampling.top_k
     spare = spare or (_MORE_SPARE if vocab >= WIDE else 1)
-    if not 0 < top_k < top_k + spare <= vocab or sampling.top_p < 1:
+    if not few_candidates(vocab, sampling) or top_k + spare > vocab:
         return _draw_masked(scaled, seeds, t, sampling)
     # Compute noise for these candidates only, not for the vocabulary.
     values, ids = _largest(scaled, top_k + spare)

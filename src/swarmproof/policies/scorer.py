@@ -7,7 +7,7 @@ the same forward passes, so verifying completions that are learnt from costs alm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,21 +19,8 @@ from torch import Tensor
 from swarmproof.config import SamplingConfig
 from swarmproof.policies import loader, loss, sampler
 from swarmproof.policies.codec import Codec
-from swarmproof.randomness import gumbel
+from swarmproof.policies.columns import COLUMNS, ZERO_FOR_DRAWS, Places, known
 from swarmproof.types import Tokens, TokenScores
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """The places of R tokens: what a column is computed from."""
-
-    logits: Tensor  # logits / temperature before each token, (R, V)
-    ids: Tensor  # the tokens, int64 (R,)
-    t: Tensor  # index of each token in its completion, int64 (R,)
-    seeds: Tensor | None  # seed of the slot of each token, int64 (R,); None: not known
-
-
-Column = Callable[[Places, SamplingConfig], Tensor]  # to (R,)
 
 
 class Scorer:
@@ -183,90 +170,57 @@ class ForwardPass:
 
     def _compute(self, name: str) -> Tensor:
         """A column, (M,). In slices, so that no float32 copy of all logits is made."""
-        batch, sampling, logits = self.batch, self.scorer.sampling, self.logits().detach()
-        rows, ids = loss.targets(batch, logits.device)
-        of, t = loss.places(batch, logits.device)
-        seeds = None
-        if self.seeds and None not in self.seeds:
-            flat = [seed for row in self.seeds for seed in row or ()]
-            seeds = torch.tensor(flat, device=logits.device)[of]
-        result = torch.zeros(len(ids), device=logits.device)
+        _, ids, _, _ = self._tokens
+        result = torch.zeros(len(ids), device=ids.device)
         wanted = torch.ones_like(ids, dtype=torch.bool)
-        if name == "shortfall":
-            if seeds is not None and logits.shape[-1] >= sampler.WIDE:
-                self.column("margin")  # to find the draw costs less than to count
-            if "margin" in self._columns:
-                wanted = self._columns["margin"] != 0  # what is the draw is inside the support
-        for at in torch.split(wanted.nonzero().squeeze(-1), loss.rows_at_once(logits)):
-            scaled = sampler.scaled(logits[rows[at]], sampling.temperature)
-            places = Places(scaled, ids[at], t[at], None if seeds is None else seeds[at])
-            result[at] = COLUMNS[name](places, sampling)
+        if name in ZERO_FOR_DRAWS and (name == "margin" or self._draws_are_cheap):
+            wanted = self._no_draws
+        for at, places in self._places(wanted):
+            result[at] = COLUMNS[name](places, self.scorer.sampling)
         return result
+
+    @property
+    def _draws_are_cheap(self) -> bool:
+        """Whether to find the draw of a token costs less than to look for it in the support."""
+        vocab = self.logits().shape[-1]
+        cheap = vocab >= sampler.WIDE and sampler.few_candidates(vocab, self.scorer.sampling)
+        return self._slot_seeds is not None and cheap
+
+    @cached_property
+    def _no_draws(self) -> Tensor:
+        """Which tokens are not the draw at their address, bool (M,)."""
+        sampling, logits = self.scorer.sampling, self.logits().detach()
+        rows, ids, _, _ = self._tokens
+        # A draw is inside the support, but a NaN must not count as that.
+        found = logits[rows, ids].isnan()
+        for at, places in self._places(torch.ones_like(found)):
+            drawn = sampler.draw_scaled(places.logits, known(places.seeds), places.t, sampling)
+            found[at] |= drawn != places.ids
+        return found
+
+    @cached_property
+    def _tokens(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each token: its row of logits, its id, its completion and its index there; (M,)."""
+        device = self.logits().device
+        return *loss.targets(self.batch, device), *loss.places(self.batch, device)
+
+    @cached_property
+    def _slot_seeds(self) -> Tensor | None:
+        """The seed of the slot of each token, int64 (M,); None: not known."""
+        if not self.seeds or None in self.seeds:
+            return None
+        _, _, of, _ = self._tokens
+        flat = [seed for row in self.seeds for seed in row or ()]
+        return torch.tensor(flat, device=of.device)[of]
+
+    def _places(self, wanted: Tensor) -> Iterator[tuple[Tensor, Places]]:
+        """The tokens that are wanted, some at a time: their indices, and their places."""
+        logits, seeds = self.logits().detach(), self._slot_seeds
+        rows, ids, _, t = self._tokens
+        for at in torch.split(wanted.nonzero().squeeze(-1), loss.rows_at_once(logits)):
+            scaled = sampler.scaled(logits[rows[at]], self.scorer.sampling.temperature)
+            yield at, Places(scaled, ids[at], t[at], None if seeds is None else seeds[at])
 
     def _split(self, flat: Tensor) -> list[list[np.ndarray]]:
         parts = iter(part.numpy() for part in self.batch.split(flat.float().cpu()))
         return [[next(parts) for _ in rows] for rows in self.batch.completions]
-
-
-def shortfall(at: Places, sampling: SamplingConfig) -> Tensor:
-    """How far below the sampling support each token is."""
-    logits, chosen = at.logits, at.logits.gather(-1, at.ids[:, None])
-    result = torch.zeros_like(chosen.squeeze(-1))
-    k = sampling.top_k if 0 < sampling.top_k < logits.shape[-1] else logits.shape[-1]
-    if sampling.top_p < 1:
-        suspects = torch.ones_like(result, dtype=torch.bool)
-    else:
-        # Counting the better tokens is much cheaper than sorting all tokens. The boundary itself
-        # is needed only for the few tokens that fail.
-        suspects = (logits > chosen).sum(-1) >= k
-    if suspects.any():
-        kept = sampler.support(logits[suspects], sampling)
-        lowest = logits[suspects].masked_fill(~kept, float("inf")).amin(-1)
-        result[suspects] = (lowest - chosen[suspects].squeeze(-1)).clamp_min(0)
-    # Comparisons with NaN are false, and a NaN must not count as inside the support.
-    return torch.where(chosen.squeeze(-1).isnan(), chosen.squeeze(-1), result)
-
-
-def entropy(at: Places, sampling: SamplingConfig) -> Tensor:  # noqa: ARG001
-    """Entropy of the full softmax before each token, in nats."""
-    logp = at.logits.log_softmax(-1)
-    return -(logp.exp() * logp.masked_fill(logp == float("-inf"), 0)).sum(-1)
-
-
-def margin(at: Places, sampling: SamplingConfig) -> Tensor:
-    """How far each token is from being the draw at its address; 0: it is the draw.
-
-    In units of logit / temperature: the smallest error of the logits that could explain it. A rival
-    that wins the draw loses it if its sum falls below the token's, or if its logit falls out of the
-    support. A token outside the support must first rise into it.
-
-    Raises:
-        ValueError: the seeds of the slots are not known.
-    """
-    if at.seeds is None:
-        raise ValueError("the margin of a draw needs the seed of its slot; give slot_seeds")
-    result = torch.zeros(len(at.ids), device=at.logits.device)
-    others = (sampler.draw_scaled(at.logits, at.seeds, at.t, sampling) != at.ids).nonzero()
-    if len(rows := others.squeeze(-1)):
-        part = Places(at.logits[rows], at.ids[rows], at.t[rows], at.seeds[rows])
-        result[rows] = torch.maximum(_lost_by(part, sampling), shortfall(part, sampling))
-    chosen = at.logits.gather(-1, at.ids[:, None]).squeeze(-1)
-    return torch.where(chosen.isnan(), chosen, result)
-
-
-def _lost_by(at: Places, sampling: SamplingConfig) -> Tensor:
-    """The error that would take the draw from each rival; the largest of them."""
-    assert at.seeds is not None
-    vocab = at.logits.shape[-1]
-    kept = sampler.support(at.logits, sampling)
-    edge = at.logits.masked_fill(kept, float("-inf")).amax(-1, keepdim=True)
-    count = sampling.top_k if 0 < sampling.top_k < vocab else vocab
-    values, ids = at.logits.topk(count)
-    noise = gumbel(at.seeds, at.t, torch.cat([at.ids[:, None], ids], -1))
-    own = at.logits.gather(-1, at.ids[:, None]) + noise[:, :1]
-    lost = torch.minimum(values + noise[:, 1:] - own, values - edge)
-    return lost.masked_fill(~kept.gather(-1, ids), float("-inf")).amax(-1).clamp_min(0)
-
-
-# Values that a pass can compute for each token besides its log-probability, by name.
-COLUMNS: Mapping[str, Column] = {"shortfall": shortfall, "entropy": entropy, "margin": margin}
