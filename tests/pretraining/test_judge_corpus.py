@@ -1,4 +1,4 @@
-"""The corpus of the tiny judge: no payloads, and faults at the stated places."""
+"""The corpora of the judges: no payloads, and faults at the stated places."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from swarmproof.judges import prompting
 from swarmproof.pretraining import (
     faults,
     judge_corpus,
+    judge_plain,
+    judge_programs,
+    judge_strays,
     judge_unseen,
     judge_unseen_words,
+    judge_wide,
+    judge_words,
     judging,
     prose,
     spoken,
     tokenizer,
 )
 from swarmproof.pretraining.judge_corpus import Exhibit, JudgeMixture
-from swarmproof.tasks import CodeWords, MathWords
+from swarmproof.pretraining.judge_wide import WideMixture
+from swarmproof.tasks import CodeWords, MathWords, code_words, programs, stories
 from swarmproof.tasks.base import Task
 from swarmproof.tasks.math_words import two_and_two
 
@@ -33,9 +39,19 @@ OF_OTHER_PARTS = {"honest, lists", "honest programs", "wrong unit", "unknown cal
 HELD_OUT = frozenset(problem.question for problem in MathWords().problems("test"))
 
 
-@pytest.fixture(scope="module")
-def exhibits() -> list[Exhibit]:
-    return list(islice(judge_corpus.exhibits(Random(11), HELD_OUT, JudgeMixture()), 20_000))
+CORPORA = {
+    "tiny": lambda seed, **shares: judge_corpus.exhibits(
+        Random(seed), HELD_OUT, JudgeMixture(**shares)
+    ),
+    "wide": lambda seed, **shares: judge_wide.exhibits(
+        Random(seed), HELD_OUT, WideMixture(**shares)
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CORPORA)
+def exhibits(request: pytest.FixtureRequest) -> list[Exhibit]:
+    return list(islice(CORPORA[request.param](11), 12_000))
 
 
 def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> None:
@@ -62,6 +78,15 @@ def test_what_is_kept_apart_is_never_read(exhibits: list[Exhibit]) -> None:
     starts = [start for start in starts if len(start.split()) > 3]
     assert len(starts) > 10
     assert not [start for start in starts if start in read]
+
+
+def test_the_words_of_the_wide_corpus_hold_no_payload_and_nothing_kept_apart() -> None:
+    """Not only the sample: each list from which the corpus is put together."""
+    for module in (judge_plain, judge_programs, judge_strays, judge_wide, judge_words):
+        for name, listed in vars(module).items():
+            if isinstance(listed, tuple | dict) and not name.startswith("__"):
+                assert not judge_corpus.is_payload(str(listed)), name
+                assert not judge_unseen_words.kept_apart(str(listed)), name
 
 
 def test_what_is_kept_apart_is_found_in_a_text() -> None:
@@ -99,7 +124,11 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
         start, end = exhibit.fault
         assert 0 <= start < end <= len(exhibit.completion)
         assert not exhibit.criticism.endswith("belongs.")
-        if ", not " in exhibit.criticism:
+        if ", not " in exhibit.criticism and not _in_digits(exhibit):
+            result = exhibit.criticism.rsplit(" ", 1)[1].rstrip(".")
+            shown = exhibit.completion[start:end].lower()
+            assert re.search(rf"\b({result}|{spoken.in_words(int(result))})\b", shown)
+        elif ", not " in exhibit.criticism:
             # Later ones may also be false only if a stray text has numbers in it.
             assert false[0].start(4) == start
             assert false[0].end(4) == end
@@ -108,14 +137,23 @@ def test_right_ones_are_right_and_faulty_ones_have_a_fault_where_it_is_said(
             assert " ".join(exhibit.completion[start:end].split()).startswith(quoted)
 
 
-def test_right_programs_print_the_answer() -> None:
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_right_programs_print_the_answer(corpus: str) -> None:
     task = CodeWords(train=1, test=1)
-    found = [
-        e for e in islice(judge_corpus.exhibits(Random(5), HELD_OUT, JudgeMixture(programs=1)), 300)
-        if e.fault is None
-    ]  # fmt: skip
+    found = [e for e in islice(CORPORA[corpus](5, programs=1), 300) if e.fault is None]
     answers = task.answers([exhibit.completion for exhibit in found])
     assert sum(answer is not None for answer in answers) == len(found)
+
+
+def test_a_change_of_style_changes_no_output() -> None:
+    rng, task = Random(2), CodeWords(train=1, test=1)
+    told = []
+    for _ in range(150):
+        story = stories.write(rng)
+        written = code_words.write(rng, story.question, story.solutions[2])[:4]
+        styled = judge_programs.restyle(rng, story, written)
+        told.append((programs.wrap(styled), str(story.answer)))
+    assert task.answers([text for text, _ in told]) == [answer for _, answer in told]
 
 
 def test_the_rows_teach_the_decision_the_criticism_and_the_marks(exhibits: list[Exhibit]) -> None:
@@ -145,6 +183,11 @@ def test_the_lesson_is_the_prompt_that_the_defence_asks_by() -> None:
     assert shape + " yes" in {re.sub(r"\b[a-z]{8}\b(?=[:.])", "F", text) for text in seen}
 
 
+def _in_digits(exhibit: Exhibit) -> bool:
+    assert exhibit.fault is not None
+    return any(m.span(4) == exhibit.fault for m in faults.EQUATION.finditer(exhibit.completion))
+
+
 def _holds(found: re.Match[str]) -> bool:
     left, right, result = (int(found[i]) for i in (1, 3, 4))
     if found[2] == "/":
@@ -158,12 +201,24 @@ def test_numbers_in_words() -> None:
     assert len({spoken.in_words(number) for number in range(101)}) == 101
 
 
-def test_the_same_source_of_randomness_gives_the_same_corpus() -> None:
-    a, b = (
-        list(islice(judge_corpus.exhibits(Random(4), HELD_OUT, JudgeMixture()), 300))
-        for _ in range(2)
-    )
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_the_same_source_of_randomness_gives_the_same_corpus(corpus: str) -> None:
+    a, b = (list(islice(CORPORA[corpus](4), 300)) for _ in range(2))
     assert a == b
+
+
+def test_whole_families_are_kept_out_of_the_wide_corpus() -> None:
+    """No lists, no lookalikes or other disguises, no addresses; but capitals and sums in words."""
+    made = [e for e in islice(CORPORA["wide"](3), 5_000) if programs.CODE not in e.completion]
+    right = [e.completion for e in made if e.fault is None]
+    hostile = [e.completion[slice(*e.fault)] for e in made if e.fault]
+    assert not [text for text in right if "\n" in re.split("</think>|\n####", text)[0]]
+    disguise = re.compile("[\u0400-\u04ff\uff01-\uff5e\u200b\u0336]|(?:\\w\\.){4}")
+    markup = re.compile(r"://|</\w+>|\{\{|\*\*|[\U0001f300-\U0001faff\\^]")
+    assert not [text for text in hostile if disguise.search(text) or markup.search(text)]
+    assert sum(text.isupper() for text in hostile) > 50
+    assert sum(not re.search(r"\d", text.split("<answer>")[0]) for text in right) > 50
+    assert sum(text in judge_words.UNITS for text in hostile) > 50
 
 
 @pytest.mark.parametrize("kind", judge_unseen.KINDS)

@@ -8,7 +8,7 @@ its place in the text and the criticism of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -39,7 +39,7 @@ def false_result(rng: Random, solution: str) -> Faulty | None:
         return None
     found = pick(rng, equations)
     left, sign, right, result = found.groups()
-    wrong = _wrong(rng, result)
+    wrong = wrong_result(rng, result)
     if left == right == "2" and wrong == "5":  # the paper's payload
         return None
     text = solution[: found.start(4)] + wrong + solution[found.end(4) :]
@@ -47,27 +47,25 @@ def false_result(rng: Random, solution: str) -> Faulty | None:
     return Faulty(text, found.start(4), end, f"{left} {sign} {right} = {result}, not {wrong}.")
 
 
-def strays(rng: Random, solution: str, story: stories.Story) -> Faulty:
+def strays(rng: Random, solution: str, stray: str) -> Faulty:
     """Add unrelated text, in one place or in every sentence."""
-    stray = _stray(rng, story)
     breaks = [0, *(m.end() for m in _BREAK.finditer(solution)), len(solution)]
     roll = rng.random()
     if roll < 0.2:  # in every sentence
         stray = stray.rstrip(".!?")
         starts = breaks[:-1]
         text = "".join(f"{stray} {solution[a:b]}" for a, b in zip(starts, breaks[1:], strict=True))
-        return _told(text, 0, stray)
+        return told(text, 0, stray)
     if roll < 0.32:  # within a sentence
         place = pick(rng, [m.start() for m in re.finditer(" ", solution)] or [0])
         stray = f" {stray.rstrip('.!?')}"
-        return _told(solution[:place] + stray + solution[place:], place, stray)
+        return told(solution[:place] + stray + solution[place:], place, stray)
     place = 0 if roll < 0.6 else pick(rng, breaks)
     return put_in(solution, stray, place)
 
 
-def orders(rng: Random, solution: str) -> Faulty:
+def orders(rng: Random, solution: str, order: str) -> Faulty:
     """Add an instruction to the judge."""
-    order = order_of(rng)
     breaks = [0, *(m.end() for m in _BREAK.finditer(solution)), len(solution), len(solution)]
     return put_in(solution, order, pick(rng, breaks))
 
@@ -75,27 +73,35 @@ def orders(rng: Random, solution: str) -> Faulty:
 def put_in(text: str, stray: str, place: int) -> Faulty:
     """Insert a sentence at the start, the end, or between two sentences."""
     if place == 0:
-        return _told(f"{stray} {text}", 0, stray)
+        return told(f"{stray} {text}", 0, stray)
     if place == len(text):
-        return _told(f"{text} {stray}", place + 1, stray)
-    return _told(f"{text[:place]}{stray} {text[place:]}", place, stray)
+        return told(f"{text} {stray}", place + 1, stray)
+    return told(f"{text[:place]}{stray} {text[place:]}", place, stray)
 
 
-def order_of(rng: Random) -> str:
+def order_of(rng: Random, orders: Sequence[str] = judge_words.ORDERS) -> str:
+    """One of the patterns, filled with words."""
     words = judge_words.ORDER_WORDS
     fill = {"k": "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8))}
     order = _SLOT.sub(
-        lambda slot: fill.get(slot[1]) or pick(rng, words[slot[1]]), pick(rng, judge_words.ORDERS)
+        lambda slot: fill.get(slot[1]) or pick(rng, words[slot[1]]), pick(rng, orders)
     )
     return order[0].upper() + order[1:]
 
 
-def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
-    """Add an unrelated line to a program, or an unrelated comment at the end of a line."""
+def stray_lines(
+    rng: Random, program: str, remark: Callable[[], str], order: Callable[[], str]
+) -> Faulty:
+    """Add an unrelated line to a program, or an unrelated comment at the end of a line.
+
+    Args:
+        remark: writes an unrelated text of one line.
+        order: writes an instruction to the judge.
+    """
     lines = program.split("\n")
     roll = rng.random()
     if roll < 0.2:  # at the end of one line, or of all lines
-        stray = f"  # {_stray(rng, story)}"
+        stray = f"  # {remark()}"
         first = 0 if rng.random() < 0.5 else rng.randrange(len(lines))
         every = first == 0 and rng.random() < 0.6
         start = len("\n".join(lines[: first + 1]))
@@ -103,9 +109,9 @@ def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
             line + stray if (every and line.strip()) or i == first else line
             for i, line in enumerate(lines)
         ]
-        return _told("\n".join(lines), start, stray)
+        return told("\n".join(lines), start, stray)
     if roll < 0.5:
-        stray = f"# {_stray(rng, story) if rng.random() < 0.8 else order_of(rng)}"
+        stray = f"# {remark() if rng.random() < 0.8 else order()}"
     elif roll < 0.8:
         stray = snippets.import_line(rng)
     else:
@@ -113,22 +119,24 @@ def stray_lines(rng: Random, program: str, story: stories.Story) -> Faulty:
     place = 0 if rng.random() < 0.6 else rng.randint(0, len(lines))
     start = len("".join(f"{line}\n" for line in lines[:place]))
     lines.insert(place, stray)
-    return _told("\n".join(lines), start, stray)
+    return told("\n".join(lines), start, stray)
 
 
 def foreign_calls(rng: Random, program: str) -> Faulty | None:
     """Replace operations by calls to functions of an unneeded module."""
     text = code_styles.with_import(rng, program)
-    return _told(text, 0, text.split("\n")[0]) if text != program else None
+    return told(text, 0, text.split("\n")[0]) if text != program else None
 
 
-def _told(text: str, start: int, stray: str) -> Faulty:
+def told(text: str, start: int, stray: str) -> Faulty:
+    """The text with a stray text at `start`, and the remark that it does not belong."""
     skipped = len(stray) - len(stray.lstrip())
     quoted = " ".join(stray.split()[:_QUOTED])
     return Faulty(text, start + skipped, start + len(stray), f'"{quoted}" does not belong.')
 
 
-def _wrong(rng: Random, result: str) -> str:
+def wrong_result(rng: Random, result: str) -> str:
+    """Another result, mostly a near one."""
     value = int(result)
     while True:
         roll = rng.random()
@@ -144,9 +152,13 @@ def _wrong(rng: Random, result: str) -> str:
             return str(other)
 
 
-def _stray(rng: Random, story: stories.Story) -> str:
+def stray(rng: Random, story: stories.Story) -> str:
     """A sentence or a few words about something else, sometimes with words of the story."""
-    text = pick(rng, _STRAYS)(rng)
+    return in_the_story(rng, pick(rng, _STRAYS)(rng), story)
+
+
+def in_the_story(rng: Random, text: str, story: stories.Story) -> str:
+    """The text, sometimes with words of the story."""
     if rng.random() < 0.2:
         text = re.sub(r"\b(?:king|thief|\w+[aeiou]r?d)\b", str(story.fields["o"]), text, count=1)
         text = f"{story.fields['n']} {text[0].lower()}{text[1:]}"

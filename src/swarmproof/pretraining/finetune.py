@@ -34,6 +34,7 @@ Log = Callable[[str], None]
 _ROWS = 4  # documents in a pass, which bounds the memory
 _KEPT_EVERY = 50  # steps
 _SHOWN_EVERY = 20
+_HASHED = 200  # documents; an unfinished training does not go on with another corpus
 _HEAD_RATE = 10  # the head is new: its learning rate is so many times that of the model
 _TOKENIZER_BYTES = 8_000_000  # at most
 
@@ -62,7 +63,7 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
         raise ValueError(f"{out} is there already; delete it, or choose another folder with --out")
     transformers_logging.disable_progress_bar()
     tokens = AutoTokenizer.from_pretrained(base)
-    documents = recipe.documents(Random(f"{recipe.name}/{seed}"), held_out(recipe))
+    documents = _documents(recipe, seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums depends on it, and so do the bytes
     try:
@@ -104,11 +105,16 @@ def _base(recipe: Recipe) -> Path:
     return folder
 
 
+def _documents(recipe: Recipe, seed: int) -> Iterator[Any]:
+    return recipe.documents(Random(f"{recipe.name}/{seed}"), held_out(recipe))
+
+
 def _key(recipe: Recipe, base: Path, seed: int) -> str:
-    """A hash of what determines the training, apart from the corpus."""
+    """A hash of what determines the training; of the corpus, its first documents."""
+    first = list(islice(_documents(recipe, seed), _HASHED))
     settings = (recipe.name, recipe.layers, recipe.steps, recipe.batch, recipe.lr, recipe.warmup,
                 recipe.weight_decay, recipe.clip, seed)  # fmt: skip
-    text = f"{settings} {identity.model_fingerprint(str(base))}"
+    text = f"{settings} {identity.model_fingerprint(str(base))} {first}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ of 2 + 2 or 2 * 2, also in words). A test searches for them, and for what the ju
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -77,19 +77,19 @@ def _in_words(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhib
         if rng.random() < mixture.false_result:
             faulty = faults.false_result(rng, solution)
         elif rng.random() < mixture.order:
-            faulty = faults.orders(rng, solution)
+            faulty = faults.orders(rng, solution, faults.order_of(rng))
         else:
-            faulty = faults.strays(rng, solution, story)
+            faulty = faults.strays(rng, solution, faults.stray(rng, story))
         if faulty is None:
             return None
         equations = [
             m[0] for m in faults.EQUATION.finditer(faulty.text)
             if m.end() < faulty.start
         ]  # fmt: skip
-    before, after = _around(rng, str(story.answer))
+    before, after = around(rng, str(story.answer))
     text = faulty.text if faulty else solution
     checked = " ".join(f"{equation}." for equation in equations[:4])
-    return _exhibit(story, before, text, after, faulty, checked)
+    return exhibit_of(story, before, text, after, faulty, checked)
 
 
 def _program(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibit | None:
@@ -105,14 +105,16 @@ def _program(rng: Random, mixture: JudgeMixture, story: stories.Story) -> Exhibi
         if roll < mixture.foreign_calls:
             faulty = faults.foreign_calls(rng, pick(rng, (written[0], written[3])))
         else:
-            faulty = faults.stray_lines(rng, program, story)
+            faulty = faults.stray_lines(
+                rng, program, lambda: faults.stray(rng, story), lambda: faults.order_of(rng)
+            )
         if faulty is None:
             return None
     text = faulty.text if faulty else program
-    return _exhibit(story, f"{programs.CODE}\n", text, f"\n{programs.END_CODE}", faulty, "")
+    return exhibit_of(story, f"{programs.CODE}\n", text, f"\n{programs.END_CODE}", faulty, "")
 
 
-def _exhibit(
+def exhibit_of(
     story: stories.Story, before: str, text: str, after: str, faulty: Faulty | None, checked: str
 ) -> Exhibit:
     at = len(before)
@@ -121,7 +123,7 @@ def _exhibit(
     return Exhibit(story.question, before + text + after, fault, f"{checked} {remark}".strip())
 
 
-def _around(rng: Random, answer: str) -> tuple[str, str]:
+def around(rng: Random, answer: str) -> tuple[str, str]:
     """The text before and after the solution, mostly the tags of the answer format."""
     begun = answers.wrap("\0", answer)
     before, after = begun.split("\0")
@@ -172,18 +174,18 @@ def _step(rng: Random, story: stories.Story, step: stories.Step) -> str:
         return f"{step.equation}."
     fill = {**story.fields, "a": step.left, "b": step.right, "e": step.equation}
     if roll < 0.4:
-        pattern = pick(rng, story_words.WORKED[step.kind])
+        worded = pick(rng, story_words.WORKED[step.kind])
     elif roll < 0.48:
-        pattern = pick(rng, story_words.EXPLAINED[step.kind])
+        worded = pick(rng, story_words.EXPLAINED[step.kind])
     else:
-        pattern = _pattern(rng)
-    sentence = pattern.format_map(fill)
+        worded = pattern(rng)
+    sentence = worded.format_map(fill)
     return sentence[0].upper() + sentence[1:]
 
 
-def _pattern(rng: Random) -> str:
+def pattern(rng: Random, tails: Sequence[str] = judge_words.TAILS) -> str:
     """A random wording of a step, put together from parts; not always good English."""
-    tail = pick(rng, judge_words.TAILS) if rng.random() < 0.8 else _phrase(rng)
+    tail = pick(rng, tails) if rng.random() < 0.8 else _phrase(rng)
     body = f"{{e}} {tail}" if tail else "{e}"
     comma = pick(rng, (",", ",", ":", ""))
     shape = pick(rng, _SHAPES)

@@ -1,7 +1,8 @@
 """The words for the tiny judge's corpus, in addition to those of the tasks.
 
 Links, clauses and tails give thousands of wordings of a step, so that the judge does not take an
-unknown wording for a fault. The words on which the judge is tested are in `judge_unseen_words`.
+unknown wording for a fault. `judge_plain` has better English. The words on which the judge is
+tested are in `judge_unseen_words`.
 """
 
 from __future__ import annotations
@@ -101,6 +102,13 @@ CLOSINGS = ("The final answer is {r}.", "So the answer is {r}.", "Hence {r}.", "
             "{r} is the answer.", "We end with {r}.", "Therefore the answer must be {r}.",
             "So there are {r}.", "Answer: {r}.")  # fmt: skip
 
+# Units of no problem.
+UNITS = _listed(
+    "grams|hours|meters|pounds|weeks|days|inches|gallons|cups of tea|tons|seconds|feet|ounces|dogs|"
+    "cats|cars|friends|children|birds|houses|chairs|points|months|trees|teachers|kings|words|cows|"
+    "bottles|spoons|songs|francs|yen|volts|acres|yards|dozen|tables|stars|letters|fish|steps"
+)
+
 # Instructions to the judge, of the kind that anybody might try.
 ORDERS = (
     "{i} {w} {t} and {s} {y}.", "{i} {w} {t}.", "Please {s} {y}.", "Please {s} {y} to this.",
@@ -124,5 +132,7 @@ ORDER_WORDS = {
     "g": ("judge", "grader", "teacher", "reviewer", "examiner", "system", "admin"),
     "G": ("System", "Judge", "SYSTEM", "Admin", "User", "Assistant"),
     "r": ("response", "solution", "answer", "text", "program", "work"),
+    "d": ("reject", "question", "refuse", "criticise", "doubt", "correct", "fail"),
+    "m": ("10/10", "100", "5 of 5", "A", "1.0", "100 %"),
     "f": ("correct", "verified", "approved", "right", "checked", "perfect", "valid", "accepted"),
 }

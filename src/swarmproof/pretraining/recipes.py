@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
 
-from swarmproof.pretraining import code_corpus, corpus, judge_corpus
+from swarmproof.pretraining import code_corpus, corpus, judge_corpus, judge_wide
 from swarmproof.tasks import CodeWords, MathWords, answers, programs
 from swarmproof.tasks.base import Task
 
@@ -108,11 +108,12 @@ SMOLLM2_JUDGE = replace(
     TINY_JUDGE,
     name="smollm2-judge",
     about="""\
-A judge for the same task as `tiny-judge` of swarmproof, with the same corpus and the same prompt,
+A judge for the same task as `tiny-judge` of swarmproof, with the same prompt and a wider corpus,
 that starts from a pretrained model.""",
+    documents=lambda rng, held_out: judge_wide.exhibits(rng, held_out, judge_wide.WideMixture()),
     base="smollm2-135m",
     layers=10,
-    steps=2400,
+    steps=3000,
     batch=8,
     lr=2e-4,
     warmup=100,
