@@ -111,6 +111,9 @@ def test_the_flags_of_the_processor_are_read(
     (tmp_path / "cpuinfo").write_text(f"processor : 0\n{line}\n")
     monkeypatch.setattr(capacity, "_CPUINFO", tmp_path / "cpuinfo")
     assert capacity.has_bf16() is found
+    assert not capacity.has_tiles()
+    (tmp_path / "cpuinfo").write_text(f"{line}\nflags : avx512_bf16 amx_bf16 amx_tile\n")
+    assert capacity.has_tiles() is (found is None)  # the flags of the first processor count
 
 
 def test_free_memory_is_the_least_of_machine_and_container(

@@ -138,6 +138,9 @@ def test_a_trial_on_this_machine_is_its_flops_over_the_rate() -> None:
     learning = 6 * 134_515_008 * 128 * 0.65 * 80
     expected = 30 * (generating / 0.36 + learning / 0.56) / 100e9
     assert estimate.cpu_seconds(config, 100e9) == pytest.approx(expected)
+    # Products in tiles are fast, and the rest of a pass is not: a smaller share of their rate.
+    expected = 30 * (generating / 0.14 + learning / 0.17) / 100e9
+    assert estimate.cpu_seconds(config, 100e9, tiles=True) == pytest.approx(expected)
     assert estimate.of_trial(config).hours is None
     assert estimate.cpu_seconds(load("paper-scale/text-horizontal").arms["attack"], 1e9) is None
 

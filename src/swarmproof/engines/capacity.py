@@ -43,12 +43,22 @@ def free_memory() -> float | None:
 
 def has_bf16() -> bool | None:
     """Whether the processor multiplies bfloat16 numbers; None if the system does not say."""
+    flags = _flags()
+    return None if flags is None else not _BF16.isdisjoint(flags)
+
+
+def has_tiles() -> bool:
+    """Whether the processor multiplies bfloat16 numbers in tiles of a matrix (AMX)."""
+    return "amx_bf16" in (_flags() or ())
+
+
+def _flags() -> list[str] | None:
+    """What the processor can do; None if the system does not say."""
     try:
         lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    flags = [line for line in lines if line.lower().startswith(("flags", "features"))]
-    return not _BF16.isdisjoint(flags[0].split()) if flags else None
+    return next((x.split() for x in lines if x.lower().startswith(("flags", "features"))), None)
 
 
 def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resume: bool) -> None:

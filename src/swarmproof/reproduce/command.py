@@ -186,10 +186,11 @@ def dry_run(plan: Plan, timing: Timing | None = None, jobs: int | None = None) -
     if total:
         yield from estimate.ASSUMPTIONS
     if here:
-        at_once = jobs or local.default_jobs(len(here))
+        jobs = jobs or local.default_jobs(len(here))
+        at_once = f"{jobs} trials at once" if jobs > 1 else "one trial at a time"
         yield (
-            f"This machine: about {_minutes(side_by_side(here, at_once))} with {at_once} "
-            f"trials at once, {_basis(timing)}. Side by side they are slower."
+            f"This machine: about {_minutes(side_by_side(here, jobs))} with {at_once}, "
+            f"{_basis(timing)}." + " Side by side they are slower." * (jobs > 1)
         )
 
 
@@ -205,6 +206,6 @@ def _basis(timing: Timing) -> str:
     if timing.computed:
         found.append(
             "by FLOPs over the rate of matrix products on one core, and what SmolLM2-135M reaches "
-            "of it (an upper bound: all groups learnt from)"
+            "of it (all groups learnt from; completions of usual length)"
         )
     return "; ".join(found)

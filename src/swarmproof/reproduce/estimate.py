@@ -29,6 +29,8 @@ MEAN_SHARE = 0.3  # mean length of a completion, as a share of the maximum lengt
 MEAN_SHARE_HERE = 0.65
 CPU_FP32 = (0.63, 0.82)  # share of the rate of a matrix product: generating, learning
 CPU_BF16 = (0.36, 0.56)
+# Tiles make the products of a model much faster, and the rest of its work not.
+CPU_BF16_TILES = (0.14, 0.17)
 JUDGEMENT_TOKENS = 600  # that a judge reads and writes for one completion
 ASSUMPTIONS = (
     f"Hours: FLOPs / (peak x utilisation) on one H100 ({PEAK_FLOPS / 1e12:.0f} TFLOP/s in bf16), "
@@ -70,19 +72,22 @@ def of_trial(config: TrialConfig) -> Cost:
     return Cost(found.peak / 1e9, seconds / 3600)
 
 
-def cpu_seconds(config: TrialConfig, rate: float) -> float | None:
+def cpu_seconds(config: TrialConfig, rate: float, *, tiles: bool = False) -> float | None:
     """Processor seconds of a trial of a known model on one core; None if it is not known.
 
-    All groups are counted as learnt from, so it is an upper bound.
+    All groups are counted as learnt from. The defences and longer completions are not counted.
 
     Args:
         rate: FLOP/s of a large matrix product on one core in the model's type.
+        tiles: the processor multiplies bfloat16 numbers in tiles.
     """
     shape = SHAPES.get(config.model.path)
     if shape is None or config.model.device != "cpu":
         return None
     generating, learning = _flops(config, shape, 0.0, MEAN_SHARE_HERE)
-    at = CPU_BF16 if config.model.dtype == "bfloat16" else CPU_FP32
+    at = CPU_FP32
+    if config.model.dtype == "bfloat16":
+        at = CPU_BF16_TILES if tiles else CPU_BF16
     return generating / (rate * at[0]) + learning / (rate * at[1])
 
 

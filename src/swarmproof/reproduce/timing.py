@@ -18,6 +18,7 @@ from statistics import fmean, median
 from swarmproof import registry
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense, Judge
+from swarmproof.engines import capacity
 from swarmproof.policies.shapes import SHAPES
 from swarmproof.reproduce import estimate
 
@@ -73,7 +74,7 @@ class Timing:
             if dtype not in self._rates:
                 self._rates[dtype] = matmul_rate(dtype)
             self.computed += 1
-            return estimate.cpu_seconds(config, self._rates[dtype])
+            return estimate.cpu_seconds(config, self._rates[dtype], tiles=capacity.has_tiles())
         kind = _kind(config)
         if kind not in self._paces:
             if self._paces and self._spent >= self.budget:
