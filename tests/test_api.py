@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import swarmproof
 from swarmproof.config import load
 from swarmproof.records.folder import RunFolder
+from swarmproof.records.streams import read_completions, read_rounds
 
 SMALL: dict[str, Any] = {
     "rounds": 2,
@@ -166,6 +168,28 @@ def test_in_this_process_the_bytes_are_the_same_and_torch_is_left_as_it_was(
         bytes_here = (here.path / "trials/attack/seed-3" / name).read_bytes()
         assert bytes_here == (child.path / "trials/attack/seed-3" / name).read_bytes()
         assert bytes_here == (finished.path / "trials/attack/seed-3" / name).read_bytes()
+
+
+def test_a_run_that_goes_on_with_more_rounds_is_the_longer_run(tmp_path: Path) -> None:
+    def trained(name: str, rounds: int, resume: bool) -> Path:
+        swarmproof.run(
+            arms="attack", set=SMALL | {"rounds": rounds}, seeds=[3], out=tmp_path / name, jobs=0,
+            resume=resume, quiet=True,
+        )  # fmt: skip
+        return tmp_path / name / "trials/attack/seed-3"
+
+    whole = trained("whole", 4, False)
+    trained("longer", 2, False)
+    longer = trained("longer", 4, True)
+    weights = [load_file(folder / "checkpoint.safetensors") for folder in (whole, longer)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    completions = [list(read_completions(folder)) for folder in (whole, longer)]
+    assert completions[0] == completions[1]
+    # The last round of the shorter run was evaluated as well.
+    rounds = [read_rounds(folder) for folder in (whole, longer)]
+    assert [record.heldout_accuracy is None for record in rounds[1]] == [False, False, True, False]
+    assert rounds[0][2:] == rounds[1][2:]
 
 
 def test_a_run_is_printed_or_quiet_and_can_be_resumed(

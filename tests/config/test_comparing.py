@@ -37,3 +37,15 @@ def test_the_first_difference_is_told_with_both_values(new: dict[str, object], w
     assert words in str(caught.value)
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
+
+
+def test_a_simulated_run_may_go_on_for_longer() -> None:
+    refuse_other("runs/x", OLD, other(set=["rounds=1000"]))
+    with pytest.raises(ValueError, match=r"arms\.attack\.rounds = 80, now 79"):
+        refuse_other("runs/x", OLD, other(set=["rounds=79"]))
+    with pytest.raises(ValueError, match=r"arms\.attack\.grpo\.lr"):
+        refuse_other("runs/x", OLD, other(set=["rounds=1000", "grpo.lr=0.5"]))
+    # Real nodes know a run by its id, and the rounds are a part of it.
+    net = ["exchange.name=folder", "exchange.path=shared"]
+    with pytest.raises(ValueError, match=r"arms\.attack\.rounds = 80, now 1000"):
+        refuse_other("runs/x", other(set=net), other(set=[*net, "rounds=1000"]))

@@ -36,9 +36,11 @@ CPU = {"generate": 1.25, "learn": 0.25}
 PROBLEM = Problem("p/1", "What is 3 + 4?", "7", ("3 + 4 = 7.",))
 
 
-def config(*, lr: float = 1e-3, arms: tuple[str, ...] = ("attack",)) -> ExperimentConfig:
+def config(
+    *, lr: float = 1e-3, arms: tuple[str, ...] = ("attack",), rounds: int = 6
+) -> ExperimentConfig:
     trial = TrialConfig.model_construct(
-        rounds=6, task={"name": "math_words"}, attack={"name": "text"}, grpo=GrpoConfig(lr=lr)
+        rounds=rounds, task={"name": "math_words"}, attack={"name": "text"}, grpo=GrpoConfig(lr=lr)
     )
     return ExperimentConfig.model_construct(name="tiny", arms=dict.fromkeys(arms, trial))
 
@@ -447,12 +449,24 @@ def test_a_second_run_needs_resume(folder: RunFolder) -> None:
 
 def test_resume_names_the_first_setting_that_differs(folder: RunFolder) -> None:
     folder.close()
-    with pytest.raises(ValueError, match=r"made with another arms\.attack\.grpo\.lr"):
+    with pytest.raises(ValueError, match=r"made with arms\.attack\.grpo\.lr = 0\.001, now"):
         RunFolder.create(folder.path, config(lr=2e-3), resume=True)
-    with pytest.raises(ValueError, match=r"made with another arms\.logit"):
+    with pytest.raises(ValueError, match=r"has the arms attack, and this run has attack, logit"):
         RunFolder.create(folder.path, config(arms=("attack", "logit")), resume=True)
     # A refusal does not keep the lock.
     RunFolder.create(folder.path, config(), resume=True).close()
+
+
+def test_resume_may_ask_for_more_rounds_and_not_for_fewer(folder: RunFolder) -> None:
+    folder.close()
+    rounds = folder.config.arms["attack"].rounds
+    with pytest.raises(ValueError, match=r"made with arms\.attack\.rounds = 6, now 5"):
+        RunFolder.create(folder.path, config(rounds=rounds - 1), resume=True)
+    with pytest.raises(ValueError, match=r"made with arms\.attack\.grpo\.lr = 0\.001, now"):
+        RunFolder.create(folder.path, config(rounds=rounds + 2, lr=2e-3), resume=True)
+    assert RunFolder.open(folder.path).config == folder.config
+    RunFolder.create(folder.path, config(rounds=rounds + 2), resume=True).close()
+    assert RunFolder.open(folder.path).config.arms["attack"].rounds == rounds + 2
 
 
 def test_resume_without_a_run_simply_starts(tmp_path: Path) -> None:

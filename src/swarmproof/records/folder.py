@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from swarmproof import registry
 from swarmproof.attacks.base import Attack
-from swarmproof.config import ExperimentConfig, validate
+from swarmproof.config import ExperimentConfig, comparing, validate
 from swarmproof.records import summary
 from swarmproof.records.streams import (
     read_rounds,
@@ -47,7 +47,8 @@ class RunFolder:
 
         Args:
             path: made with its parents if missing.
-            config: written to `config.json`; when resuming, it must equal the existing one.
+            config: written to `config.json`; when resuming, it must equal the existing one, or ask
+                for more rounds of it.
             resume: continue the run in the folder, if there is one; otherwise start a new run.
 
         Raises:
@@ -73,7 +74,10 @@ class RunFolder:
                         f"{path} already holds a run; go on with it by --resume, or choose "
                         "another folder with --out"
                     )
-                _refuse_other_config(path, config)
+                old, new = read_json(path, CONFIG), config.model_dump(mode="json")
+                comparing.refuse_other(str(path), old, new)
+                if old != new:
+                    write_json(path / CONFIG, new)
             else:
                 write_json(path / VERSIONS, versions())
                 # Written last: a folder with a config is a run folder.
@@ -180,30 +184,6 @@ def lock(path: Path) -> BinaryIO:
 def _release(lock: BinaryIO | None) -> None:
     if lock is not None:
         lock.close()
-
-
-def _refuse_other_config(path: Path, config: ExperimentConfig) -> None:
-    old, new = read_json(path, CONFIG), config.model_dump(mode="json")
-    if key := _first_difference(old, new):
-        raise ValueError(
-            f"{path} was made with another {key}; give the same settings to resume it, or "
-            "choose another folder with --out"
-        )
-
-
-def _first_difference(old: Any, new: Any) -> str | None:
-    """The dotted key of the first value that differs, in the order of `new`."""
-    if old == new:
-        return None
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return ""
-    for key in [*new, *old]:
-        if (key in old) != (key in new):
-            return str(key)
-        inner = _first_difference(old[key], new[key])
-        if inner is not None:
-            return f"{key}.{inner}" if inner else str(key)
-    return None
 
 
 def read_json(path: Path, name: str, remedy: str = "") -> dict[str, Any]:
