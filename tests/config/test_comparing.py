@@ -49,3 +49,10 @@ def test_a_simulated_run_may_go_on_for_longer() -> None:
     net = ["exchange.name=folder", "exchange.path=shared"]
     with pytest.raises(ValueError, match=r"arms\.attack\.rounds = 80, now 1000"):
         refuse_other("runs/x", other(set=net), other(set=[*net, "rounds=1000"]))
+
+
+@pytest.mark.parametrize("damaged", [{}, {"arms": 3}, {"arms": {"attack": 3, "logit": None}}])
+def test_a_damaged_config_is_another_one(damaged: dict[str, object]) -> None:
+    old = {key: value for key, value in OLD.items() if key != "arms"} | damaged
+    with pytest.raises(ValueError, match=r"runs/x was made with arms"):
+        refuse_other("runs/x", old, other(set=["rounds=1000"]))

@@ -64,7 +64,8 @@ def refuse_other(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
             f"{quote(first.new)}; if only the file was renamed, put `name = {quote(first.old)}` "
             "into it, or else choose another folder with --out"
         )
-    if first.keys[0] == "arms" and old["arms"].keys() != new["arms"].keys():
+    arms = old.get("arms")
+    if first.keys[0] == "arms" and isinstance(arms, Mapping) and arms.keys() != new["arms"].keys():
         before, after = (", ".join(config["arms"])[:200] or "none" for config in (old, new))
         raise ValueError(
             f"{where} has the arms {before}, and this run has {after}; give the same arms (--arm) "
