@@ -40,7 +40,8 @@ _JUDGE_HEAD = """\
 Judges of the zoo on completions that were made for this test, by `swarmproof judge-eval --out FILE`
 (the paper's Table 1). In brackets: Wilson's 95 % intervals. "Clean" honest completions contain no
 false equation and nothing irrelevant; "unseen" ones have wordings and faults that were not in their
-training data; of "untrained" kinds they had no example at all.
+training data; of "untrained" kinds the tiny judge had no example at all
+([what `smollm2-judge` was taught](defenses/judge.md#a-judge-from-a-pretrained-model)).
 """
 
 
@@ -117,7 +118,7 @@ def _judged(table: Mapping[str, Any]) -> Iterator[str]:
         chosen = table["calibration"]
         calibrated = (
             f", calibrated at the threshold {chosen['threshold']:g}, which refuses at most "
-            f"{100 * chosen['wanted']:g} % of new right solutions of its corpus"
+            f"{100 * chosen['wanted']:g} % of new right solutions of the tiny judge's corpus"
         )
     yield f"`{judge}`{calibrated}:"
     yield ""
