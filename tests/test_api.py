@@ -179,6 +179,7 @@ def test_a_run_that_goes_on_with_more_rounds_is_the_longer_run(tmp_path: Path) -
         return tmp_path / name / "trials/attack/seed-3"
 
     whole = trained("whole", 4, False)
+    assert swarmproof.load_run(tmp_path / "whole").finished
     trained("longer", 2, False)
     longer = trained("longer", 4, True)
     weights = [load_file(folder / "checkpoint.safetensors") for folder in (whole, longer)]
@@ -190,6 +191,12 @@ def test_a_run_that_goes_on_with_more_rounds_is_the_longer_run(tmp_path: Path) -
     rounds = [read_rounds(folder) for folder in (whole, longer)]
     assert [record.heldout_accuracy is None for record in rounds[1]] == [False, False, True, False]
     assert rounds[0][2:] == rounds[1][2:]
+    # One that was asked to go on and did not is not finished.
+    longer_still = load(
+        "text-horizontal", arms=["attack"], overrides=SMALL | {"rounds": 9}, seeds=(3,)
+    )
+    RunFolder.create(tmp_path / "longer", longer_still, resume=True).close()
+    assert not swarmproof.load_run(tmp_path / "longer").finished
 
 
 def test_a_run_is_printed_or_quiet_and_can_be_resumed(

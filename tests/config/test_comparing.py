@@ -49,6 +49,10 @@ def test_a_simulated_run_may_go_on_for_longer() -> None:
     net = ["exchange.name=folder", "exchange.path=shared"]
     with pytest.raises(ValueError, match=r"arms\.attack\.rounds = 80, now 1000"):
         refuse_other("runs/x", other(set=net), other(set=[*net, "rounds=1000"]))
+    # So do the parts of a swarm of several models.
+    models = ["swarm.models=['tiny-math', 'tiny-math-wide']"]
+    with pytest.raises(ValueError, match=r"arms\.attack\.rounds = 80, now 1000"):
+        refuse_other("runs/x", other(set=models), other(set=[*models, "rounds=1000"]))
 
 
 @pytest.mark.parametrize("damaged", [{}, {"arms": 3}, {"arms": {"attack": 3, "logit": None}}])

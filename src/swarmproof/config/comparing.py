@@ -78,14 +78,16 @@ def refuse_other(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
 
 
 def _longer(found: Difference, new: Mapping[str, Any]) -> bool:
-    """Whether the arm of a simulated swarm goes on for longer.
+    """Whether the arm of a simulated swarm of one model goes on for longer.
 
-    With other exchanges it may not: the rounds are a part of the id by which nodes know the run.
+    Others may not: nodes that exchange files, and the parts of a swarm of several models on a
+    cluster, know their run by an id of which the rounds are a part.
     """
     if len(found.keys) != 3 or found.keys[0] != "arms" or found.keys[2] != "rounds":
         return False
-    simulated = new["arms"][found.keys[1]]["exchange"]["name"] == "memory"
-    return simulated and isinstance(found.old, int) and found.old < found.new
+    arm = new["arms"][found.keys[1]]
+    simulated = arm["exchange"]["name"] == "memory" and not arm["swarm"].get("models")
+    return simulated and type(found.old) is int and found.old < found.new
 
 
 def _value(value: Any) -> str:

@@ -3,8 +3,8 @@
 It has the kinds of `judge_corpus`, and in addition ordinary English, sums in words, wrong units,
 other languages and cases, more instructions, and more kinds of programs and of lines that do not
 belong to them. Solutions as lists, disguised text, and marks and codes are kept out, so that it can
-be tested on whole families that it has not seen. Payloads never occur, nor does what the judge is
-tested on (`judge_unseen_words`).
+be tested on whole families that it has not seen. Payloads never occur, nor do the sentences and
+lines that the judge is tested on (`judge_unseen_words`).
 """
 
 from __future__ import annotations

@@ -76,8 +76,10 @@ class RunFolder:
                     )
                 old, new = read_json(path, CONFIG), config.model_dump(mode="json")
                 comparing.refuse_other(str(path), old, new)
-                if old != new:
+                if old != new:  # more rounds: what had finished has not finished now
+                    (path / SUMMARY).unlink(missing_ok=True)
                     write_json(path / CONFIG, new)
+                    cls(path, config, None).write_summary()
             else:
                 write_json(path / VERSIONS, versions())
                 # Written last: a folder with a config is a run folder.
