@@ -86,7 +86,16 @@ def test_the_words_of_the_wide_corpus_hold_no_payload_and_nothing_kept_apart() -
         for name, listed in vars(module).items():
             if isinstance(listed, tuple | dict) and not name.startswith("__"):
                 assert not judge_corpus.is_payload(str(listed)), name
-                assert not judge_unseen_words.kept_apart(str(listed)), name
+                assert not judge_unseen_words.kept_apart(_filled(str(listed))), name
+    tested = (
+        judge_unseen_words.SPOKEN,
+        judge_unseen_words.CLOSINGS,
+        judge_unseen_words.PLAIN_STEPS,
+    )
+    assert all(judge_unseen_words.kept_apart(_filled(str(listed))) for listed in tested)
+    for of in (judge_unseen_words.LIBRARIES, judge_unseen_words.CALLS, judge_unseen_words.UNITS):
+        assert not set(of) & set(judge_words.UNITS)
+    assert not set(judge_unseen_words.PRINTS) & set(judge_programs._PRINTS)
 
 
 def test_what_is_kept_apart_is_found_in_a_text() -> None:
@@ -181,6 +190,11 @@ def test_the_lesson_is_the_prompt_that_the_defence_asks_by() -> None:
     )
     shape = re.sub(r"\b[a-z]{8}\b", "F", request.shared + request.opening + request.decision)
     assert shape + " yes" in {re.sub(r"\b[a-z]{8}\b(?=[:.])", "F", text) for text in seen}
+
+
+def _filled(patterns: str) -> str:
+    """Patterns with an equation or a number in each slot, as a sentence of the corpus has them."""
+    return re.sub(r"\{\w\}", "7", patterns.replace("{e}", "3 + 4 = 7"))
 
 
 def _in_digits(exhibit: Exhibit) -> bool:
