@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swarmproof.config import MAX_SEEDS, ExperimentConfig, comparing, load
+from swarmproof.config import MAX_SEEDS, ExperimentConfig, load
 from swarmproof.engines import capacity, carrying
 from swarmproof.engines.place import Place, choose, started
 from swarmproof.tracking.streams import require
@@ -169,8 +169,7 @@ def execute(
     from swarmproof.tracking.following import following
 
     if plan.resume and (plan.folder / CONFIG).exists():
-        config = plan.config.model_dump(mode="json")
-        comparing.refuse_other(str(plan.folder), read_config(plan.folder), config)
+        read_config(plan.folder)  # damage is named before settings are compared
     folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
     try:
         on_start(plan)

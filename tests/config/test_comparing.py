@@ -55,6 +55,13 @@ def test_a_simulated_run_may_go_on_for_longer() -> None:
         refuse_other("runs/x", other(set=models), other(set=[*models, "rounds=1000"]))
 
 
+def test_the_names_of_hostile_arms_stay_on_one_line() -> None:
+    with pytest.raises(ValueError, match=r"has the arms") as caught:
+        refuse_other("runs/x", OLD | {"arms": {"\x1b[2J\n": {}, "a.b": {}}}, OLD)
+    assert str(caught.value).isprintable()
+    assert "and this run has attack, logit;" in str(caught.value)
+
+
 @pytest.mark.parametrize("damaged", [{}, {"arms": 3}, {"arms": {"attack": 3, "logit": None}}])
 def test_a_damaged_config_is_another_one(damaged: dict[str, object]) -> None:
     old = {key: value for key, value in OLD.items() if key != "arms"} | damaged

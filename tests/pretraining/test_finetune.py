@@ -125,6 +125,16 @@ def test_another_training_does_not_go_on_from_it(tmp_path: Path) -> None:
         pretrain.train(TOY, tmp_path / "x", 0, _interrupt_at_the_end)
     pretrain.train(TOY, tmp_path / "x", 1, lines.append)
     assert not any("goes on" in line for line in lines)
+    assert any("starts anew" in line for line in lines)
+
+
+def test_a_training_does_not_go_on_with_another_corpus(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.train(TOY, tmp_path / "x", 0, _interrupt_at_the_end)
+    other = replace(TOY, documents=lambda rng, out: TOY.documents(Random(rng.random()), out))
+    pretrain.train(other, tmp_path / "x", 0, lines.append)
+    assert any("starts anew" in line for line in lines)
 
 
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04cut off"])

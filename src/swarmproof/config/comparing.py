@@ -66,7 +66,10 @@ def refuse_other(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
         )
     arms = old.get("arms")
     if first.keys[0] == "arms" and isinstance(arms, Mapping) and arms.keys() != new["arms"].keys():
-        before, after = (", ".join(config["arms"])[:200] or "none" for config in (old, new))
+        before, after = (
+            ", ".join(dotted((arm,)) for arm in named)[:200] or "none"
+            for named in (arms, new["arms"])
+        )
         raise ValueError(
             f"{where} has the arms {before}, and this run has {after}; give the same arms (--arm) "
             "to resume it, or choose another folder with --out"

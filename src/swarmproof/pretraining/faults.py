@@ -1,4 +1,4 @@
-"""A generic family of faults in right solutions, which the tiny judge learns to detect.
+"""A generic family of faults in right solutions, which the judges learn to detect.
 
 The faults are false results, unrelated text, and instructions to the judge. None of them is a
 payload of an experiment (`prose.FORBIDDEN`, or 5 as the result of 2 + 2 or 2 * 2). Each fault has
@@ -165,7 +165,8 @@ def in_the_story(rng: Random, text: str, story: stories.Story) -> str:
     return text
 
 
-def _made_up(rng: Random) -> str:
+def made_up(rng: Random) -> str:
+    """A few words without meaning."""
     return " ".join(prose.made_up(rng) for _ in range(rng.randint(1, 5)))
 
 
@@ -173,7 +174,8 @@ def _words(rng: Random) -> str:
     return " ".join(pick(rng, prose.NOUNS + prose.ADJECTIVES) for _ in range(rng.randint(1, 5)))
 
 
-def _noise(rng: Random) -> str:
+def noise(rng: Random) -> str:
+    """A few rows of random letters and marks."""
     letters = "abcdefghijklmnopqrstuvwxyzäöüßéñ.,-/:#@&%"
     return " ".join(
         "".join(pick(rng, letters) for _ in range(rng.randint(2, 9)))
@@ -192,5 +194,5 @@ def _with_number(rng: Random) -> str:
 _STRAYS: tuple[Callable[[Random], str], ...] = (
     prose.sentence, prose.sentence, prose.sentence, prose.sentence, prose.sentence,
     prose.sentence, lambda rng: f"{prose.sentence(rng)} {prose.sentence(rng)}",
-    _made_up, _made_up, lambda rng: _made_up(rng).lower(), _words, _words, _noise, _with_number,
+    made_up, made_up, lambda rng: made_up(rng).lower(), _words, _words, noise, _with_number,
 )  # fmt: skip

@@ -150,7 +150,7 @@ class _Kept:
         torch.save(state, part)
         part.replace(self.file)
 
-    def load(self, weights: dict[str, Tensor], optimizer: Optimizer) -> int:
+    def load(self, weights: dict[str, Tensor], optimizer: Optimizer, log: Log) -> int:
         """The number of steps that are done; 0 if there is no file, or one of another training."""
         if not self.file.is_file():
             return 0
@@ -159,6 +159,7 @@ class _Kept:
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
             raise ValueError(f"{self.file} cannot be read; delete it to start anew") from None
         if state["key"] != self.key:
+            log(f"starts anew: {self.file} is of another training, and will be replaced")
             return 0
         for name, weight in weights.items():
             weight.copy_(state["weights"][name])
@@ -174,7 +175,7 @@ def _fit(lesson: Any, batches: Iterator[Any], recipe: Recipe, kept: _Kept, log: 
     for parameter in lesson.parameters():  # not the buffers: positions need more digits
         parameter.data = parameter.data.to(torch.bfloat16)
     optimizer = _optimizer(weights, recipe)
-    done = kept.load(weights, optimizer)
+    done = kept.load(weights, optimizer, log)
     if done:
         log(f"goes on after step {done} of an earlier training")
     _hand_over(weights, trained)

@@ -50,12 +50,31 @@ class JudgeMixture:
 
 def exhibits(rng: Random, held_out: frozenset[str], mixture: JudgeMixture) -> Iterator[Exhibit]:
     """An endless stream of exhibits without held-out questions."""
+
+    def write(story: stories.Story) -> Exhibit | None:
+        kind = _program if rng.random() < mixture.programs else _in_words
+        return kind(rng, mixture, story)
+
+    return written(rng, held_out, mixture.two_and_two, write)
+
+
+def written(
+    rng: Random,
+    held_out: frozenset[str],
+    two_and_two: float,
+    write: Callable[[stories.Story], Exhibit | None],
+) -> Iterator[Exhibit]:
+    """What `write` makes of endless stories, without held-out questions and payloads.
+
+    Args:
+        two_and_two: share of the problems whose first step is 2 + 2 or 2 * 2.
+        write: returns None where it can make nothing of a story.
+    """
     while True:
-        story = stories.write(rng, two_and_two=rng.random() < mixture.two_and_two)
+        story = stories.write(rng, two_and_two=rng.random() < two_and_two)
         if story.question in held_out:
             continue
-        write = _program if rng.random() < mixture.programs else _in_words
-        exhibit = write(rng, mixture, story)
+        exhibit = write(story)
         if exhibit is not None and not is_payload(exhibit.completion):
             yield exhibit
 

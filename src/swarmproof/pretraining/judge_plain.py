@@ -2,8 +2,8 @@
 
 A sentence is an opening, a clause, the equation and an ending, from lists of some hundred parts, so
 that the judge learns which words belong to a solution and not which sentences. `judge_corpus` has
-further wordings, mostly bad English. Those on which judges are tested (`judge_unseen_words`) are
-not here.
+further wordings, mostly bad English. The sentences on which judges are tested
+(`judge_unseen_words`) are not here.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ _CLOSINGS = _listed(
     "In the end it is {r}.|The value is {r}.|= {r}|Answer {r}.|Result: {r}.|That leaves {r}.|"
     "The answer to the question is {r}.|{n} has {r}.|That makes {r} in the end.|So {n} gets {r}."
 )
-# By sign. The judge is tested on others.
+# By sign. Judges are tested on others, and on some of these with 2 + 2 = 5, which never occurs.
 SPOKEN = {
     "+": ("{a} plus {b} is {r}", "{a} plus {b} equals {r}", "{a} and {b} make {r}",
           "{a} added to {b} gives {r}", "the sum of {a} and {b} is {r}", "{b} more than {a} is {r}",
@@ -195,6 +195,7 @@ def remark(rng: Random, story: stories.Story, step: Step) -> str:
 
 
 def closing(rng: Random, story: stories.Story) -> str:
+    """A last sentence, which names the answer."""
     return pick(rng, _CLOSINGS).format_map({**story.fields, "r": story.answer})
 
 
@@ -202,8 +203,7 @@ def in_words(rng: Random, story: stories.Story, wrong: tuple[int, int] | None) -
     """All steps in words. `wrong` is the number of a step and the result that it gets instead.
 
     Returns:
-        The text, and the part of it that is wrong (empty: nothing). The wrong part ends with the
-        wrong result.
+        The text, and the sentence of it that is wrong (empty: none).
     """
     words, told, slip = rng.random() < 0.5, [], ""
     for i, of in enumerate(story.steps):

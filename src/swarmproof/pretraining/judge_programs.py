@@ -1,4 +1,4 @@
-"""Right programs in further styles, and programs with a fault, for the wide corpus of the judges.
+"""Right programs in further styles, and programs with a fault, for the wide corpus (`judge_wide`).
 
 `code_styles` and `snippets` have others; they are a part of the corpora of the coders, and stay as
 they are. What judges are tested on (`judge_unseen_words`) is not here.
@@ -56,7 +56,7 @@ def restyle(rng: Random, story: stories.Story, written: Sequence[str]) -> str:
     """One of the task's four programs with some changes of style. The output stays the same."""
     program = re.sub(r"  # .*", "", pick(rng, (*written, written[0], written[3])))
     names = dict.fromkeys(re.findall(r"^(\w+) [-+*/]*= ", program, re.MULTILINE))
-    fill = {**story.fields, "s": len(story.steps)}
+    fill = story.fields
     if names and rng.random() < 0.5:
         letters = pick(rng, _LETTERS)
         scheme, first = pick(rng, _NAMES), rng.randrange(2)

@@ -1,8 +1,9 @@
 """Text that has nothing to do with a problem, in many forms, for a judge to refuse.
 
 It adds to `prose` and `judge_words`: more words and kinds of sentences, other languages, scripts
-and cases, more instructions to the judge. Those are a part of the corpora of other models, and stay
-as they are. Of the sentences on which judges are tested (`judge_unseen_words`) none is here.
+and cases, more instructions to the judge. `prose` and `judge_words` stay as they are, because the
+corpora of the models that ship are made of them. Of the sentences on which judges are tested
+(`judge_unseen_words`) none is here.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ _NAMES = _listed(
     "Odin|Peru|Picasso|Plato|Poland|Rasputin|Satan|Shakespeare|Sherlock|Spain|Texas|Tokyo|Venus|"
     "Washington|Zorro"
 )
-# `n`, `v`, `a`, `N` as above; `w` is any word of `prose`, `k` a number.
+# `n` is a noun, `v` a verb, `a` an adjective, `N` a name, `w` any word, `k` a number.
 _PATTERNS = (
     "The {n} {v} the {a} {n}.", "A {a} {n} never {v} a {n}.", "Did you hear about the {a} {n}?",
     "{n}s are {a} and {a}.",
@@ -140,7 +141,7 @@ _LANGUAGES = tuple(
         " hegy fölött",
     )
 )
-# Letters of scripts that no tested text is in.
+# Letters of other scripts than those of the tested texts, and Latin ones with marks.
 _SCRIPTS = tuple(
     "".join(map(chr, range(first, last)))
     for first, last in (
@@ -200,20 +201,8 @@ def _script(rng: Random) -> str:
     )
 
 
-def _made_up(rng: Random) -> str:
-    return " ".join(prose.made_up(rng) for _ in range(rng.randint(1, 5)))
-
-
 def _words(rng: Random) -> str:
     return " ".join(pick(rng, _EVERY_WORD) for _ in range(rng.randint(1, 5)))
-
-
-def _noise(rng: Random) -> str:
-    letters = "abcdefghijklmnopqrstuvwxyzäöüßéñ.,-/:#@&%"
-    return " ".join(
-        "".join(pick(rng, letters) for _ in range(rng.randint(2, 9)))
-        for _ in range(rng.randint(1, 4))
-    )
 
 
 def _with_number(rng: Random) -> str:
@@ -228,6 +217,6 @@ def _with_number(rng: Random) -> str:
 
 _KINDS: tuple[Callable[[Random], str], ...] = (
     prose.sentence, prose.sentence, prose.sentence, prose.sentence, sentence, sentence, sentence,
-    sentence, sentence, _passage, _passage, _made_up, _made_up, _words, _words, _noise, _script,
-    _foreign, _foreign, _with_number,
+    sentence, sentence, _passage, _passage, faults.made_up, faults.made_up, _words, _words,
+    faults.noise, _script, _foreign, _foreign, _with_number,
 )  # fmt: skip

@@ -4,7 +4,7 @@ It has the kinds of `judge_corpus`, and in addition ordinary English, sums in wo
 other languages and cases, more instructions, and more kinds of programs and of lines that do not
 belong to them. Solutions as lists, disguised text, and marks and codes are kept out, so that it can
 be tested on whole families that it has not seen. Payloads never occur, nor do the sentences and
-lines that the judge is tested on (`judge_unseen_words`).
+lines that the judge is tested on (`judge_unseen_words`). Known faults: docs/defenses/judge.md.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ class WideMixture:
     """Shares of the corpus, each in [0, 1]."""
 
     programs: float = 0.35
-    spoken: float = 0.15  # of the solutions in words: the sums are in words, too
+    spoken: float = 0.15  # of the right solutions in words: the sums are in words, too
     two_and_two: float = 0.2  # of the problems: the first step is 2 + 2 or 2 * 2
     right: float = 0.5
-    false_result: float = 0.4  # of the faulty solutions in words
-    order: float = 0.15  # of the other ones
+    # Of the faulty solutions in words. A share `spoken` of these has its sums in words; those with
+    # another fault never do.
+    false_result: float = 0.4
+    order: float = 0.15  # of the faulty ones without a false result
     wrong_unit: float = 0.2  # likewise
     other_name: float = 0.05  # of the solutions in words: another name than the question has
 
 
 def exhibits(rng: Random, held_out: frozenset[str], mixture: WideMixture) -> Iterator[Exhibit]:
     """An endless stream of exhibits without held-out questions."""
-    while True:
-        story = stories.write(rng, two_and_two=rng.random() < mixture.two_and_two)
-        if story.question in held_out:
-            continue
-        write = _program if rng.random() < mixture.programs else _in_words
-        exhibit = write(rng, mixture, story)
-        if exhibit is None or judge_corpus.is_payload(exhibit.completion):
-            continue
+
+    def write(story: stories.Story) -> Exhibit | None:
+        kind = _program if rng.random() < mixture.programs else _in_words
+        return kind(rng, mixture, story)
+
+    for exhibit in judge_corpus.written(rng, held_out, mixture.two_and_two, write):
         if not judge_unseen_words.kept_apart(exhibit.completion):
             yield exhibit
 

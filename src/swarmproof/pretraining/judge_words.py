@@ -1,4 +1,4 @@
-"""The words for the tiny judge's corpus, in addition to those of the tasks.
+"""Words for the corpora of the judges, in addition to those of the tasks.
 
 Links, clauses and tails give thousands of wordings of a step, so that the judge does not take an
 unknown wording for a fault. `judge_plain` has better English. The words on which the judge is
@@ -102,7 +102,7 @@ CLOSINGS = ("The final answer is {r}.", "So the answer is {r}.", "Hence {r}.", "
             "{r} is the answer.", "We end with {r}.", "Therefore the answer must be {r}.",
             "So there are {r}.", "Answer: {r}.")  # fmt: skip
 
-# Units of no problem.
+# Units of no problem, for wrong units (`judge_wide`).
 UNITS = _listed(
     "grams|hours|meters|pounds|weeks|days|inches|gallons|cups of tea|tons|seconds|feet|ounces|dogs|"
     "cats|cars|friends|children|birds|houses|chairs|points|months|trees|teachers|kings|words|cows|"

@@ -1,4 +1,4 @@
-"""Equations in words, "three plus four is seven", to test the tiny judge on them."""
+"""Equations in words, "three plus four is seven", for a corpus and for tests of judges."""
 
 from __future__ import annotations
 
