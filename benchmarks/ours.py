@@ -53,6 +53,7 @@ def swarm(
     endless: bool = False,
     models: Sequence[str] = ("tiny-math",),
     dtype: str = "float32",
+    micro_batch_tokens: int = 2048,
 ) -> Swarm:
     """A swarm on the shipped model, or on several.
 
@@ -73,7 +74,7 @@ def swarm(
         },
         "batch": {"problems": problems, "group_size": group_size},
         "sampling": {"max_new_tokens": max_new_tokens},
-        "grpo": {"lr": LR},
+        "grpo": {"lr": LR, "micro_batch_tokens": micro_batch_tokens},
         "attack": {"name": "text"},
         "defenses": list(defenses),
         "evaluation": {"every": 10**6, "problems": 1},

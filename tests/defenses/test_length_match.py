@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -339,3 +340,62 @@ def test_any_reward_gives_weights(rewards: tuple[float, float]) -> None:
     sent = [[(node, "x", r, 9 + node) for node in range(4) for r in rewards] for _ in range(4)]
     for row in Receiver(LengthMatch())(sent):
         assert all(0 <= verdict.weight <= 1 for verdict in row)
+
+
+_HISTOGRAM = st.dictionaries(st.integers(1, 12), st.floats(0.1, 3), min_size=1, max_size=8)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(_HISTOGRAM, min_size=3, max_size=5),
+    st.lists(st.tuples(_HISTOGRAM, st.floats(0, 1)), max_size=3),
+    st.sampled_from((0.0, 0.5, 1.0, 2.0)),
+    st.integers(0, 20),
+)
+def test_what_is_granted_is_the_largest_that_fits(
+    nodes: list[dict[int, float]], past: list[tuple[dict[int, float], float]], z: float, shift: int
+) -> None:
+    """Approached from above, from the whole mass. A search from within once lost it to rounding."""
+    nodes[-1] = {x + shift: mass for x, mass in nodes[-1].items()}
+    every = [
+        (np.array(xs), np.cumsum(mass[::-1])[::-1] / mass.sum())
+        for xs, mass in ((sorted(of), np.array([of[x] for x in sorted(of)])) for of in nodes)
+    ]
+    before = [
+        {
+            "histogram": [[x, mass, part * mass] for x, mass in of.items()],
+            "squares": sum(mass**2 for mass in of.values()),
+        }
+        for of, part in past
+    ]
+    squares = sum(mass**2 for mass in nodes[-1].values())
+    found = LengthMatch(z=z)._granted(nodes[-1], squares, before, every)
+    total = _largest(nodes[-1], squares, before, every, z)
+    assert sum(found.values()) == pytest.approx(total, abs=1e-3)
+
+
+def _largest(
+    masses: dict[int, float],
+    squares: float,
+    before: list[dict[str, Any]],
+    every: list[tuple[Any, Any]],
+    z: float,
+) -> float:
+    had = [(x, got) for of in before for x, _, got in of["histogram"]]
+    xs = sorted(masses.keys() | {x for x, _ in had}, reverse=True)
+    shares = length_match._shared(every, np.array(xs)).tolist()
+    q = squares + sum(of["squares"] for of in before)
+    total = sum(masses.values())
+    for _ in range(20_000):
+        bounds = [
+            max(0.0, s * (total + sum(got for _, got in had)) + z * math.sqrt(s * (1 - s) * q)
+                - sum(got for at, got in had if at >= x))
+            for x, s in zip(xs, shares, strict=True)
+        ]  # fmt: skip
+        reached = 0.0
+        for i, x in enumerate(xs):
+            reached += max(0.0, min(masses.get(x, 0.0), min(bounds[i:]) - reached))
+        if reached >= total - 1e-7:
+            break
+        total = reached
+    return total

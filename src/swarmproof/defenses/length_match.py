@@ -36,6 +36,7 @@ _Place = tuple[str, Side, int, float]  # node, side, x and mass of a completion
 _Entry = Mapping[str, Mapping[Side, Mapping[str, Any]]]  # node -> side -> histogram and squares
 
 _HALVINGS = 60  # of the interval for the total that is granted
+_ROUNDING = 1e-12  # of a share or a bound; without it a total that fits can fail by its last bit
 
 
 @dataclass(slots=True)
@@ -156,12 +157,14 @@ class LengthMatch(Defense):
         share = _shared(every, np.array(xs))
         squares = math.fsum([squares, *(entry["squares"] for entry in before)])
         had_above = np.cumsum([had.get(x, 0.0) for x in xs])
-        chance = self.z * np.sqrt(share * (1 - share) * squares) - had_above
+        chance = self.z * np.sqrt(share * (1 - share) * squares)
+        # Summed before the total is added: where all is shared, the bound is exactly the total.
+        beyond = chance + (share * had_above[-1] - had_above)
         above = np.cumsum([masses.get(x, 0.0) for x in xs])
 
         def grant(total: float) -> np.ndarray:
             """What is granted at x or above, where `total` is what the bounds are made from."""
-            bound = share * (had_above[-1] + total) + chance
+            bound = share * total + beyond
             # A mass at x is bounded at every length below x as well.
             bound = np.minimum.accumulate(bound[::-1])[::-1].clip(0.0)
             return above + np.minimum.accumulate(np.minimum(bound - above, 0.0))
@@ -169,11 +172,11 @@ class LengthMatch(Defense):
         # No bound grows faster than the total, so the totals that are reached start at 0 and are
         # an interval.
         low, high = 0.0, float(above[-1])
-        if grant(high)[-1] >= high * (1 - 1e-12):
+        if grant(high)[-1] >= high * (1 - _ROUNDING):
             return dict(masses)
         for _ in range(_HALVINGS):
             centre = (low + high) / 2
-            if grant(centre)[-1] >= centre:
+            if grant(centre)[-1] >= centre * (1 - _ROUNDING):
                 low = centre
             else:
                 high = centre
