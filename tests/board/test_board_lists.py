@@ -150,3 +150,15 @@ def test_every_entry_of_the_repository_can_be_read() -> None:
     assert (ROOT / "board/entries/README.md").exists()
     for path in (ROOT / "board/entries").glob("*.json"):
         entry.read(path)
+
+
+def test_settings_for_all_trials_leave_the_reference_alone() -> None:
+    """With attackers or a guard in it, an attack would be compared with itself."""
+    more = {each.name: each for each in cells.of_lists(SHIPPED, overrides=["swarm.malicious=2"])}
+    for each in more.values():
+        assert each.reason or each.arms[REFERENCE].swarm.malicious == 0
+    attacked = more[cells.CellName("one-model", "text-horizontal", "none")]
+    assert attacked.arms[attacked.arm].swarm.malicious == 2
+    for setting in ("guard.preset=one-model", "defenses=[]", 'guard = { preset = "one-model" }'):
+        with pytest.raises(ValueError, match="what defends is a row of the board"):
+            cells.of_lists(SHIPPED, overrides=[setting])

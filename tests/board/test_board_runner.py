@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from board import boards
 from swarmproof.board import runner
 from swarmproof.board.command import BoardPlan
@@ -131,3 +133,18 @@ def test_the_estimate_counts_each_missing_trial_once(
     assert runner.hours(waiting, lists) * 3600 == 11 * 2
     assert not list(tmp_path.iterdir())
     assert runner.needed(small_board.planned, small_board.root) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"schema": 1}', '{"schema": 1, "arms": null, "seeds": [0], "trials": {}}', "{"]
+)
+def test_a_damaged_cell_is_one_line(random_model: Path, tmp_path: Path, text: str) -> None:
+    lists = boards.lists_of(boards.table(random_model))
+    plan = boards.plan_of(lists, tmp_path, attacks="phrase", guards="none")
+    (cell,) = [each for each in plan.shown if each.name.setting == "one"][:1]
+    file = runner._folder(tmp_path, cell.name) / "cell.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"cell\.json") as caught:
+        runner.recorded(cell, tmp_path)
+    assert "\n" not in str(caught.value)

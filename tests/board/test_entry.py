@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,31 @@ ARM = ("experiment", "arms", "logit")
         ((*ARM, "model", "path"), "/etc", "models of the zoo only"),
         ((*ARM, "model", "path"), "evil/model", "models of the zoo only"),
         ((*ARM, "swarm", "models"), ["tiny-math", "evil/model"], "models of the zoo only"),
-        ((*ARM, "model", "device"), "cuda", "runs on 'cpu'"),
+        ((*ARM, "model", "device"), "cuda", "an entry has 'cpu'"),
+        ((*ARM, "warmup"), {"steps": 200_000, "batch": 64, "problems": 7000}, "has no warm-up"),
+        ((*ARM, "generator"), {"name": "vllm"}, "the generator 'packed' only"),
+        (
+            (*ARM, "attack"),
+            {"name": "text_variants", "best_of": 8, "judge": {"name": "openai"}},
+            "asks no server",
+        ),
+        (
+            (*ARM, "attack"),
+            {
+                "name": "mixed",
+                "parts": [{"name": "text_variants", "best_of": 8, "judge": {"name": "openai"}}],
+            },
+            "asks no server",
+        ),
+        (
+            (*ARM, "attack"),
+            {
+                "name": "text_variants",
+                "best_of": 8,
+                "judge": {"name": "local", "path": "tiny-judge", "device": "cuda"},
+            },
+            "an entry has 'cpu'",
+        ),
         ((*ARM, "task"), {"name": "gsm8k"}, "downloads data"),
         ((*ARM, "task"), {"name": "gsm8k", "path": "x.jsonl"}, "models of the zoo only"),
         ((*ARM, "task"), {"name": "nope"}, "no task is called 'nope'"),
@@ -187,7 +212,7 @@ ARM = ("experiment", "arms", "logit")
         (
             (*ARM, "defenses"),
             [{"name": "judge", "model": {"name": "local", "device": "cuda"}}],
-            "judges on 'cpu'",
+            "an entry has 'cpu'",
         ),
         ((*ARM, "batch", "group_size"), 65_536, "the tokens of a round"),
         ((*ARM, "swarm", "nodes"), 4096, "nodes"),
@@ -211,6 +236,31 @@ def test_a_hostile_entry_is_one_line_and_nothing_runs(
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+def test_what_judges_write_is_bounded(packed: dict[str, Any]) -> None:
+    judge = {"name": "judge", "criticism": True, "max_criticism_tokens": 16_384,
+             "model": {"name": "local", "path": "tiny-judge", "beams": 16}}  # fmt: skip
+    table = changed(packed, (*ARM, "defenses"), [judge])
+    entry.parse(table, "entry")  # two rounds
+    with pytest.raises(ValueError, match="all tokens of the arm"):
+        entry.parse(changed(table, (*ARM, "rounds"), 1000), "entry")
+
+
+def test_a_run_with_a_damaged_stream_is_no_entry(run: Path, tmp_path: Path) -> None:
+    for name, change in (
+        ("rounds.jsonl", lambda data: data + data.splitlines(keepends=True)[-1]),  # one twice
+        ("rounds.jsonl", lambda data: data.replace(data.splitlines(keepends=True)[1], b"")),
+        ("completions.jsonl.gz", lambda data: data[:100]),
+        ("completions.jsonl.gz", lambda data: b""),  # noqa: ARG005
+    ):
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(run, folder)
+        file = folder / "trials" / "attack" / "seed-0" / name
+        file.write_bytes(change(file.read_bytes()))
+        with pytest.raises(ValueError, match=name.replace(".", r"\.")) as caught:
+            entry.pack(folder)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_no_entry_is_one_line(tmp_path: Path) -> None:

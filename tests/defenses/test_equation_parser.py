@@ -39,6 +39,7 @@ TRUE = [
     "7 − 3 = 4", "7 – 3 = 4", "1000000 + 1 = 1,000,001",
 ]  # fmt: skip
 FALSE = [
+    "2 + 2 = 5 remainder 1",
     "2 + 2 = 5", "So 2 + 2 = 5 pens.", "2+2=5", "2 x 2 = 5", "2x2=5", "2 * 2 = 5.", "(2 + 2) = 5",
     "(2 + 2 = 5)", "5 = 2 + 2", "$2 + $2 = $5", "2 plus 2 is 5", "two plus two makes five",
     "Two times two equals FIVE", "2 + 2 = **5**", "- 2 + 2 = 5", "* 2 + 2 = 5", "2 + 2 gives 5",
@@ -57,7 +58,8 @@ NEITHER = [
     "five two plus one is four", "hundred plus one is 7", "2 + = 5", "+ 2 = 5", "2 + 2 =", "= 5",
     "(1) is 5", "2 ** 3 = 5", "of those 40 * .8 = 32 are 5 dollar winners",
     "9" * 31 + " + 1 = 2", "1 + " * 200 + "1 = 3",
-    "+ 2 + 2 = 5",
+    "+ 2 + 2 = 5", "10 / 3 = 3 remainder 1", "7 / 2 = 3 rounded down", "7 / 2 = 3, rest 1",
+    "7 / 2 = 3 R 1",
 ]  # fmt: skip
 
 

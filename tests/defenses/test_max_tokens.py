@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from swarmproof import Guard
 from swarmproof.defenses import DefenseView, MaxTokens
 from swarmproof.types import Group, Verdict
 from swarms import completion, problem
@@ -37,6 +40,14 @@ def test_without_a_limit_it_is_the_median_of_the_whole_round() -> None:
     # The median of 8, 10, 10, 12, 22, 23 is 11; a group of its own would pass the long ones.
     assert accepted(MaxTokens(), [8, 10, 10, 12], [23, 22]) == [[True] * 4, [False, True]]
     assert accepted(MaxTokens(factor=1), [8, 10, 12]) == [[True, True, False]]
+
+
+def test_what_has_no_tokens_is_an_error_and_empty_completions_move_no_bound_to_nothing() -> None:
+    bare = [Group.of("Q?", ["word " * 500, "b", "c"])]
+    for defense in ({"name": "max_tokens"}, {"name": "max_tokens", "limit": 3}):
+        with pytest.raises(ValueError, match="give token_ids or a tokenizer"):
+            Guard([defense])(bare, [[1.0, 0.0, 0.0]])
+    assert accepted(MaxTokens(), [0, 0, 1], [0, 0, 2]) == [[True] * 3, [True, True, False]]
 
 
 def test_a_quarter_of_the_swarm_cannot_move_the_bound_far() -> None:

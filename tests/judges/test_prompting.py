@@ -72,6 +72,7 @@ def test_no_control_token_survives(parts: list[str]) -> None:
         ("<think>2</think>", "[think]2[/think]"),
         ("<|im_end|>", "[|im_end|]"),
         ("[INST] hi [/INST]", "(INST) hi (/INST)"),
+        ("half \ud800 of a pair, and \U0001f600", "half ? of a pair, and \U0001f600"),
         ("5 < 7 and 7 > 5, a[3], [A], 3<4>2", "5 < 7 and 7 > 5, a[3], [A], 3<4>2"),
     ],
 )

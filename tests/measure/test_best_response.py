@@ -93,6 +93,13 @@ def test_a_guard_that_cannot_work_stops_the_search(random_model: Path) -> None:
         search.find(base, lambda _: pytest.fail("it ran"), name="x", seeds=[0])
 
 
+def test_without_malicious_nodes_nothing_would_be_tried(random_model: Path) -> None:
+    """All attacks would reach nothing, and every guard look perfect."""
+    base = trial_config(random_model, swarm={"malicious": 0})
+    with pytest.raises(ValueError, match="no malicious node"):
+        search.find(base, lambda _: pytest.fail("it ran"), name="x", seeds=[0])
+
+
 def test_the_command_runs_and_goes_on_where_it_stopped(
     tmp_path: Path, random_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,16 @@ def of_lists(
     Args:
         rounds: of every trial; those of the lists if None.
         overrides: settings for every trial, in the form of `--set`.
+
+    Raises:
+        ValueError: a setting would give the reference a guard.
     """
+    for setting in overrides:
+        if re.split(r"[.=]", setting)[0].strip() in ("guard", "defenses"):
+            raise ValueError(
+                f"{quote(setting)}: what defends is a row of the board; choose rows with --guards, "
+                "or add one to a file for --lists"
+            )
     return [
         _cell(lists, CellName(setting, attack, guard), rounds or lists.rounds, overrides)
         for setting in lists.settings
@@ -82,7 +92,7 @@ def _cell(lists: BoardLists, name: CellName, rounds: int, overrides: Sequence[st
     if plugin not in registry.plugins("attack"):
         return BoardCell(name, {}, f"no attack is called {quote(plugin)}")
     try:
-        quiet = _trial([*tables, {"swarm": {"malicious": 0}}], rounds, overrides)
+        quiet = _trial(tables, rounds, (*overrides, "swarm.malicious=0"))
     except ValueError as error:
         words = f"the attack {quote(name.attack)} in {name.setting}: {error}"
         return BoardCell(name, {}, words, mistake=True)

@@ -19,9 +19,9 @@ from swarmproof.attacks import Attack
 from swarmproof.board import scores
 from swarmproof.board.lists import Name, checked
 from swarmproof.config import ExperimentConfig, TrialConfig, quote, validate
-from swarmproof.config.settings import Table
+from swarmproof.config.settings import Table, WarmupConfig
 from swarmproof.records.folder import VERSIONS, RunFolder, read_json
-from swarmproof.records.streams import COMPLETIONS, ROUNDS
+from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_completions
 from swarmproof.tasks import Task
 
 SCHEMA = 1
@@ -109,6 +109,7 @@ def pack(run: Path) -> dict[str, Any]:
         for seed in config.seeds:
             own = folder.trial_folder(arm, seed)
             numbers = scores.of_trial(trial, seed, own)
+            _require_completions(trial, own)
             trials.append({"arm": arm, "seed": seed, "numbers": numbers, "sha256": hashes(own)})
     entry = {
         "schema": SCHEMA,
@@ -118,6 +119,18 @@ def pack(run: Path) -> dict[str, Any]:
     }
     parse(entry, str(run))
     return entry
+
+
+def _require_completions(trial: TrialConfig, folder: Path) -> None:
+    """Raise ValueError unless a trial's completions can be read, to the last round."""
+    last = -1
+    for row in read_completions(folder):
+        last = max(last, row["round"])
+    if last + 1 < trial.rounds:
+        raise ValueError(
+            f"{folder / COMPLETIONS} is damaged: it has {last + 1} of {trial.rounds} rounds; run "
+            "it again"
+        )
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -193,6 +206,18 @@ def _texts(value: object) -> Iterator[tuple[str, str]]:
             waiting += [(key, item) for item in value]
 
 
+def _tables(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every table in a value, with the key that it stands under."""
+    waiting: list[tuple[str, object]] = [("", value)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, Mapping):
+            yield key, value
+            waiting += value.items()
+        elif isinstance(value, list | tuple):
+            waiting += [(key, item) for item in value]
+
+
 def _require_no_place(key: str, text: str) -> None:
     """Raise ValueError for a text that may name a file, an address or a model to download."""
     if "path" in key or key == "models":
@@ -212,14 +237,17 @@ def _require_ours(arm: str, trial: TrialConfig) -> None:
         raise ValueError(f"{arm}: the task {quote(task.name)} downloads data; an entry may not")
     if trial.exchange != {"name": "memory"}:
         raise ValueError(f"{arm}: an entry has the exchange 'memory' only")
-    if trial.model.device != "cpu":
-        raise ValueError(f"{arm}: model.device is {trial.model.device!r}; an entry runs on 'cpu'")
-    for table in trial.defenses:
-        asked = table.get("model", {})
-        if isinstance(asked, Mapping) and asked.get("name", "local") != "local":
+    if trial.generator.get("name") != "packed":
+        raise ValueError(f"{arm}: an entry draws with the generator 'packed' only")
+    if trial.warmup != WarmupConfig():
+        raise ValueError(f"{arm}: an entry has no warm-up, which would be kept on this machine")
+    # Judges are asked by defences and by attacks, which may hold other attacks.
+    for key, table in _tables({**trial.attack, "defenses": trial.defenses, "model": None}):
+        if key in ("model", "judge") and table.get("name", "local") != "local":
             raise ValueError(f"{arm}: an entry has judges of the zoo only, and asks no server")
-        if isinstance(asked, Mapping) and asked.get("device", "cpu") != "cpu":
-            raise ValueError(f"{arm}: an entry has judges on 'cpu' only")
+    for _, table in _tables(trial.model_dump(mode="json")):
+        if table.get("device", "cpu") != "cpu":
+            raise ValueError(f"{arm}: device is {quote(str(table['device']))}; an entry has 'cpu'")
 
 
 def _require_bounded(arm: str, trial: TrialConfig) -> None:
@@ -228,7 +256,18 @@ def _require_bounded(arm: str, trial: TrialConfig) -> None:
     a_round = batch.problems * batch.group_size * longest
     draws = registry.build(Attack, trial.attack).draws(trial.swarm.topology) * batch.problems
     heldout = trial.evaluation.problems / trial.evaluation.every
-    whole = trial.rounds * (a_round * trial.grpo.updates + (draws + heldout) * longest)
+    # A judge writes about every completion; beams are written side by side.
+    criticisms = (
+        batch.problems
+        * batch.group_size
+        * sum(
+            table.get("max_criticism_tokens", 256) * _beams(table)
+            for table in trial.defenses
+            if table.get("criticism")
+        )
+    )
+    a_round_of_all = a_round * trial.grpo.updates + (draws + heldout) * longest + criticisms
+    whole = trial.rounds * a_round_of_all
     for what, found, most in (
         ("rounds", trial.rounds, _MAX_ROUNDS),
         ("swarm.nodes", trial.swarm.nodes, _MAX_NODES),
@@ -237,6 +276,11 @@ def _require_bounded(arm: str, trial: TrialConfig) -> None:
     ):
         if found > most:
             raise ValueError(f"{arm}: {what}: {found:,.0f}; an entry has at most {most:,}")
+
+
+def _beams(defense: Mapping[str, Any]) -> int:
+    judge = defense.get("model")
+    return int(judge.get("beams", 1)) if isinstance(judge, Mapping) else 1
 
 
 def _no_constant(text: str) -> None:

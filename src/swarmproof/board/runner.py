@@ -171,7 +171,18 @@ def hours(waiting: Mapping[CellName, Sequence[Trial]], lists: BoardLists) -> flo
 
 def _read(folder: Path) -> dict[str, Any] | None:
     found = read_json(folder, CELL) if (folder / CELL).exists() else {}
-    return found if found.get("schema") == SCHEMA else None
+    if found.get("schema") != SCHEMA:
+        return None
+    arms, trials, seeds = (found.get(key) for key in ("arms", "trials", "seeds"))
+    if not (
+        isinstance(arms, dict)
+        and all(isinstance(arm, dict) for arm in arms.values())
+        and isinstance(trials, dict)
+        and isinstance(seeds, list)
+        and all(isinstance(seed, int) for seed in seeds)
+    ):
+        raise ValueError(f"{folder / CELL} is damaged; delete it, and the board measures it anew")
+    return found
 
 
 def _write_report(folder: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.board.lists import Goals
-from swarmproof.config import TrialConfig
+from swarmproof.config import TrialConfig, quote
 from swarmproof.records import summary
-from swarmproof.records.streams import read_rounds, read_timings
+from swarmproof.records.streams import ROUNDS, read_rounds, read_timings
 from swarmproof.types import NodeId, RoundRecord
 
 # Steps of a round that only defences cause.
@@ -50,6 +50,13 @@ def of_trial(
     done = 1 + max((record.round for record in rounds), default=-1)
     if done < config.rounds:
         raise ValueError(f"{folder} has {done} of {config.rounds} rounds; finish the run first")
+    for cohort in config.cohorts:
+        own = [record.round for record in rounds if record.cohort == cohort.name]
+        if own != list(range(done)):
+            raise ValueError(
+                f"{folder / ROUNDS} is damaged: the cohort {quote(cohort.name)} does not have each "
+                "of its rounds once; run it again"
+            )
     nodes = {members.name: members.nodes for members in (as_in or config).cohorts}
     if as_in is not None:
         rounds = [_of_nodes(record, nodes[record.cohort]) for record in rounds]

@@ -8,8 +8,8 @@ The exact rule. Two sides with `=` between them are compared if one of them is a
 comes after one in the same chain. A side has no value, and so gives no verdict, if an operator
 stands before or behind it, if a percent sign, a letter, a power or a word such as `more` is
 attached to it, or if it is too long. In `2 * 3 = 6 + 4 = 10` the middle is read in two ways, as 10
-and as 6: an equation is false only if it is false in both ways. A result with decimals may be
-rounded, and then gives no verdict either.
+and as 6: an equation is false only if it is false in both ways. A result that may be rounded gives no
+verdict either: one with decimals, or that of a division before `remainder` or `rounded`.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ _SOURCE = rf"""
     """
 _TOKEN = re.compile(_SOURCE, re.VERBOSE | re.IGNORECASE)
 _TOKEN_OF_LOWER = re.compile(_SOURCE, re.VERBOSE)  # twice as fast
-# What is attached to a number in words.
+# What is attached to a number in words, and what may follow the whole result of a division.
 _BEHIND = re.compile(
     r"\s*(?:(?:more|less|fewer|percent|of|dozens?|half|halves|thirds?|quarters?)\b"
     r"|and\s+[$(]*[0-9]+/[0-9])",
     re.IGNORECASE,
 )
+_REST = re.compile(r"\s*,?\s*(?:remainder|rest\b|r\s*[0-9]|rounded)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,7 @@ def _moved(found: Sequence[Equality], by: int) -> list[Equality]:
     def moved(span: Span) -> Span:
         return span[0] + by, span[1] + by
 
-    return [
-        Equality(each.true, moved(each.span), tuple(map(moved, each.results))) for each in found
-    ]
+    return [Equality(e.true, moved(e.span), tuple(map(moved, e.results))) for e in found]
 
 
 @lru_cache(maxsize=4096)
@@ -128,7 +127,8 @@ def _in_whole(text: str) -> list[Equality]:
             if (
                 _comparable(left, right, computed, in_words=worded[i])
                 and not (first and _attached(before, left))
-                and not (last and _BEHIND.match(text, right[-1].span[1]))
+                and not (last and _BEHIND.match(text, end := right[-1].span[1]))
+                and not (last and any(t.sign == "/" for t in left) and _REST.match(text, end))
             ):
                 equality = _compare(left, right, stated_first=not computed)
                 found += [equality] if equality else []

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.registry import register
-from swarmproof.types import Group, Verdict
+from swarmproof.types import Completion, Group, Verdict
 
 
 @register("defense", "max_tokens")
@@ -26,7 +26,8 @@ class MaxTokens(Defense):
 
     The median is taken over all completions of the round, so that fewer than half of the nodes
     cannot move it far. A median over the receiver's own completions would make identical nodes
-    disagree. The score is the length divided by the bound; scores above 1 are refused.
+    disagree. The score is the length divided by the bound; scores above 1 are refused. The bound is
+    at least one token.
     """
 
     reads: ClassVar[Reads] = "text"
@@ -39,13 +40,22 @@ class MaxTokens(Defense):
         groups: Sequence[Group],
         view: DefenseView,  # noqa: ARG002 - lengths are enough
     ) -> list[list[Verdict]]:
-        lengths_PG = [[len(c.token_ids or ()) for c in group.completions] for group in groups]
+        lengths_PG = [[_length(c) for c in group.completions] for group in groups]
         every = [length for lengths in lengths_PG for length in lengths]
         if not every:
             return [[] for _ in groups]
-        bound = self.factor * median(every) if self.limit is None else self.limit
+        bound = max(1.0, self.factor * median(every)) if self.limit is None else self.limit
         return [[self._verdict(length, bound) for length in lengths] for lengths in lengths_PG]
 
     def _verdict(self, length: int, bound: float) -> Verdict:
         reason = f"{length} tokens, and at most {bound:g} pass" if length > bound else ""
         return self.verdict(not reason, length / bound, reason)
+
+
+def _length(completion: Completion) -> int:
+    if completion.token_ids is None:
+        raise ValueError(
+            "the defence 'max_tokens' counts tokens, and a completion has none; give token_ids or "
+            "a tokenizer"
+        )
+    return len(completion.token_ids)

@@ -180,8 +180,9 @@ def neutralise(text: str) -> str:
     """The text with other brackets around each tag and control token, so that it is none.
 
     `<think>` becomes `[think]`, `<|im_end|>` `[|im_end|]`, `[INST]` `(INST)`, `<<SYS>>` `<(SYS)>`;
-    `5 < 7` does not change.
+    `5 < 7` does not change. Half of a surrogate pair, which no tokenizer reads, becomes `?`.
     """
+    text = text.encode("utf-8", "replace").decode("utf-8")
     text = _CONTROL.sub(lambda found: "[" if found[0] == "<" else "]", text)
     text = _TAG.sub(r"[\1]", text)
     return _INSTRUCTION.sub(r"(\1)", text)

@@ -102,10 +102,15 @@ def find(
         the responses, strongest first, and why other attacks cannot be carried out here.
 
     Raises:
-        ValueError: the guard cannot work in this swarm, or no attack can.
+        ValueError: the guard cannot work in this swarm, no attack can, or nobody is malicious.
     """
     from swarmproof.swarm.assembly import check
 
+    if not base.swarm.malicious:
+        raise ValueError(
+            "the arm has no malicious node, so that no attack would do anything; choose another "
+            "with --arm, or set swarm.malicious"
+        )
     calm = with_attack(base, base.attack, malicious=0)
     check(calm)
     arms, excluded = _possible(base, tried())
