@@ -8,8 +8,8 @@ The exact rule. Two sides with `=` between them are compared if one of them is a
 comes after one in the same chain. A side has no value, and so gives no verdict, if an operator
 stands before or behind it, if a percent sign, a letter, a power or a word such as `more` is
 attached to it, or if it is too long. In `2 * 3 = 6 + 4 = 10` the middle is read in two ways, as 10
-and as 6: an equation is false only if it is false in both ways. A result that may be rounded gives no
-verdict either: one with decimals, or that of a division before `remainder` or `rounded`.
+and as 6: an equation is false only if it is false in both ways. A result that may be rounded gives
+no verdict either: one with decimals, or that of a division before `remainder` or `rounded`.
 """
 
 from __future__ import annotations
