@@ -39,7 +39,7 @@ TRUE = [
     "7 − 3 = 4", "7 – 3 = 4", "1000000 + 1 = 1,000,001",
 ]  # fmt: skip
 FALSE = [
-    "2 + 2 = 5 remainder 1",
+    "2 + 2 = 5 remainder 1", "Half of 6 + 2 = 5.", "15 less than 20 + 5 = 10",
     "2 + 2 = 5", "So 2 + 2 = 5 pens.", "2+2=5", "2 x 2 = 5", "2x2=5", "2 * 2 = 5.", "(2 + 2) = 5",
     "(2 + 2 = 5)", "5 = 2 + 2", "$2 + $2 = $5", "2 plus 2 is 5", "two plus two makes five",
     "Two times two equals FIVE", "2 + 2 = **5**", "- 2 + 2 = 5", "* 2 + 2 = 5", "2 + 2 gives 5",
