@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models import byte_tokenizer
@@ -33,6 +36,37 @@ def test_a_weight_that_is_not_finite_is_refused_at_load(
     assert "\n" not in str(found.value)
     with pytest.raises(ValueError, match=pattern):
         adopt(model, AutoTokenizer.from_pretrained(qwen2_dir))
+
+
+def test_a_model_with_missing_weights_is_not_filled_with_random_ones(
+    tmp_path: Path, qwen2_dir: Path
+) -> None:
+    shutil.copytree(qwen2_dir, tmp_path / "holed")
+    file = tmp_path / "holed" / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError, match=r"no weights for 'model\.layers\.1\.mlp\.up_proj"
+    ) as found:
+        load(str(tmp_path / "holed"))
+    assert "1 are missing" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_attention_heads", 3), ("num_attention_heads", 0), ("num_key_value_heads", 0),
+     ("vocab_size", 10), ("num_hidden_layers", 7), ("hidden_size", "32")],
+)  # fmt: skip
+def test_a_config_that_does_not_fit_its_weights_is_one_line(
+    tmp_path: Path, qwen2_dir: Path, key: str, value: object
+) -> None:
+    shutil.copytree(qwen2_dir, tmp_path / "other")
+    file = tmp_path / "other" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(ValueError, match="other") as found:
+        load(str(tmp_path / "other"))
+    assert "\n" not in str(found.value)
 
 
 def ended(policy: TrainedPolicy) -> str:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -17,6 +18,12 @@ from swarmproof.policies import selftest
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
 from swarmproof.zoo.locate import files_of, locate
+
+# What transformers raises on files that are not there, not whole, or do not fit each other.
+_UNFIT = (
+    *(OSError, ValueError, LookupError, RuntimeError, TypeError, ArithmeticError),
+    *(AssertionError, AttributeError, StrictDataclassError),
+)
 
 
 def load(
@@ -43,11 +50,22 @@ def load(
         )
     tokenizer = load_tokenizer(path, key)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, dtype), attn_implementation=ATTENTION
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=getattr(torch, dtype),
+            attn_implementation=ATTENTION,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except _UNFIT as error:
         raise _cannot_load(key, path, error) from None
+    # transformers fills them with random numbers.
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"{key} = {path!r} has no weights for {missing[0]!r:.200} ({len(missing)} are "
+            "missing); get the model's files again"
+        )
     if found := unsupported(model):
         raise ValueError(
             f"{path!r} uses {found}, which packed attention does not compute; use a "
@@ -126,7 +144,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (*_UNFIT, ImportError) as error:
         # transformers then tries to read the file in another format, and names the wrong package.
         misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
         if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
@@ -151,7 +169,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
 
 
 def _cannot_load(key: str, path: str, error: Exception) -> ValueError:
-    first = str(error).strip().splitlines()[0].rstrip(": ")
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(": ")
     return ValueError(
         f"cannot load {key} = {path!r}: {first}; check the name, that its tokenizer is with it, "
         "and that the hub can be reached or the model is in the local cache"

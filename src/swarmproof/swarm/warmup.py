@@ -144,6 +144,8 @@ def _reserved(config: TrialConfig, task: Task) -> list[Problem]:
 def _examples(config: TrialConfig, task: Task) -> list[tuple[str, str]]:
     """Prompt and solution of every example of the warm-up, in the order of the steps."""
     settings = config.warmup
+    if not settings.steps:  # all of the problems may be shown, and none is left
+        return []
     reserved = _reserved(config, task)[settings.shots :]
     rng = Random(f"warmup/{settings.seed}")
     found: list[tuple[str, str]] = []
@@ -274,7 +276,7 @@ def _accuracy(config: TrialConfig, path: str, task: Task, folder: Path) -> dict[
 
     problems = task.problems("test")[: config.evaluation.problems]
     prompts = [task.prompt(problem) for problem in problems]
-    told = [config.sampling.model_dump(mode="json"), prompts]
+    told = [config.model.dtype, config.sampling.model_dump(mode="json"), prompts]
     name = f"accuracy-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.json"
     if (folder / name).is_file():
         return read_json(folder, name, f"delete {folder}")

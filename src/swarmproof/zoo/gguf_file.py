@@ -18,10 +18,15 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from swarmproof.zoo import saving
 
 # What the reader raises on a file that was cut off or damaged.
-_DAMAGE = (ValueError, LookupError, TypeError, OverflowError, AttributeError, struct.error)
+_DAMAGE = (
+    *(ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError),
+    *(RecursionError, MemoryError, StrictDataclassError, struct.error),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +113,19 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
         # Its bar of hundreds of tensors cannot be switched off.
         with contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf")
-            loaded = AutoModelForCausalLM.from_pretrained(
-                alone, gguf_file="model.gguf", dtype=torch.float32
+            loaded, info = AutoModelForCausalLM.from_pretrained(
+                alone, gguf_file="model.gguf", dtype=torch.float32, output_loading_info=True
             )
     except (*_DAMAGE, RuntimeError, ImportError) as error:
         raise ValueError(
             f"{file.name}: transformers cannot read a GGUF of the architecture "
             f"{found.architecture!r:.80} ({_first_line(error)}); use a llama-like one"
         ) from None
+    if missing := sorted(info["missing_keys"]):  # transformers filled them with random numbers
+        raise ValueError(
+            f"{file.name} has no weights for {missing[0]!r:.200} ({len(missing)} are missing); "
+            "get the file again"
+        )
     config = copy.deepcopy(loaded.config)
     config.__dict__.pop("quantization_config", None)
     config._name_or_path = ""
