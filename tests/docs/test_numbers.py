@@ -87,3 +87,17 @@ def test_the_agreement_alone_is_what_was_counted() -> None:
         row += f"| {sum(found['bytes'].values()) / 1e6:.3g} | {100 * views:.0f} % "
         row += f"| {found['seconds']['all']:.2g} |"
         assert row in NODES
+
+
+def test_the_honest_completions_of_the_board_s_table_are_those_of_its_cells() -> None:
+    found = json.loads((ROOT / "results/board.json").read_text(encoding="utf-8"))["settings"]
+    page = (ROOT / "docs/defenses/README.md").read_text(encoding="utf-8")
+    told = []
+    for name in ("one-model", "several-models"):
+        cells = [
+            cell["honest"]
+            for cell in found[name]["cells"]
+            if cell["guard"] == name and cell["attack"] != "no-attack" and cell["honest"]
+        ]
+        told.append(f"{sum(c['count'] for c in cells)} of {sum(c['of'] for c in cells):,}")
+    assert f"| honest refused, all cells of the table | {told[0]} | {told[1]} |" in page
