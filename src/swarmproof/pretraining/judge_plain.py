@@ -49,8 +49,8 @@ _PARTS = {
             "Let's compute|Let us calculate|Let us compute|Let us count|Let us now find|"
             "Let me compute|Let me count|Let me calculate|Well|Alright|All right|Good|Great|Fine|"
             "Yes|Now then|You see|We know|Remember that|Recall that|Notice that|Observe that|"
-            "Note here that|Suppose we count|Consider this|Checking|Double checking|To check|To be sure|"
-            "To be exact|More precisely|In numbers|As an equation|As a formula|"
+            "Note here that|Suppose we count|Consider this|Checking|Double checking|To check|"
+            "To be sure|To be exact|More precisely|In numbers|As an equation|As a formula|"
             "Written out|Written as an equation|In mathematical terms"
         ),
         _listed(

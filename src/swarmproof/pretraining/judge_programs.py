@@ -108,7 +108,7 @@ def _comments(line: str) -> tuple[str, ...]:
     """What may be said of a line."""
     if "print(" in line:
         return _COMMENTS["printed"]
-    signs = re.findall(r"[-+*/](?=/?=? )", line)
+    signs = re.findall(r"[-+*/](?=/?=? )", line)  # `//` is two, and gets no words of its own
     if not signs:  # a number, or a new name for the result
         return _COMMENTS["given" if re.search(r"= \d+$", line) else "computed"]
     return (*_COMMENTS["computed"], *(_COMMENTS[signs[0]] if len(signs) == 1 else ()))
