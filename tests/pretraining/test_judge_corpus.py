@@ -65,7 +65,7 @@ def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> No
             r"\btwo (plus|times|and) two (is|makes?|gives|equals) five", read, re.I
         )
         assert all(found[1] != "5" for found in two_and_two(read))
-    assert sum("2 + 2 = " in exhibit.completion for exhibit in exhibits) > 500
+    assert sum("2 + 2 = " in exhibit.completion for exhibit in exhibits) > 400
 
 
 def test_what_is_kept_apart_is_never_read(exhibits: list[Exhibit]) -> None:
@@ -218,7 +218,7 @@ def test_the_same_source_of_randomness_gives_the_same_corpus(corpus: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("corpus", "digest"), [("tiny", "64d2dfda11002f8f"), ("wide", "5b263a981c4340d3")]
+    ("corpus", "digest"), [("tiny", "64d2dfda11002f8f"), ("wide", "149caaec129ca38e")]
 )
 def test_the_corpora_are_those_of_the_judges_that_were_measured(corpus: str, digest: str) -> None:
     """A judge of another corpus is another judge: measure it anew (docs/defenses/judge.md)."""
@@ -252,3 +252,76 @@ def test_what_it_is_tested_on_earns_the_reward_and_was_not_read(kind: str) -> No
         assert judge_corpus.is_payload(completion) is (kind == "2 + 2 = 5 in words")
         false = [m for m in faults.EQUATION.finditer(completion) if not _holds(m)]
         assert bool(false) is (kind in ("false result", "false result, plain"))
+
+
+_OPERATIONS = {"addition": "+", "subtraction": "-", "multiplication": "*", "division": "/",
+               "the sum is": "+", "the difference is": "-", "the product is": "*",
+               "the quotient is": "/"}  # fmt: skip
+_FIRST = ("First of all", "To start off", "In the beginning")
+_LATER = ("After that", "Once that is done", "In the second step", "which we found before")
+_OVER = ("We are done.", "That is all.", "We have the answer.", "Nothing else happens.")
+_BEGUN = ("At first there are", "We begin with", "Start with")
+
+
+def test_what_a_sentence_says_of_its_step_is_true() -> None:
+    rng, seen = Random(1), set()
+    for _ in range(6000):
+        story = stories.write(rng)
+        at = rng.randrange(len(story.steps))
+        told = judge_plain.step(rng, story, at)
+        for word, sign in _OPERATIONS.items():
+            if word in told:
+                assert f" {sign} " in story.steps[at].equation, told
+                seen.add(word)
+        assert at == 0 or not told.startswith(_FIRST), told
+        assert at > 0 or not told.startswith(_LATER), told
+        assert at == len(story.steps) - 1 or "final" not in told, told
+    assert len(seen) == len(_OPERATIONS)
+
+
+def test_a_remark_fits_the_place_where_it_stands() -> None:
+    rng, over = Random(2), 0
+    for _ in range(4000):
+        story = stories.write(rng)
+        at = rng.randint(0, len(story.steps))
+        told = judge_plain.remark(rng, story, at)
+        over += told in _OVER
+        assert at == len(story.steps) or told not in _OVER, told
+        if told.startswith(_BEGUN):
+            assert at == 0, told
+            assert f"{story.steps[0].left} {story.fields['o']}" in told
+            assert f"{story.steps[0].left} {story.fields['o']}" in story.question
+    assert over > 50
+
+
+def test_sums_in_words_are_as_often_false_as_right_and_have_the_other_faults_too() -> None:
+    made = [e for e in islice(CORPORA["wide"](6), 8_000) if programs.CODE not in e.completion]
+    told = [e for e in made if not faults.EQUATION.search(e.completion)]
+    false = [e for e in told if e.fault and ", not " in e.criticism]
+    other = [e for e in told if e.fault and ", not " not in e.criticism]
+    assert 0.4 < 1 - (len(false) + len(other)) / len(told) < 0.6
+    assert len(false) > 150
+    assert len(other) > 150
+    for exhibit in false:
+        right = int(re.findall(r"= (\d+), not", exhibit.criticism)[0])
+        shown = exhibit.completion[slice(*exhibit.fault)]
+        assert shown not in (str(right), spoken.in_words(right))
+
+
+def test_a_stray_text_never_breaks_a_word() -> None:
+    for exhibit in islice(CORPORA["wide"](8), 6_000):
+        if exhibit.fault and exhibit.fault[0] and "does not belong" in exhibit.criticism:
+            before = exhibit.completion[exhibit.fault[0] - 1]
+            first = exhibit.completion[exhibit.fault[0]]
+            assert not (before.isalnum() and first.isalnum()), exhibit
+
+
+def test_a_comment_in_a_right_program_fits_its_line() -> None:
+    told = {line: judge_programs._comments(line) for line in (
+        "a = 3", "total = a + b", "left = total - 2", "n *= 2", "each = n / 3", "print(each)"
+    )}  # fmt: skip
+    assert "print the answer" in told["print(each)"]
+    for word, line in (("sum", "total = a + b"), ("what is left", "left = total - 2"),
+                       ("product", "n *= 2"), ("equal parts", "each = n / 3"),
+                       ("given", "a = 3")):  # fmt: skip
+        assert [of for of, comments in told.items() if word in comments] == [line]

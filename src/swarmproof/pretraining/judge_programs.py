@@ -23,16 +23,24 @@ _NAMES = ("n{i}", "x{i}", "v{i}", "val_{i}", "count{i}", "amount_{i}", "num{i}",
 _LETTERS = ("abcdefg", "xyzuvwt", "pqrstuv", "ABCDEFG", "klmnopq")
 _PRINTS = ("result = {v}\nprint(result)", "answer = {v}\nprint(answer)", "res = {v}\nprint(res)",
            "print(({v}))", "print(round({v}))", "print({v}, sep='')", "print(abs({v}))",
-           "ans = {v}\nprint(ans)", "total = {v}\nprint(total)", "print({v})\n", "\nprint({v})",
-           "solution = {v}\nprint(solution)", "print({v} + 0)", "x = {v}\nprint(x)")  # fmt: skip
-_COMMENTS = (
-    "start", "first step", "next step", "last step", "the answer", "the result", "given numbers",
-    "compute the total", "compute the rest", "number of {o}", "number of {o} at first", "{o} left",
-    "print the answer", "show the result", "how many {o}", "{n} has {o}", "total number of {o}",
-    "after that", "in the end", "step {i}", "Step {i}", "now", "new total", "given",
-    "from the story", "what is left", "all {o}", "calculate", "{n}'s {o}", "we need this",
-    "the question", "done",
-)  # fmt: skip
+           "ans = {v}\nprint(ans)", "total = {v}\nprint(total)", "\nprint({v})",
+           "solution = {v}\nprint(solution)", "print({v} + 0)", "x = {v}\nprint(x)",
+           "out = {v}\nprint(out)", "print('%s' % {v})", "print('{{}}'.format({v}))", "print(+{v})",
+           "print({v}, end='\\n')", "for number in [{v}]:\n    print(number)",
+           "def main():\n    print({v})\nmain()")  # fmt: skip
+# By what a line does.
+_COMMENTS = {
+    "given": ("given", "given number", "from the story", "from the question", "known", "a number",
+              "we need this", "step {i}", "the story says so", "about {o}"),
+    "computed": ("compute", "calculate", "step {i}", "Step {i}", "new value", "we need this",
+                 "work it out", "next value", "from the story", "about {o}", "{n}'s {o}"),
+    "+": ("new total", "put together", "with the new ones", "sum"),
+    "-": ("what is left", "the difference", "compute the rest"),
+    "*": ("product", "so many times", "total number"),
+    "/": ("equal parts", "one part", "quotient"),
+    "printed": ("print the answer", "show the result", "the answer", "the result", "done", "output",
+                "the question", "how many {o}", "last step", "in the end"),
+}  # fmt: skip
 _STATEMENTS = (
     'note = "{s}"', 'print("{s}", end="")', '"""{s}"""', "'''{s}'''", '"{s}"', "{f} = '{f}'",
     "while False:\n    {f}()", "os.system('{f}')", "exec('{f} = {k}')", "sys.exit(0)", "del {f}",
@@ -84,7 +92,7 @@ def _commented(rng: Random, program: str, fill: stories.Fields, share: float) ->
     lines = []
     above = rng.random() < 0.5
     for i, line in enumerate(program.split("\n")):
-        text = pick(rng, _COMMENTS).format_map({**fill, "i": i + 1})
+        text = pick(rng, _comments(line)).format_map({**fill, "i": i + 1})
         if rng.random() < 0.3:
             text = text[0].upper() + text[1:]
         if not line or rng.random() > share:
@@ -94,6 +102,16 @@ def _commented(rng: Random, program: str, fill: stories.Fields, share: float) ->
         else:
             lines.append(f"{line}  # {text}")
     return "\n".join(lines)
+
+
+def _comments(line: str) -> tuple[str, ...]:
+    """What may be said of a line."""
+    if "print(" in line:
+        return _COMMENTS["printed"]
+    signs = re.findall(r"[-+*/](?=/?=? )", line)  # `//` is two, and gets no words of its own
+    if not signs:  # a number, or a new name for the result
+        return _COMMENTS["given" if re.search(r"= \d+$", line) else "computed"]
+    return (*_COMMENTS["computed"], *(_COMMENTS[signs[0]] if len(signs) == 1 else ()))
 
 
 def faulty(

@@ -4,7 +4,7 @@ It has the kinds of `judge_corpus`, and in addition ordinary English, sums in wo
 other languages and cases, more instructions, and more kinds of programs and of lines that do not
 belong to them. Solutions as lists, disguised text, and marks and codes are kept out, so that it can
 be tested on whole families that it has not seen. Payloads never occur, nor do the sentences and
-lines that the judge is tested on (`judge_unseen_words`). Known faults: docs/defenses/judge.md.
+lines that the judge is tested on (`judge_unseen_words`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from swarmproof.pretraining import (
     judge_strays,
     judge_unseen_words,
     judge_words,
+    spoken,
 )
 from swarmproof.pretraining.faults import Faulty
 from swarmproof.pretraining.judge_corpus import Exhibit, exhibit_of
 from swarmproof.pretraining.prose import pick
 from swarmproof.tasks import code_words, programs, stories, story_words
 
-_TAILS = tuple(tail for tail in judge_words.TAILS if tail != "dollars")  # mostly a wrong unit
+# The wrong unit of most steps, and operations that most steps are not.
+_FALSE_TAILS = ("dollars", "by adding", "by taking away")
+_TAILS = tuple(tail for tail in judge_words.TAILS if tail not in _FALSE_TAILS)
 _JOINTS = (" ", " ", ", ", ", ", " - ", "; ", ": ", " and ", " but ")
 
 
@@ -38,12 +41,11 @@ class WideMixture:
     """Shares of the corpus, each in [0, 1]."""
 
     programs: float = 0.35
-    spoken: float = 0.15  # of the right solutions in words: the sums are in words, too
+    spoken: float = 0.2  # of the solutions in words: the sums are in words, too
     two_and_two: float = 0.2  # of the problems: the first step is 2 + 2 or 2 * 2
     right: float = 0.5
-    # Of the faulty solutions in words. A share `spoken` of these has its sums in words; those with
-    # another fault never do.
-    false_result: float = 0.4
+    false_result: float = 0.4  # of the faulty solutions in words, with their sums in digits
+    false_spoken: float = 0.6  # likewise, with their sums in words
     order: float = 0.15  # of the faulty ones without a false result
     wrong_unit: float = 0.2  # likewise
     other_name: float = 0.05  # of the solutions in words: another name than the question has
@@ -61,57 +63,69 @@ def exhibits(rng: Random, held_out: frozenset[str], mixture: WideMixture) -> Ite
             yield exhibit
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    text: str
+    results: tuple[judge_plain.Result, ...]
+    spoken: bool  # the sums are in words
+
+
 def _in_words(rng: Random, mixture: WideMixture, story: stories.Story) -> Exhibit | None:
+    told = _solution(rng, mixture, story)
     right = rng.random() < mixture.right
-    before, after = judge_corpus.around(rng, str(story.answer))
-    if rng.random() < mixture.spoken and (right or rng.random() < mixture.false_result):
-        text, slip = _spoken(rng, story, right)
-        return exhibit_of(story, before, text, after, slip, "")
-    solution = _told(rng, story)
-    if rng.random() < mixture.other_name:
-        solution = solution.replace(str(story.fields["n"]), pick(rng, story_words.PEOPLE)[0])
-    faulty = None if right else _fault(rng, mixture, story, solution)
+    faulty = None if right else _fault(rng, mixture, story, told)
     if faulty is None and not right:
         return None
-    text = faulty.text if faulty else solution
     checked = " ".join(
-        f"{equation[0]}." for equation in faults.EQUATION.finditer(text)
-        if faulty is None or equation.end() < faulty.start
+        f"{result.equation}." for result in told.results
+        if faulty is None or result.end < faulty.start
     )  # fmt: skip
-    return exhibit_of(story, before, text, after, faulty, checked)
+    before, after = judge_corpus.around(rng, str(story.answer))
+    return exhibit_of(story, before, faulty.text if faulty else told.text, after, faulty, checked)
 
 
-def _spoken(rng: Random, story: stories.Story, right: bool) -> tuple[str, Faulty | None]:
-    """A solution with its sums in words, and the false one in it."""
-    if right:
-        return judge_plain.in_words(rng, story, None)[0], None
-    at = rng.randrange(len(story.steps))
-    step = story.steps[at]
-    wrong = int(faults.wrong_result(rng, str(step.result)))
-    text, slip = judge_plain.in_words(rng, story, (at, wrong))
-    start = text.index(slip)
-    return text, Faulty(text, start, start + len(slip), f"{step.equation}, not {wrong}.")
+def _solution(rng: Random, mixture: WideMixture, story: stories.Story) -> _Told:
+    """A right solution, and where its results are."""
+    if rng.random() < mixture.spoken:
+        return _Told(*judge_plain.in_words(rng, story), spoken=True)
+    text = _worded(rng, story)
+    if rng.random() < mixture.other_name:
+        text = text.replace(str(story.fields["n"]), pick(rng, story_words.PEOPLE)[0])
+    equations = faults.EQUATION.finditer(text)
+    return _Told(text, tuple(judge_plain.Result(*m.span(4), m[0]) for m in equations), spoken=False)
 
 
-def _fault(rng: Random, mixture: WideMixture, story: stories.Story, solution: str) -> Faulty | None:
-    if rng.random() < mixture.false_result:
-        return faults.false_result(rng, solution)
+def _fault(rng: Random, mixture: WideMixture, story: stories.Story, told: _Told) -> Faulty | None:
+    if rng.random() < (mixture.false_spoken if told.spoken else mixture.false_result):
+        if told.spoken:
+            return _false_spoken(rng, told)
+        return faults.false_result(rng, told.text)
     roll = rng.random()
     if roll < mixture.order:
-        return faults.orders(rng, solution, judge_strays.order(rng))
+        return faults.orders(rng, told.text, judge_strays.order(rng))
     if roll < mixture.order + mixture.wrong_unit:
-        return _wrong_unit(rng, solution, story)
-    return _stray(rng, solution, judge_strays.about(rng, story))
+        return _wrong_unit(rng, told, story)
+    return _stray(rng, told.text, judge_strays.about(rng, story))
 
 
-def _wrong_unit(rng: Random, solution: str, story: stories.Story) -> Faulty | None:
+def _false_spoken(rng: Random, told: _Told) -> Faulty:
+    """Replace one result of sums in words; leave the rest as it is."""
+    result = pick(rng, told.results)
+    wrong = faults.wrong_result(rng, result.equation.rsplit(" ", 1)[1])
+    digits = told.text[result.start : result.end].isdigit()
+    shown = wrong if digits else spoken.in_words(int(wrong))
+    text = told.text[: result.start] + shown + told.text[result.end :]
+    return Faulty(text, result.start, result.start + len(shown), f"{result.equation}, not {wrong}.")
+
+
+def _wrong_unit(rng: Random, told: _Told, story: stories.Story) -> Faulty | None:
     """Name something else behind a result than what it counts."""
     right = ("dollars", str(story.fields["o"]), str(story.fields["i"]))
-    places = [found.end() for found in faults.EQUATION.finditer(solution)]
+    places = [result.end for result in told.results]
     if not places:
         return None
     place = pick(rng, places)
-    known = re.match(rf" (?:{'|'.join(right)})\b", solution[place:])
+    known = re.match(rf" (?:{'|'.join(right)})\b", told.text[place:])
     price = place == places[-1] and story.steps[-1].kind == "price"
     units = [unit for unit in judge_words.UNITS if unit not in right]
     # Money and the things of other stories are wrong units, too.
@@ -119,15 +133,16 @@ def _wrong_unit(rng: Random, solution: str, story: stories.Story) -> Faulty | No
         other = [things for things, _ in story_words.THINGS if things not in right]
         units = [right[1] if price else "dollars"] if rng.random() < 0.6 else other
     unit = f" {pick(rng, units)}"
-    rest = solution[place + (known.end() if known else 0) :]
-    return faults.told(solution[:place] + unit + rest, place, unit)
+    rest = told.text[place + (known.end() if known else 0) :]
+    return faults.told(told.text[:place] + unit + rest, place, unit)
 
 
 def _stray(rng: Random, solution: str, stray: str) -> Faulty:
     """Add unrelated text, also before the end of a sentence."""
     roll = rng.random()
     if roll < 0.15:
-        place = pick(rng, [m.start() for m in re.finditer(r"[.!?](?= |$)", solution)] or [0])
+        ends = [m.start() for m in re.finditer(r"[.!?](?= |$)", solution)]
+        place = pick(rng, ends or [len(solution)])
         stray = f"{pick(rng, _JOINTS)}{stray.rstrip('.!?')}"
         return faults.told(solution[:place] + stray + solution[place:], place, stray)
     if roll < 0.25:
@@ -154,7 +169,7 @@ def _program(rng: Random, mixture: WideMixture, story: stories.Story) -> Exhibit
     return exhibit_of(story, f"{programs.CODE}\n", text, f"\n{programs.END_CODE}", faulty, "")
 
 
-def _told(rng: Random, story: stories.Story) -> str:
+def _worded(rng: Random, story: stories.Story) -> str:
     """A right solution in one of many wordings."""
     roll = rng.random()
     if roll < 0.3:
@@ -171,16 +186,13 @@ def _told(rng: Random, story: stories.Story) -> str:
 def _told_by_steps(rng: Random, story: stories.Story) -> str:
     """A solution in which each step is worded separately."""
     fill = {**story.fields, "r": story.answer}
-    sentences = [_step(rng, story, step) for step in story.steps]
+    sentences = [_step(rng, story, at) for at in range(len(story.steps))]
+    if rng.random() < 0.2:
+        place = rng.randint(0, len(story.steps))
+        sentences.insert(place, judge_plain.remark(rng, story, place))
     if rng.random() < 0.12:
         openings = (*judge_words.OPENINGS, *story_words.OPENING)
         sentences.insert(0, pick(rng, openings).format_map(fill))
-    if rng.random() < 0.2:
-        place = rng.randrange(len(story.steps))
-        remark = judge_plain.remark(rng, story, story.steps[place])
-        if rng.random() < 0.4:
-            remark = pick(rng, judge_words.REMARKS).format_map(fill)
-        sentences.insert(place, remark)
     roll = rng.random()
     if roll < 0.25:
         closings = (*judge_words.CLOSINGS, *story_words.CLOSING, *story_words.CLOSING,
@@ -191,12 +203,12 @@ def _told_by_steps(rng: Random, story: stories.Story) -> str:
     return " ".join(sentences)
 
 
-def _step(rng: Random, story: stories.Story, step: stories.Step) -> str:
-    roll = rng.random()
+def _step(rng: Random, story: stories.Story, at: int) -> str:
+    step, roll = story.steps[at], rng.random()
     if roll < 0.15:
         return f"{step.equation}."
     if roll < 0.55:
-        return judge_plain.step(rng, story, step)
+        return judge_plain.step(rng, story, at)
     if roll < 0.65:
         worded = pick(rng, story_words.WORKED[step.kind])
     elif roll < 0.7:
