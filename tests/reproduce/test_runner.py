@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from swarmproof.records.streams import COMPLETIONS, ROUNDS
 from swarmproof.reproduce import command, figures, runner
 from swarmproof.reproduce.page import outcomes
 from swarmproof.reproduce.runner import Plan
-from swarmproof.reproduce.store import Store, key
+from swarmproof.reproduce.store import Store, key, require_same_inputs
 from swarmproof.swarm.checkpoint import CHECKPOINT
+from swarmproof.swarm.identity import FINGERPRINTS
 from swarmproof.swarm.trial import Trial, run_trial
 from swarms import trial_config
 
@@ -188,6 +191,43 @@ def test_finished_trials_of_a_run_are_taken_over_and_no_others(
         "fig16 logit",
         "fig16 judge",
     ]
+
+
+def test_a_trial_of_another_model_of_the_same_name_is_not_used(
+    random_model: Path, fresh: Store, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(random_model, model)
+    plan = plan_of(model, "fig16")
+    trials = [(need.key, need.arm.trial) for need in plan.trials.values()]
+    run(plan, fresh)
+    require_same_inputs(fresh.root, trials)
+    arms = {curve: arm.trial for curve, arm in plan.arms["fig16"].items()}
+    folder = RunFolder.create(
+        tmp_path / "run", ExperimentConfig(name="mine", seeds=(0,), arms=arms), resume=False
+    )
+    mine = folder.trial_folder("attack", 0)
+    run_trial(Trial("mine", "attack", 0, arms["attack"], mine), resume=False)
+    folder.close()
+
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.01}))
+    words = f"the model at '{re.escape(str(model))}' changed since .*--out"
+    with pytest.raises(ValueError, match=words):
+        require_same_inputs(fresh.root, trials)
+    with Store(tmp_path / "empty") as empty:
+        with pytest.raises(ValueError, match=words):
+            empty.take(folder.path, plan.trials)
+        require_same_inputs(empty.root, trials)  # nothing was taken
+
+
+def test_a_trial_that_does_not_say_its_model_is_not_used(random_model: Path, fresh: Store) -> None:
+    plan = plan_of(random_model, "fig16")
+    need = run(plan, fresh)[0]
+    trials = [(each.key, each.arm.trial) for each in plan.trials.values()]
+    (need.folder / FINGERPRINTS).unlink()
+    with pytest.raises(ValueError, match="does not say which data and models.*delete that"):
+        require_same_inputs(fresh.root, trials)
 
 
 def test_a_store_belongs_to_one_process(store: Store) -> None:

@@ -94,12 +94,27 @@ def test_every_model_of_a_swarm_is_checked(
         (
             {
                 "max_position_embeddings": 64,
-                "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 64},
+                "rope_scaling": {
+                    "rope_type": "yarn",
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 64,
+                },
             },
             256,
         ),
+        (  # as Llama 3.2 has it: 32 x 8,192 in a context of 131,072
+            {
+                "max_position_embeddings": 1024,
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    "factor": 32.0,
+                    "original_max_position_embeddings": 64,
+                },
+            },
+            1024,
+        ),
     ],
-    ids=["told", "default", "of the text model", "scaled"],
+    ids=["told", "default", "of the text model", "scaled by yarn", "scaled before"],
 )
 def test_the_context_is_what_the_config_says(
     random_model: Path, tmp_path: Path, changes: dict[str, Any], positions: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,21 @@ def test_a_shape_has_the_parameters_of_the_model(
     count = sum(p.numel() for p in model.parameters())
     # Qwen2 has biases, which are not counted.
     assert _shape(folder).parameters == pytest.approx(count, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_experts": 8}, {"num_local_experts": 8}, {"n_routed_experts": 8},
+     {"num_attention_heads": 0, "head_dim": None}, {"hidden_size": "64"}],
+)  # fmt: skip
+def test_a_config_of_another_kind_has_no_shape(
+    llama: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    table = json.loads((llama / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps(table))
+    assert shape_of(str(tmp_path)) is None
+    (tmp_path / "config.json").write_text("[1]")
+    assert shape_of(str(tmp_path)) is None
 
 
 def test_what_stays_is_counted_by_type(llama: Path) -> None:

@@ -136,6 +136,19 @@ def test_it_is_made_once_for_all_that_is_equal(
     assert len(made(cache)) == 1 + len(others)
 
 
+@pytest.mark.parametrize("lost", ["loss_first", "loss_last", "lr"])
+def test_a_record_in_the_cache_that_is_not_whole_is_one_line(
+    random_model: Path, cache: Path, lost: str
+) -> None:
+    of = config(random_model)
+    warmed(of)
+    file = made(cache)[0] / warmup.WARMUP
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({key: record[key] for key in record if key != lost}))
+    with pytest.raises(ValueError, match="was changed since it was made; delete it"):
+        warmed(of)
+
+
 def test_while_one_process_trains_another_waits(random_model: Path, cache: Path) -> None:
     of = config(random_model, {**WARM, "steps": 40})
     code = (

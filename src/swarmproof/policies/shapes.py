@@ -9,6 +9,8 @@ from pathlib import Path
 
 from swarmproof.zoo.locate import locate
 
+# Keys of a config.json that has several feed-forward networks in a layer.
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 LONG_ROW = 256  # rows of more tokens keep no attention scores: `long_rows.py`
 
 
@@ -50,6 +52,8 @@ def shape_of(path: str) -> Shape | None:
     try:
         text = (Path(locate(path)) / "config.json").read_text(encoding="utf-8")
         table = json.loads(text)
+        if any(table.get(key) for key in _EXPERTS):
+            return None
         width, layers = table["hidden_size"], table["num_hidden_layers"]
         words, feed_forward = table["vocab_size"], table["intermediate_size"]
         heads = table["num_attention_heads"]
@@ -59,5 +63,5 @@ def shape_of(path: str) -> Shape | None:
         outputs = 1 if table.get("tie_word_embeddings") else 2
         count = layers * layer + outputs * words * width + width
         return Shape(count, layers, width, kv_heads * size, feed_forward, words, heads)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
         return None

@@ -10,16 +10,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swarmproof.config import ExperimentConfig
+from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, lock, read_json, write_json
 from swarmproof.records.streams import STREAMS
 from swarmproof.records.versions import versions
+from swarmproof.swarm import identity
 from swarmproof.swarm.checkpoint import CHECKPOINT, rounds_done
 from swarmproof.swarm.trial import Trial
+from swarmproof.swarm.warmup import WARMUP
 
 _ABOUT = "trial.json"
 _KEY_CHARS = 20
@@ -52,6 +54,36 @@ def is_finished(root: Path, key: str) -> bool:
     """
     folder = trial_folder(root, key)
     return (folder / _ABOUT).exists() and bool(read_json(folder, _ABOUT)["finished_with"])
+
+
+def require_same_inputs(root: Path, wanted: Iterable[tuple[str, TrialConfig]]) -> None:
+    """Raise ValueError if a finished trial was made with other data or another model.
+
+    A key has their names only, so a model that was replaced under its name keeps the key.
+
+    Args:
+        root: of the store.
+        wanted: keys and configs of trials, finished or not.
+    """
+    for name, config in wanted:
+        if is_finished(root, name):
+            _require_inputs(trial_folder(root, name), config)
+
+
+def _require_inputs(folder: Path, config: TrialConfig) -> None:
+    if not (folder / identity.FINGERPRINTS).exists():
+        raise ValueError(
+            f"{folder} does not say which data and models it was made with; delete that folder to "
+            "run the trial again, or choose another with --out"
+        )
+    old = read_json(folder, identity.FINGERPRINTS, f"delete {folder} to run this trial again")
+    new = identity.of_inputs(config)  # without the warmed-up model, which follows from the rest
+    changed = identity.differences({name: old.get(name) for name in new}, new)
+    if changed:
+        raise ValueError(
+            f"{' and '.join(changed)} changed since {folder} was made; put back what was there, "
+            "delete that folder to run the trial again, or choose another with --out"
+        )
 
 
 class Store:
@@ -105,7 +137,8 @@ class Store:
         """Copy the wanted, finished trials of a run folder into the store; returns their keys.
 
         Raises:
-            ValueError: `run` is not a run folder, or one of its streams is damaged.
+            ValueError: `run` is not a run folder, one of its streams is damaged, or a trial was
+                made with other data or another model.
             OSError: a file cannot be read or written.
         """
         folder = RunFolder.open(run)
@@ -118,10 +151,12 @@ class Store:
                     continue
                 if rounds_done(source) < config.rounds:
                     continue
+                _require_inputs(source, config)
                 shutil.rmtree(self.folder(name), ignore_errors=True)  # an unfinished one
                 self.folder(name).mkdir(parents=True)
-                for stream in STREAMS:
-                    shutil.copyfile(source / stream, self.folder(name) / stream)
+                warmed = (WARMUP,) if config.warmup.in_use else ()
+                for file in (*STREAMS, identity.FINGERPRINTS, *warmed):
+                    shutil.copyfile(source / file, self.folder(name) / file)
                 trial = Trial(folder.config.name, arm, seed, config, self.folder(name))
                 self._write(name, trial, made, made)
                 taken.append(name)

@@ -116,9 +116,9 @@ def _declared(table: dict[str, Any]) -> int | None:
     positions = table.get("max_position_embeddings")
     if not isinstance(positions, int) or positions < 1:
         return None
-    # Some configs give only the length before scaling.
+    # Configs with yarn may give only the length before scaling; all others give that after it.
     scaling = table.get("rope_scaling") or table.get("rope_parameters")
-    if isinstance(scaling, dict):
+    if isinstance(scaling, dict) and "yarn" in (scaling.get("rope_type"), scaling.get("type")):
         before, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
         if isinstance(before, int) and isinstance(factor, int | float):
             return max(positions, int(before * factor))

@@ -6,6 +6,7 @@ attack, because honest nodes do not know which nodes are malicious.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from swarmproof import registry
 from swarmproof.config import TrialConfig
 from swarmproof.records.folder import read_json, write_json
 from swarmproof.tasks import Task
@@ -78,6 +80,20 @@ def fingerprints(
         | {f"{SOURCE_OF}{_model_at(path)}": told for path, told in sources.items() if told}
         | {_warmed_at(path): told for path, told in warmed.items()}
     )
+
+
+def of_inputs(config: TrialConfig) -> dict[str, str]:
+    """The `fingerprints` of a trial that is not assembled, without those of warmed-up models.
+
+    Raises:
+        ValueError: a model cannot be found, or the data of the task cannot be read.
+    """
+    return fingerprints(config, _task(json.dumps(config.task, sort_keys=True)))
+
+
+@functools.lru_cache(maxsize=4)
+def _task(table: str) -> Task:
+    return registry.build(Task, json.loads(table))
 
 
 def _data_of(config: TrialConfig) -> str:

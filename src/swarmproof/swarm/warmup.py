@@ -118,10 +118,17 @@ def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None
         record = settings.model_dump(mode="json")
         if settings.steps:
             record = dict(read_json(folder, WARMUP, f"delete {folder}"))
-            if record.pop("fingerprint", None) != fingerprint:
+            if record.pop("fingerprint", None) != fingerprint or not _whole(config, record):
                 raise ValueError(f"{folder} was changed since it was made; delete it")
         record |= _accuracy(config, trained, task, folder)
     return Warmed(trained, fingerprint, record)
+
+
+def _whole(config: TrialConfig, record: Mapping[str, Any]) -> bool:
+    """Whether the record of a cached model has the settings of a trial and both losses."""
+    losses = [record.get(name) for name in ("loss_first", "loss_last")]
+    settings = config.warmup.model_dump(mode="json")
+    return all(isinstance(loss, float) for loss in losses) and settings.items() <= record.items()
 
 
 def start_model(config: TrialConfig, task: Task) -> ModelConfig:

@@ -23,6 +23,7 @@ from huggingface_hub.errors import StrictDataclassError
 from swarmproof.zoo import saving
 
 # What the reader raises on a file that was cut off or damaged.
+_MOST_ENTRIES = 4_000_000  # of a list in a GGUF: the longest are vocabularies and their merges
 _DAMAGE = (
     *(ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError),
     *(RecursionError, MemoryError, StrictDataclassError, struct.error),
@@ -56,8 +57,6 @@ def contents(file: Path) -> GgufContents:
         ValueError: it is no GGUF, or cut off, or damaged; one line.
     """
     require_reader()
-    from gguf import GGUFReader
-
     try:
         with file.open("rb") as opened:
             magic = opened.read(4)
@@ -66,7 +65,7 @@ def contents(file: Path) -> GgufContents:
     if magic != b"GGUF":
         raise ValueError(f"{file} is not a GGUF file")
     try:
-        reader = GGUFReader(file)
+        reader = _reader()(file)
     except _DAMAGE as error:
         raise ValueError(
             f"{file} is cut off or damaged ({_first_line(error)}); download it again"
@@ -76,13 +75,41 @@ def contents(file: Path) -> GgufContents:
         kinds[tensor.tensor_type.name] += int(tensor.n_elements)
     if not kinds or "general.architecture" not in reader.fields:
         raise ValueError(f"{file} holds no model; is it only a vocabulary?")
+    architecture = _text(reader, "general.architecture")
+    layers = reader.fields.get(f"{architecture}.block_count")
+    if layers is not None and not 0 < int(layers.contents()) <= len(reader.tensors):
+        raise ValueError(
+            f"{file} claims {layers.contents()} layers and has {len(reader.tensors)} tensors; "
+            "download it again"
+        )
     return GgufContents(
-        architecture=_text(reader, "general.architecture"),
+        architecture=architecture,
         parameters=sum(prod(map(int, tensor.shape)) for tensor in reader.tensors),
         weights=_in_words(kinds.most_common(1)[0][0]),
         licence=_text(reader, "general.license") or "not stated in the file",
         splitting=_text(reader, "tokenizer.ggml.pre"),
     )
+
+
+def _reader() -> Any:
+    """The reader of the package, which goes on beyond the end of a file, made to stop there."""
+    import numpy as np
+    from gguf import GGUFReader, GGUFValueType
+
+    class Bounded(GGUFReader):
+        def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+            if offset + int(count) * np.dtype(dtype).itemsize > len(self.data):
+                raise ValueError("it ends too early")
+            return super()._get(offset, dtype, count, override_order)
+
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type == GGUFValueType.ARRAY:
+                entries = int(self._get(orig_offs + 4, np.uint64)[0])
+                if entries > _MOST_ENTRIES:
+                    raise ValueError(f"it claims a list of {entries} entries")
+            return super()._get_field_parts(orig_offs, raw_type)
+
+    return Bounded
 
 
 def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
