@@ -226,7 +226,7 @@ def test_a_trial_that_does_not_say_its_model_is_not_used(random_model: Path, fre
     need = run(plan, fresh)[0]
     trials = [(each.key, each.arm.trial) for each in plan.trials.values()]
     (need.folder / FINGERPRINTS).unlink()
-    with pytest.raises(ValueError, match="does not say which data and models.*delete that"):
+    with pytest.raises(ValueError, match=r"does not say which data and models.*delete that"):
         require_same_inputs(fresh.root, trials)
 
 

@@ -109,7 +109,7 @@ def test_a_shape_has_the_parameters_of_the_model(
 @pytest.mark.parametrize(
     "changes",
     [{"num_experts": 8}, {"num_local_experts": 8}, {"n_routed_experts": 8},
-     {"num_attention_heads": 0, "head_dim": None}, {"hidden_size": "64"}],
+     {"num_attention_heads": 0, "head_dim": None}, {"hidden_size": "wide"}],
 )  # fmt: skip
 def test_a_config_of_another_kind_has_no_shape(
     llama: Path, tmp_path: Path, changes: dict[str, Any]

@@ -62,6 +62,6 @@ def shape_of(path: str) -> Shape | None:
         layer = 2 * width * size * (heads + kv_heads) + 3 * width * feed_forward + 2 * width
         outputs = 1 if table.get("tie_word_embeddings") else 2
         count = layers * layer + outputs * words * width + width
-        return Shape(count, layers, width, kv_heads * size, feed_forward, words, heads)
+        return Shape(float(count), layers, width, kv_heads * size, feed_forward, words, heads)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from swarmproof.pretraining import spoken
+from swarmproof.pretraining import judge_words, spoken
 from swarmproof.pretraining.prose import pick
 from swarmproof.tasks import stories
 from swarmproof.tasks.stories import Step
@@ -245,39 +245,10 @@ _CLOSINGS = _listed(
     "In the end it is {r}.|The value is {r}.|= {r}|Answer {r}.|Result: {r}.|That leaves {r}.|"
     "The answer to the question is {r}.|{n} has {r}.|That makes {r} in the end.|So {n} gets {r}."
 )
-# By sign. Judges are tested on others, and on some of these with 2 + 2 = 5, which never occurs.
-SPOKEN = {
-    "+": ("{a} plus {b} is {r}", "{a} plus {b} equals {r}", "{a} and {b} make {r}",
-          "{a} added to {b} gives {r}", "the sum of {a} and {b} is {r}", "{b} more than {a} is {r}",
-          "{a} together with {b} makes {r}", "if we add {b} to {a} we get {r}",
-          "{a} increased by {b} is {r}", "adding {a} and {b} gives {r}", "{a} with {b} more is {r}",
-          "from {a} we go up by {b} to {r}", "{a} and another {b} are {r}",
-          "counting {b} more after {a} we reach {r}", "put {b} to {a} and there are {r}",
-          "with {a} here and {b} there we count {r}", "{a}, and {b} more, makes {r}"),
-    "-": ("{a} minus {b} is {r}", "{a} minus {b} equals {r}", "{a} take away {b} leaves {r}",
-          "taking {b} from {a} leaves {r}", "{b} fewer than {a} is {r}",
-          "the difference of {a} and {b} is {r}", "if we subtract {b} from {a} we get {r}",
-          "{a} without {b} is {r}", "{a} reduced by {b} is {r}",
-          "from {a} we go down by {b} to {r}",
-          "{a} with {b} gone leaves {r}", "subtracting {b} from {a} gives {r}",
-          "{a} down by {b} is {r}", "the gap between {b} and {a} is {r}",
-          "of {a} we drop {b} and keep {r}", "{b} subtracted from {a} is {r}"),
-    "*": ("{a} times {b} is {r}", "{a} times {b} equals {r}", "{a} multiplied by {b} gives {r}",
-          "the product of {a} and {b} is {r}", "{b} times as many as {a} is {r}",
-          "{a} groups of {b} make {r}", "multiplying {a} by {b} gives {r}",
-          "if we multiply {a} by {b} we get {r}", "{a} by {b} makes {r}",
-          "{b} rows of {a} hold {r}", "{a}, {b} times, is {r}", "{b} sets of {a} are {r}",
-          "{a} for each of {b} is {r}"),
-    "/": ("{a} divided by {b} is {r}", "{a} divided by {b} equals {r}", "{a} over {b} gives {r}",
-          "{a} shared by {b} gives {r} each", "dividing {a} by {b} gives {r}",
-          "if we divide {a} by {b} we get {r}", "{a} in {b} equal parts makes {r} each",
-          "{b} goes into {a} exactly {r} times", "{a} dealt out to {b} makes {r} for each",
-          "{a} cut in {b} equal pieces gives {r}", "each of {b} parts of {a} has {r}"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class StatedResult:
     """Where a solution names the result of a step, and the equation of the step."""
 
     start: int
@@ -353,12 +324,12 @@ def closing(rng: Random, story: stories.Story) -> str:
     return pick(rng, _CLOSINGS).format_map({**story.fields, "r": story.answer})
 
 
-def in_words(rng: Random, story: stories.Story) -> tuple[str, tuple[Result, ...]]:
+def in_words(rng: Random, story: stories.Story) -> tuple[str, tuple[StatedResult, ...]]:
     """All steps with their sums in words, and where the results are. All numbers are in words, or
     none."""
     words, text, results = rng.random() < 0.5, "", []
     for at, of in enumerate(story.steps):
-        said = spoken.said(rng, SPOKEN, of, "\0", words)
+        said = spoken.said(rng, judge_words.SPOKEN, of, "\0", words)
         if rng.random() < 0.3:
             opening = _opening(rng, story, at).format_map(story.fields)
             said = f"{opening}{pick(rng, (',', ',', ''))} {said}"
@@ -368,7 +339,7 @@ def in_words(rng: Random, story: stories.Story) -> tuple[str, tuple[Result, ...]
         text += f" {before}" if text else before
         start = len(text)
         text += spoken.in_words(of.result) if words else str(of.result)
-        results.append(Result(start, len(text), of.equation))
+        results.append(StatedResult(start, len(text), of.equation))
         text += after
     if rng.random() < 0.3:
         text += f" {closing(rng, story)}"

@@ -66,7 +66,7 @@ def exhibits(rng: Random, held_out: frozenset[str], mixture: WideMixture) -> Ite
 @dataclass(frozen=True, slots=True)
 class _Told:
     text: str
-    results: tuple[judge_plain.Result, ...]
+    results: tuple[judge_plain.StatedResult, ...]
     spoken: bool  # the sums are in words
 
 
@@ -92,7 +92,9 @@ def _solution(rng: Random, mixture: WideMixture, story: stories.Story) -> _Told:
     if rng.random() < mixture.other_name:
         text = text.replace(str(story.fields["n"]), pick(rng, story_words.PEOPLE)[0])
     equations = faults.EQUATION.finditer(text)
-    return _Told(text, tuple(judge_plain.Result(*m.span(4), m[0]) for m in equations), spoken=False)
+    return _Told(
+        text, tuple(judge_plain.StatedResult(*m.span(4), m[0]) for m in equations), spoken=False
+    )
 
 
 def _fault(rng: Random, mixture: WideMixture, story: stories.Story, told: _Told) -> Faulty | None:
