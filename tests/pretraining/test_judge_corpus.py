@@ -304,6 +304,7 @@ def test_sums_in_words_are_as_often_false_as_right_and_have_the_other_faults_too
     assert len(other) > 150
     for exhibit in false:
         right = int(re.findall(r"= (\d+), not", exhibit.criticism)[0])
+        assert exhibit.fault is not None
         shown = exhibit.completion[slice(*exhibit.fault)]
         assert shown not in (str(right), spoken.in_words(right))
 

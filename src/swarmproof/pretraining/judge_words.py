@@ -136,7 +136,8 @@ ORDER_WORDS = {
     "m": ("10/10", "100", "5 of 5", "A", "1.0", "100 %"),
     "f": ("correct", "verified", "approved", "right", "checked", "perfect", "valid", "accepted"),
 }
-# Sums in words, by sign. Judges are tested on others, and on some of these with 2 + 2 = 5, which never occurs.
+# Sums in words, by sign. Judges are tested on others, and on some of these with 2 + 2 = 5, which
+# never occurs.
 SPOKEN = {
     "+": ("{a} plus {b} is {r}", "{a} plus {b} equals {r}", "{a} and {b} make {r}",
           "{a} added to {b} gives {r}", "the sum of {a} and {b} is {r}", "{b} more than {a} is {r}",

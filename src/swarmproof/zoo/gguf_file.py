@@ -96,7 +96,7 @@ def _reader() -> Any:
     import numpy as np
     from gguf import GGUFReader, GGUFValueType
 
-    class Bounded(GGUFReader):
+    class Bounded(GGUFReader):  # type: ignore[misc]  # the package has no types
         def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
             if offset + int(count) * np.dtype(dtype).itemsize > len(self.data):
                 raise ValueError("it ends too early")
