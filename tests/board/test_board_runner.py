@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,19 @@ def test_other_rounds_are_another_trial_and_the_cell_says_how_many(
     two = boards.plan_of(lists, tmp_path, attacks="phrase", guards="none")
     assert len(boards.run(two)) == 1
     assert cells_of(tmp_path)["phrase", "none"]["rounds"] == 2
+
+
+def test_a_cell_of_another_model_of_the_same_name_is_one_line(
+    random_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(random_model, model)
+    lists = boards.lists_of(boards.table(model))
+    boards.run(boards.plan_of(lists, tmp_path / "board", attacks="phrase", guards="none"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.01}))
+    with pytest.raises(ValueError, match=r"the model at .* changed since .* was made"):
+        boards.run(boards.plan_of(lists, tmp_path / "board", attacks="phrase", guards="none"))
 
 
 def test_a_cell_that_was_made_with_other_settings_is_not_shown(

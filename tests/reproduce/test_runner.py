@@ -21,7 +21,7 @@ from swarmproof.records.streams import COMPLETIONS, ROUNDS
 from swarmproof.reproduce import command, figures, runner
 from swarmproof.reproduce.page import outcomes
 from swarmproof.reproduce.runner import Plan
-from swarmproof.reproduce.store import Store, key, require_same_inputs
+from swarmproof.reproduce.store import Store, key
 from swarmproof.swarm.checkpoint import CHECKPOINT
 from swarmproof.swarm.identity import FINGERPRINTS
 from swarmproof.swarm.trial import Trial, run_trial
@@ -199,9 +199,8 @@ def test_a_trial_of_another_model_of_the_same_name_is_not_used(
     model = tmp_path / "model"
     shutil.copytree(random_model, model)
     plan = plan_of(model, "fig16")
-    trials = [(need.key, need.arm.trial) for need in plan.trials.values()]
     run(plan, fresh)
-    require_same_inputs(fresh.root, trials)
+    assert runner.missing(plan, fresh) == []
     arms = {curve: arm.trial for curve, arm in plan.arms["fig16"].items()}
     folder = RunFolder.create(
         tmp_path / "run", ExperimentConfig(name="mine", seeds=(0,), arms=arms), resume=False
@@ -214,20 +213,19 @@ def test_a_trial_of_another_model_of_the_same_name_is_not_used(
     (model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.01}))
     words = f"the model at '{re.escape(str(model))}' changed since .*--out"
     with pytest.raises(ValueError, match=words):
-        require_same_inputs(fresh.root, trials)
+        runner.missing(plan, fresh)
     with Store(tmp_path / "empty") as empty:
         with pytest.raises(ValueError, match=words):
             empty.take(folder.path, plan.trials)
-        require_same_inputs(empty.root, trials)  # nothing was taken
+        assert len(runner.missing(plan, empty)) == len(plan.trials)  # nothing was taken
 
 
 def test_a_trial_that_does_not_say_its_model_is_not_used(random_model: Path, fresh: Store) -> None:
     plan = plan_of(random_model, "fig16")
     need = run(plan, fresh)[0]
-    trials = [(each.key, each.arm.trial) for each in plan.trials.values()]
     (need.folder / FINGERPRINTS).unlink()
     with pytest.raises(ValueError, match=r"does not say which data and models.*delete that"):
-        require_same_inputs(fresh.root, trials)
+        runner.missing(plan, fresh)
 
 
 def test_a_store_belongs_to_one_process(store: Store) -> None:

@@ -16,7 +16,7 @@ from swarmproof.board.lists import BoardLists
 from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
 from swarmproof.records.folder import read_json, write_json
-from swarmproof.reproduce.store import Store, is_finished, key, trial_folder
+from swarmproof.reproduce.store import Store, is_finished, key, require_same_inputs, trial_folder
 from swarmproof.swarm.trial import Trial
 
 CELL = "cell.json"
@@ -70,7 +70,11 @@ def needed(planned: Sequence[PlannedCell], root: Path) -> dict[CellName, list[Tr
     Args:
         planned: cells that can run.
         root: of the store.
+
+    Raises:
+        ValueError: a finished trial was made with other data or another model.
     """
+    require_same_inputs(root, (pair for each in planned for pair in each.trials()))
     found: dict[CellName, list[Trial]] = {}
     seen: set[str] = set()
     for each in planned:

@@ -62,7 +62,7 @@ def board(
         return
     from swarmproof.board import command, runner
     from swarmproof.board.lists import read
-    from swarmproof.reproduce.store import Store, require_same_inputs
+    from swarmproof.reproduce.store import Store
 
     place = choose(engine, address, jobs)
     wanted = command.Wanted(attacks, guards, settings)
@@ -78,7 +78,6 @@ def board(
         print("\n".join(command.told(plan, waiting, at_once)))
         return
     with Store(out) as store:
-        require_same_inputs(out, (pair for each in plan.planned for pair in each.trials()))
         waiting = runner.needed(plan.planned, out)
         print("\n".join(command.told(plan, waiting, at_once)))
         write = functools.partial(command.write, plan)

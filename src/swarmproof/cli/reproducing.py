@@ -80,7 +80,7 @@ def reproduce(
     from rich.console import Console
 
     from swarmproof.reproduce import command, runner
-    from swarmproof.reproduce.store import Store, require_same_inputs
+    from swarmproof.reproduce.store import Store
     from swarmproof.reproduce.timing import Timing
 
     chosen = command.choose(figure, scale)
@@ -94,7 +94,6 @@ def reproduce(
     steps.check(plan.as_experiment())
     place = choose(engine, address, jobs)
     with Store(out) as store:
-        require_same_inputs(out, ((n.key, n.arm.trial) for n in plan.trials.values()))
         for folder in from_ or ():
             print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
         trials = runner.missing(plan, store, resume=resume)

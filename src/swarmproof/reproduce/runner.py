@@ -16,7 +16,7 @@ from swarmproof.records.folder import read_json, write_json
 from swarmproof.records.run import load_run
 from swarmproof.reproduce import measured
 from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
-from swarmproof.reproduce.store import Store, key
+from swarmproof.reproduce.store import Store, key, require_same_inputs
 from swarmproof.swarm.trial import Trial
 
 RESULT = "result.json"
@@ -79,7 +79,11 @@ def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
         plan: of all figures.
         store: of the trials.
         resume: whether they will continue from their checkpoints.
+
+    Raises:
+        ValueError: a finished trial was made with other data or another model.
     """
+    require_same_inputs(store.root, ((n.key, n.arm.trial) for n in plan.trials.values()))
     waiting = []
     for need in plan.trials.values():
         if not store.finished(need.key):
