@@ -13,6 +13,7 @@ from swarmproof.config import load
 from swarmproof.reproduce import command, estimate, figures, measured, runner, timing
 from swarmproof.reproduce.figures import Acceptance, Curves, LeftOut, Scale
 from swarmproof.swarm import needs
+from swarmproof.zoo import added
 
 PAPER = (
     *("3a", "3b", "3c", "3d", "4a", "4b", "5a", "5b", "6", "7", "8", "9", "10a", "10b", "10c"),
@@ -157,6 +158,18 @@ def test_a_dry_run_of_the_small_scale_runs_nothing_and_tells_hours(
     assert "h " in lines[-1]
     assert "by FLOPs over the rate of matrix products" in lines[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_known_model_that_was_not_added_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWARMPROOF_MODELS", str(tmp_path))
+    plan = runner.plan(command.choose(["fig3a"], "small"), (0,))
+    first = "  first: swarmproof zoo add smollm2-135m"
+    assert list(command.dry_run(plan, timing.Timing(), jobs=2)).count(first) == 1
+    (tmp_path / "smollm2-135m").mkdir()
+    (tmp_path / "smollm2-135m" / added.CARD).write_text("{}")
+    assert first not in command.dry_run(plan, timing.Timing(), jobs=2)
 
 
 def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:

@@ -142,6 +142,8 @@ def _work(plan: Plan, figure: Figure, seen: set[str], timing: Timing) -> _Work:
 
 def _costs(work: _Work) -> Iterator[str]:
     yield f"  fetches: {', '.join(estimate.fetches(work.configs)) or 'nothing'}"
+    for name in estimate.to_add(work.configs):
+        yield f"  first: swarmproof zoo add {name}"
     memory = [take.memory_gb for take in work.takes if take.memory_gb is not None]
     if memory and work.hours:
         yield f"  GPU: up to {max(memory):.0f} GB, {work.hours:.1f} hours"

@@ -21,6 +21,8 @@ from swarmproof.measure.judge_eval import JudgeEval
 from swarmproof.policies.shapes import SHAPES, Shape
 from swarmproof.swarm import needs
 from swarmproof.tasks import Task
+from swarmproof.zoo import added
+from swarmproof.zoo.addable import ADDABLE
 
 PEAK_FLOPS = 989e12  # H100 SXM, bf16 without sparsity, by its data sheet
 GENERATING, LEARNING = 0.05, 0.35  # utilisation, a share of the peak
@@ -56,6 +58,12 @@ def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
             if name.count("/") == 1 and not name.startswith((".", "/", "~")):
                 found[f"{kind} {name}"] = None
     return list(found)
+
+
+def to_add(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
+    """The known models that are needed and were not added to this machine, each once, in order."""
+    named = [name for table in tables for kind, name in _named(table) if kind == "model"]
+    return [n for n in dict.fromkeys(named) if n in ADDABLE and added.path(n) is None]
 
 
 def of_trial(config: TrialConfig) -> Cost:
