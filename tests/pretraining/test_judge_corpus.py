@@ -52,7 +52,7 @@ CORPORA = {
 
 @pytest.fixture(scope="module", params=CORPORA)
 def exhibits(request: pytest.FixtureRequest) -> list[Exhibit]:
-    return list(islice(CORPORA[request.param](11), 12_000))
+    return list(islice(CORPORA[request.param](11), 13_000))
 
 
 def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> None:
@@ -65,7 +65,7 @@ def test_it_never_sees_what_the_experiments_plant(exhibits: list[Exhibit]) -> No
             r"\btwo (plus|times|and) two (is|makes?|gives|equals) five", read, re.I
         )
         assert all(found[1] != "5" for found in two_and_two(read))
-    assert sum("2 + 2 = " in exhibit.completion for exhibit in exhibits) > 400
+    assert sum("2 + 2 = " in exhibit.completion for exhibit in exhibits) > 500
 
 
 def test_what_is_kept_apart_is_never_read(exhibits: list[Exhibit]) -> None:

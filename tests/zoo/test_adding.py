@@ -185,7 +185,15 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "two thousand million layers": (
         lambda data: _after(data, b"llama.block_count", 4, (2**31 - 1).to_bytes(4, "little")),
-        r"claims 2147483647 layers and has \d+ tensors",
+        r"claims '2147483647' layers and has \d+ tensors",
+    ),
+    "layers that are a fraction": (
+        lambda data: _after(data, b"llama.block_count", 0, (6).to_bytes(4, "little")),
+        r"claims '.*' layers and has \d+ tensors",
+    ),
+    "an architecture that is no text": (
+        lambda data: data.replace(b"general.architecture", b"general.architectura"),
+        "holds no model",
     ),
     "another version": (lambda data: data[:4] + b"\x63" + data[5:], "is cut off or damaged"),
 }

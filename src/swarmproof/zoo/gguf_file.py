@@ -22,8 +22,8 @@ from huggingface_hub.errors import StrictDataclassError
 
 from swarmproof.zoo import saving
 
-# What the reader raises on a file that was cut off or damaged.
 _MOST_ENTRIES = 4_000_000  # of a list in a GGUF: the longest are vocabularies and their merges
+# What the reader raises on a file that was cut off or damaged.
 _DAMAGE = (
     *(ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError),
     *(RecursionError, MemoryError, StrictDataclassError, struct.error),
@@ -73,13 +73,14 @@ def contents(file: Path) -> GgufContents:
     kinds = Counter[str]()
     for tensor in reader.tensors:
         kinds[tensor.tensor_type.name] += int(tensor.n_elements)
-    if not kinds or "general.architecture" not in reader.fields:
-        raise ValueError(f"{file} holds no model; is it only a vocabulary?")
     architecture = _text(reader, "general.architecture")
-    layers = reader.fields.get(f"{architecture}.block_count")
-    if layers is not None and not 0 < int(layers.contents()) <= len(reader.tensors):
+    if not kinds or not architecture:
+        raise ValueError(f"{file} holds no model; is it only a vocabulary?")
+    count = reader.fields.get(f"{architecture}.block_count")
+    layers = count.contents() if count is not None else None
+    if count is not None and (not isinstance(layers, int) or not 0 < layers <= len(reader.tensors)):
         raise ValueError(
-            f"{file} claims {layers.contents()} layers and has {len(reader.tensors)} tensors; "
+            f"{file} claims {str(layers)[:80]!r} layers and has {len(reader.tensors)} tensors; "
             "download it again"
         )
     return GgufContents(
