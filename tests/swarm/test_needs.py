@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from models import save_random_llama
 from swarmproof.config import TrialConfig
-from swarmproof.policies import loss, policy
+from swarmproof.policies import loss, policy, sampler
 from swarmproof.policies.attention import NAME as PACKED
 from swarmproof.policies.loss import PackedBatch
 from swarmproof.policies.shapes import shape_of
@@ -87,6 +88,35 @@ def test_activations_are_what_a_pass_keeps(
             _shape(llama), 2 if dtype == "bfloat16" else 4, length, PROMPT
         )
     assert counted == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize("evaluated", [2, 40])
+def test_solved_examples_before_every_prompt_are_held_by_the_draws(
+    llama: Path, evaluated: int
+) -> None:
+    def draws(shots: int) -> float:
+        config = trial_config(
+            llama,
+            batch={"problems": 4, "group_size": 6},
+            swarm={"nodes": 2, "malicious": 1},
+            sampling={"max_new_tokens": 60},
+            evaluation={"problems": evaluated},
+            warmup={"problems": 8, "shots": shots},
+            rounds=1,
+        )
+        found = needs.of_trial(config)
+        assert found is not None
+        return found.draws
+
+    prompts = max(4, evaluated)  # a group has one, and so has each row of an evaluation
+    model = AutoModelForCausalLM.from_pretrained(llama, attn_implementation=PACKED)
+
+    def held(length: int) -> int:
+        with torch.inference_mode():
+            layout, _ = sampler.prefill(model, [[1] * length] * prompts)
+        return sum(x.untyped_storage().nbytes() for pair in layout.keys.values() for x in pair)
+
+    assert draws(4) - draws(0) == pytest.approx(held(9 * PROMPT) - held(PROMPT), rel=1e-6)
 
 
 def _shape(path: Path) -> Any:

@@ -5,7 +5,7 @@ layers, width H, keys and values of width K, feed-forward width F, h query heads
 type of s bytes:
   weights s N; fp32 masters of bf16 weights 4 N; Adam 8 N; a frozen start for a KL term s N
   gradients s N, in bf16 then 4 N for the masters, when no pass is held any more
-  draws: 2 L K s for each token that has room, and 16 V for each row
+  draws: 2 L K s for each token that has room and each token of a prompt, and 16 V for each row
   a pass: for each token what every layer keeps for the backward pass (`_kept`), or, with gradient
   checkpointing, a layer's input and one layer at a time; for each predicted token 2 s V, its
   logits and their gradient
@@ -100,9 +100,7 @@ def of_trial(config: TrialConfig) -> Needs | None:
         judges=_judges(config),
         generator=held,
         gradients=largest.parameters * size,
-        draws=0.0
-        if held
-        else _drawn_at_once(config) * token_bytes(config, largest) * _lost(config),
+        draws=0.0 if held else _draws(config, largest) * _lost(config),
         activations=activations * _lost(config),
         logits=logits,
         several_rounds=config.rounds > 1,
@@ -119,10 +117,15 @@ def checkpoint_bytes(config: TrialConfig) -> float:
     return 12 * sum(shape.parameters for shape in shapes if shape is not None)
 
 
-def token_bytes(config: TrialConfig, shape: Shape) -> float:
-    """Of a drawn token: its keys and values, and its share of the logits of its row."""
+def token_bytes(config: TrialConfig, shape: Shape, rows: int = 1) -> float:
+    """Of a drawn token: keys and values, and its share of the logits of its row and of its prompt.
+
+    Args:
+        rows: that share a prompt; one in an evaluation.
+    """
+    length = config.sampling.max_new_tokens
     cache = 2 * shape.layers * shape.kv_width * _size(config.model.dtype)
-    return cache + 16 * shape.words / config.sampling.max_new_tokens
+    return cache * (1 + _prompt_tokens(config) / (rows * length)) + 16 * shape.words / length
 
 
 def room(config: TrialConfig, shape: Shape) -> int:
@@ -161,18 +164,28 @@ def _size(dtype: str) -> int:
     return 2 if dtype == "bfloat16" else 4
 
 
-def _drawn_at_once(config: TrialConfig) -> int:
-    batch = config.batch
-    rows = max(batch.problems * batch.group_size, config.evaluation.problems)
-    return min(rows * config.sampling.max_new_tokens, AT_ONCE)
+def _draws(config: TrialConfig, shape: Shape) -> float:
+    """Of the draws of a round, or of an evaluation if they are more."""
+    batch, length = config.batch, config.sampling.max_new_tokens
+    return max(
+        min(prompts * rows * length, AT_ONCE) * token_bytes(config, shape, rows)
+        for prompts, rows in (
+            (batch.problems, batch.group_size),
+            (config.evaluation.problems, 1),
+        )
+    )
+
+
+def _prompt_tokens(config: TrialConfig) -> int:
+    task = registry.build(Task, config.task)
+    prompt = LONG_PROMPT_TOKENS if task.downloads else PROMPT_TOKENS
+    return prompt * (1 + 2 * config.warmup.shots)  # a shot has a solution as well
 
 
 def _pass(config: TrialConfig, shape: Shape) -> tuple[float, float]:
     """Activations and logits of the largest pass."""
     batch, length = config.batch, config.sampling.max_new_tokens
-    task = registry.build(Task, config.task)
-    prompt = LONG_PROMPT_TOKENS if task.downloads else PROMPT_TOKENS
-    prompt *= 1 + 2 * config.warmup.shots  # a shot has a solution as well
+    prompt = _prompt_tokens(config)
     group = prompt + batch.group_size * length
     tokens = min(max(config.grpo.micro_batch_tokens, group), batch.problems * group)
     size = _size(config.model.dtype)
