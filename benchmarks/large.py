@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks import floor, ours
+from swarmproof.records.versions import versions
 from swarmproof.swarm import needs
 from swarmproof.swarm.allocator import keep_freed_memory
 from swarmproof.swarm.round import Swarm, play_round
@@ -28,6 +29,7 @@ from swarmproof.zoo.locate import locate
 _OWN, _GUARDED = ("ours-float32", "ours-bfloat16"), ("guarded-float32", "guarded-bfloat16")
 # Half of the default. It takes a gigabyte less and the same time (docs/performance.md).
 _MICRO_BATCH_TOKENS = 1024
+_THREADS = 1  # as in a trial
 _TOLERANCES = {"float32": 1e-3, "bfloat16": 0.5}
 
 
@@ -38,7 +40,14 @@ def compare(model: str, problems: int, group_size: int, tokens: int, times: int)
     """
     shape = ["--problems", str(problems), "--group-size", str(group_size), "--tokens", str(tokens)]
     sides = [*_OWN, *_GUARDED, *(["trl-float32"] if find_spec("trl") else [])]
-    found: dict[str, Any] = {"model": model, "shape": [problems, group_size, tokens]}
+    found: dict[str, Any] = {
+        "model": model,
+        "shape": [problems, group_size, tokens],
+        # Those of the file belong to its other comparisons.
+        "versions": versions(),
+        "threads": _THREADS,
+        "micro_batch_tokens": _MICRO_BATCH_TOKENS,
+    }
     for side in sides:
         command = [sys.executable, "-m", "benchmarks.large", side, "--model", model, *shape]
         done = subprocess.run(
@@ -131,7 +140,7 @@ def main() -> None:
     for name in ("problems", "group-size", "tokens", "times"):
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(_THREADS)
     keep_freed_memory()
     who, _, dtype = options.side.partition("-")
     if who == "trl":
