@@ -74,7 +74,7 @@ def needed(planned: Sequence[PlannedCell], root: Path) -> dict[CellName, list[Tr
     Raises:
         ValueError: a finished trial was made with other data or another model.
     """
-    require_same_inputs(root, (pair for each in planned for pair in each.trials()))
+    require_same_inputs(root, dict(pair for each in planned for pair in each.trials()))
     found: dict[CellName, list[Trial]] = {}
     seen: set[str] = set()
     for each in planned:
