@@ -99,6 +99,7 @@ def plan_of(
 def run(plan: BoardPlan) -> list[Trial]:
     """Run what is missing, as the command does, and write the page; the trials that were run."""
     with Store(plan.root) as store:
+        runner.refresh(plan.kept, store)
         trials = runner.begin(runner.needed(plan.planned, plan.root), store)
         shown: list[Event] = []
         keep = runner.keeper(plan.planned, store, shown.append, on_cell=lambda: command.write(plan))

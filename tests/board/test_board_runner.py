@@ -150,7 +150,13 @@ def test_the_estimate_counts_each_missing_trial_once(
 
 
 @pytest.mark.parametrize(
-    "text", ['{"schema": 1}', '{"schema": 1, "arms": null, "seeds": [0], "trials": {}}', "{"]
+    "text",
+    [
+        '{"schema": 1}',
+        '{"schema": 1, "arms": {"a": {"rounds": "2"}}, "seeds": [0], "trials": {}}',
+        '{"schema": 1, "arms": null, "seeds": [0], "trials": {}}',
+        "{",
+    ],
 )
 def test_a_damaged_cell_is_one_line(random_model: Path, tmp_path: Path, text: str) -> None:
     lists = boards.lists_of(boards.table(random_model))

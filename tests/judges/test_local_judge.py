@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models import CHAT_TEMPLATE, save_random_qwen2
-from swarmproof.judges import Local, Request, prompting
+from swarmproof.judges import Local, Request, prompting, reader
 from swarmproof.judges.reader import Reader, load
 
 TINY = prompting.load("tiny")
@@ -196,3 +196,11 @@ def test_a_model_may_name_the_prompt_that_it_was_trained_on(plain: Path, tmp_pat
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="cannot read"):
         _ = Local(path=str(tmp_path)).own_prompt
+
+
+def test_only_a_model_of_the_hub_is_fetched(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(reader, "load", lambda path, *_: loaded.append(path))
+    for path in ("tiny-judge", str(plain), "owner/name"):
+        Local(path=path).fetch()
+    assert loaded == ["owner/name"]

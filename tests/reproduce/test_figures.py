@@ -168,8 +168,13 @@ def test_a_known_model_that_was_not_added_is_named(
     first = "  first: swarmproof zoo add smollm2-135m"
     assert list(command.dry_run(plan, timing.Timing(), jobs=2)).count(first) == 1
     (tmp_path / "smollm2-135m").mkdir()
-    (tmp_path / "smollm2-135m" / added.CARD).write_text("{}")
+    card = tmp_path / "smollm2-135m" / added.CARD
+    card.write_text('{"source": "a", "weights": "b", "licence": "c"}')
     assert first not in command.dry_run(plan, timing.Timing(), jobs=2)
+    for text in ("[]", "{}", "null", "{"):
+        card.write_text(text)
+        with pytest.raises(ValueError, match=r"swarmproof\.json.*add the model again"):
+            list(command.dry_run(plan, timing.Timing(), jobs=2))
 
 
 def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:

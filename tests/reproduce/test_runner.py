@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from models import save_random_qwen2
-from swarmproof.config import ExperimentConfig
+from swarmproof.config import ExperimentConfig, ModelConfig
 from swarmproof.engines.events import Finished
+from swarmproof.measure import judge_eval
+from swarmproof.measure.judge_eval import JudgeEval, Side
 from swarmproof.records.folder import RunFolder
 from swarmproof.records.run import load_run
 from swarmproof.records.streams import COMPLETIONS, ROUNDS
 from swarmproof.reproduce import command, figures, runner
+from swarmproof.reproduce.figures import Acceptance
 from swarmproof.reproduce.page import outcomes
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store, key
@@ -180,8 +183,8 @@ def test_finished_trials_of_a_run_are_taken_over_and_no_others(
         run_trial(half, resume=False, on_round=stop)
     folder.close()
 
-    assert fresh.take(folder.path, plan.trials) == [key(arms["attack"], 0)]
-    assert fresh.take(folder.path, plan.trials) == []
+    assert fresh.take(folder.path, plan.configs) == [key(arms["attack"], 0)]
+    assert fresh.take(folder.path, plan.configs) == []
     taken = fresh.folder(key(arms["attack"], 0))
     for stream in (ROUNDS, COMPLETIONS):
         source = folder.trial_folder("attack", 0) / stream
@@ -211,12 +214,12 @@ def test_a_trial_of_another_model_of_the_same_name_is_not_used(
 
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.01}))
-    words = f"the model at '{re.escape(str(model))}' changed since .*--out"
-    with pytest.raises(ValueError, match=words):
+    words = f"the model at '{re.escape(str(model))}' changed since .*"
+    with pytest.raises(ValueError, match=f"{words} --out"):
         runner.missing(plan, fresh)
     with Store(tmp_path / "empty") as empty:
-        with pytest.raises(ValueError, match=words):
-            empty.take(folder.path, plan.trials)
+        with pytest.raises(ValueError, match=f"1 of 1 trials .*{words} --from"):
+            empty.take(folder.path, plan.configs)
         assert len(runner.missing(plan, empty)) == len(plan.trials)  # nothing was taken
 
 
@@ -226,6 +229,41 @@ def test_a_trial_that_does_not_say_its_model_is_not_used(random_model: Path, fre
     (need.folder / FINGERPRINTS).unlink()
     with pytest.raises(ValueError, match=r"does not say which data and models.*delete that"):
         runner.missing(plan, fresh)
+
+
+def test_a_judge_is_evaluated_anew_when_its_model_is_another(
+    random_model: Path, fresh: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = shutil.copytree(random_model, tmp_path / "judge")
+    side = Side(task={"name": "letters"}, model=ModelConfig(path=str(random_model)))
+    settings = JudgeEval(math=side, code=side)
+    (figure,) = (f for f in command.choose(["all"], "tiny") if isinstance(f, Acceptance))
+    judges = {"mine": {"name": "local", "path": str(judge)}}
+    figure = figure.model_copy(update={"judges": judges, "settings": settings})
+    made: list[JudgeEval] = []
+
+    def evaluate(of: JudgeEval, *_: Any, **__: Any) -> dict[str, Any]:
+        made.append(of)
+        return {"config": {}, "versions": {}, "accepted": {}}
+
+    monkeypatch.setattr(judge_eval, "evaluate", evaluate)
+    plan = runner.plan([figure], (0,))
+
+    def evaluations() -> int:
+        runner.finish(figure, plan, fresh)
+        return len(made)
+
+    assert (evaluations(), evaluations()) == (1, 1)
+    (file,) = (fresh.root / "judge-eval").glob("*.json")
+    save_random_qwen2(judge, seed=9)
+    assert (evaluations(), evaluations()) == (2, 2)
+    table = json.loads(file.read_text())
+    del table["models"]  # made before tables had them
+    file.write_text(json.dumps(table))
+    assert (evaluations(), evaluations()) == (3, 3)
+    file.write_text("[]")
+    with pytest.raises(ValueError, match=r"judge-eval.*is damaged: .*; delete it"):
+        evaluations()
 
 
 def test_a_store_belongs_to_one_process(store: Store) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from models import save_random_qwen2
 from swarmproof.config import TrialConfig
+from swarmproof.judges import Local
+from swarmproof.swarm import assembly, identity
 from swarmproof.swarm.checkpoint import CHECKPOINT
 from swarmproof.swarm.identity import FINGERPRINTS
 from swarmproof.swarm.trial import Trial, play_trial, run_trial
@@ -76,3 +78,81 @@ def test_damaged_fingerprints_are_one_line(model: Path, tmp_path: Path, text: st
     trial = stopped_early(trial_config(model), tmp_path / "trial")
     (trial.folder / FINGERPRINTS).write_text(text)
     refused(trial, r"fingerprints\.json is damaged: .*; delete .* and resume")
+
+
+def judged_by(judge: Path | str) -> dict[str, Any]:
+    table = {"name": "local", "path": str(judge)}
+    return {"defenses": [{"name": "judge", "model": table, "prompt": "tiny"}]}
+
+
+def test_another_judge_is_named(random_model: Path, tmp_path: Path) -> None:
+    judge = save_random_qwen2(tmp_path / "judge", seed=3, hidden=32, judge=True)
+    trial = stopped_early(trial_config(random_model, **judged_by(judge)), tmp_path / "trial")
+    save_random_qwen2(judge, seed=4, hidden=32, judge=True)
+    refused(trial, "the model at .*judge' changed since")
+
+
+def test_the_judge_that_an_attack_has_a_copy_of_is_a_model_too(model: Path, tmp_path: Path) -> None:
+    judge = save_random_qwen2(tmp_path / "judge", seed=3, hidden=32, judge=True)
+    variants = {
+        "name": "text_variants",
+        "best_of": 2,
+        "judge": {"name": "local", "path": str(judge)},
+    }
+    name = f"the model at {str(judge)!r}"
+    for attack in (variants, {"name": "mixed", "parts": [variants]}):
+        of = trial_config(model, attack=attack)
+        assert identity.of_inputs(of)[name] == identity.model_fingerprint(str(judge))
+        quiet = trial_config(model, attack=attack, swarm={"malicious": 0})
+        assert name not in identity.of_inputs(quiet)
+
+
+def test_a_judge_behind_a_server_is_known_by_its_settings_only(model: Path) -> None:
+    table = {"name": "openai", "base_url": "http://localhost:1/v1", "model": "m"}
+    of = trial_config(model, defenses=[{"name": "judge", "model": table}])
+    assert identity.of_inputs(of) == identity.of_inputs(trial_config(model))
+
+
+def test_a_judge_of_the_hub_is_fetched_before_its_files_are_hashed(
+    random_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = trial_config(random_model, **judged_by("owner/name"))
+    fetched: list[str] = []
+    monkeypatch.setattr(Local, "require", lambda _: None)
+    monkeypatch.setattr(Local, "fetch", lambda judge: fetched.append(judge.path))
+
+    def hashed(path: str) -> str:
+        assert path != "owner/name" or fetched == [path]
+        return "0" * 32
+
+    monkeypatch.setattr(identity, "model_fingerprint", hashed)
+    assert "the model at 'owner/name'" in assembly.assemble(of, 0).fingerprints
+
+
+def test_the_fingerprints_before_a_trial_are_those_of_the_trial(
+    random_model: Path, tmp_path: Path
+) -> None:
+    of = trial_config(random_model, **judged_by("tiny-judge"))
+    stopped_early(of, tmp_path / "trial")
+    assert json.loads((tmp_path / "trial" / FINGERPRINTS).read_text()) == identity.of_inputs(of)
+
+
+def test_a_trial_from_before_judges_had_fingerprints_had_the_judge_that_shipped(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own judge it does not tell."""
+    judge = save_random_qwen2(tmp_path / "judge", seed=3, hidden=32, judge=True)
+    trials = {}
+    for name, path in (("tiny", "tiny-judge"), ("own", judge)):
+        of = trial_config(random_model, **judged_by(path))
+        trials[name] = stopped_early(of, tmp_path / name)
+        file = trials[name].folder / FINGERPRINTS
+        prints = json.loads(file.read_text())
+        del prints[f"the model at {str(path)!r}"]
+        file.write_text(json.dumps(prints))
+    refused(trials["own"], r"own does not say what the model at '.*judge' was; put back")
+    run_trial(trials["tiny"], resume=True)
+    # When another judge ships, the trial is of the old one.
+    monkeypatch.setattr(identity, "_UNSAID", {"the model at 'tiny-judge'": "0" * 32})
+    told = identity.changes(Path("trial"), prints, identity.of_inputs(trials["tiny"].config))
+    assert told == "the model at 'tiny-judge' changed since trial was made"

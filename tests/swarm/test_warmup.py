@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +137,50 @@ def test_it_is_made_once_for_all_that_is_equal(
     assert len(made(cache)) == 1 + len(others)
 
 
-@pytest.mark.parametrize("lost", ["loss_first", "loss_last", "lr"])
+def changed(file: Path, values: Mapping[str, Any]) -> None:
+    """Give a file other values; None removes one."""
+    table = json.loads(file.read_text()) | values
+    file.write_text(json.dumps({key: told for key, told in table.items() if told is not None}))
+
+
+@pytest.mark.parametrize("name", ["loss_first", "loss_last", "lr"])
+@pytest.mark.parametrize("value", [None, "0.5", True, [], float("nan"), float("inf")])
 def test_a_record_in_the_cache_that_is_not_whole_is_one_line(
-    random_model: Path, cache: Path, lost: str
+    random_model: Path, cache: Path, name: str, value: Any
 ) -> None:
     of = config(random_model)
     warmed(of)
-    file = made(cache)[0] / warmup.WARMUP
-    record = json.loads(file.read_text())
-    file.write_text(json.dumps({key: record[key] for key in record if key != lost}))
+    changed(made(cache)[0] / warmup.WARMUP, {name: value})
     with pytest.raises(ValueError, match="was changed since it was made; delete it"):
         warmed(of)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(["heldout_accuracy"], [None, "lots", 7.5, -0.5, True, 1, float("nan")]),
+        *product(["heldout_problems"], [None, 3, "4", []]),
+    ],
+)
+def test_a_damaged_accuracy_in_the_cache_is_one_line(
+    random_model: Path, cache: Path, name: str, value: Any
+) -> None:
+    of = config(random_model)
+    warmed(of)
+    (file,) = made(cache)[0].glob("accuracy-*.json")
+    changed(file, {name: value})
+    with pytest.raises(ValueError, match=r"accuracy-.*\.json is damaged; delete it") as told:
+        warmed(of)
+    assert "\n" not in str(told.value)
+
+
+def test_nothing_else_of_the_cache_gets_into_a_record(random_model: Path, cache: Path) -> None:
+    of = config(random_model)
+    record = warmed(of).record
+    (file,) = made(cache)[0].glob("accuracy-*.json")
+    changed(file, {"loss_first": "x", "more": 1})
+    changed(made(cache)[0] / warmup.WARMUP, {"heldout_accuracy": 7.5, "more": 1})
+    assert warmed(of).record == record
 
 
 def test_while_one_process_trains_another_waits(random_model: Path, cache: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from swarmproof.board import page, runner, standing
 from swarmproof.board.cells import BoardCell, CellName, checked, of_lists
 from swarmproof.board.lists import BoardLists, chosen
-from swarmproof.board.runner import PlannedCell
+from swarmproof.board.runner import PlannedCell, RecordedCell
 from swarmproof.swarm.trial import Trial
 
 
@@ -33,6 +33,7 @@ class BoardPlan:
     root: Path
     shown: Sequence[BoardCell]  # asked for or run before, and what is in their rows
     planned: Sequence[PlannedCell]  # asked for, and able to run
+    kept: Sequence[RecordedCell]  # run before, and not asked for
 
 
 def plan(
@@ -55,8 +56,8 @@ def plan(
         raise ValueError("no guard that was chosen is in a setting that was chosen")
     if wrong := [cell for cell in cells if cell.mistake and cell.name in asked]:
         raise ValueError(wrong[0].reason)
-    kept = {cell.name for cell in cells if runner.recorded(cell, root)}
-    on_page = asked | kept
+    kept = {cell.name: found for cell in cells if (found := runner.recorded(cell, root))}
+    on_page = asked | kept.keys()
     attacks = {(name.setting, name.attack) for name in on_page}
     guards = {(name.setting, name.guard) for name in on_page}
     shown = [
@@ -66,17 +67,22 @@ def plan(
         and (cell.name.setting, cell.name.guard) in guards
     ]
     able = [cell for cell in shown if cell.name in asked and not cell.reason]
-    return BoardPlan(lists, root, shown, runner.plan(able, seeds, root))
+    rest = [kept[name] for name in kept if name not in asked]
+    return BoardPlan(lists, root, shown, runner.plan(able, seeds, root), rest)
 
 
 def write(plan: BoardPlan) -> Path:
-    """Write the page from the cells that are finished; its path.
+    """Write the page from the cells that are finished, with the models of now; its path.
 
     Raises:
+        ValueError: a file is damaged.
         OSError: the folder cannot be written.
     """
-    cells = [(cell, runner.recorded(cell, plan.root)) for cell in plan.shown]
-    return page.write(standing.of_cells(plan.lists, cells), plan.root)
+    kept = {cell.name: found for cell in plan.shown if (found := runner.recorded(cell, plan.root))}
+    current = {name: found.numbers for name, found in kept.items() if found.current(plan.root)}
+    cells = [(cell, current.get(cell.name)) for cell in plan.shown]
+    outdated = kept.keys() - current.keys()
+    return page.write(standing.of_cells(plan.lists, cells, outdated), plan.root)
 
 
 def told(
@@ -95,13 +101,19 @@ def told(
         if cell.reason:
             reasons.setdefault(cell.reason, []).append(cell.name)
     for reason, names in reasons.items():
-        first = f"{names[0].guard} against {names[0].attack} in {names[0].setting}"
-        more = f" and {len(names) - 1} more" if names[1:] else ""
-        yield f"cannot run: {first}{more}: {reason}"
+        yield f"cannot run: {_some(names)}: {reason}"
+    left_out = {kept.planned.cell.name: kept.unusable(plan.root) for kept in plan.kept}
+    if names := [name for name, reason in left_out.items() if reason]:
+        yield f"not shown: {_some(names)}: {left_out[names[0]]}"
     yield f"{len(plan.planned)} cells, {count} trials to run, {at_once(count)} at once"
     if count:
         hours = runner.hours(waiting, plan.lists) / at_once(count)
         yield f"about {hours:.1f} hours (by measurements on two cores, guards left out)"
+
+
+def _some(names: Sequence[CellName]) -> str:
+    more = f" and {len(names) - 1} more" if names[1:] else ""
+    return f"{names[0].guard} against {names[0].attack} in {names[0].setting}{more}"
 
 
 def _asked(lists: BoardLists, wanted: Wanted, cells: Collection[BoardCell]) -> set[CellName]:

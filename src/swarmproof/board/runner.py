@@ -5,8 +5,8 @@ Trials are stored by content, as those of `reproduce` are, so that cells share t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,18 @@ from swarmproof.board.lists import BoardLists
 from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
 from swarmproof.records.folder import read_json, write_json
-from swarmproof.reproduce.store import Store, is_finished, key, require_same_inputs, trial_folder
+from swarmproof.reproduce.store import (
+    Store,
+    is_finished,
+    key,
+    made_with,
+    require_same_inputs,
+    trial_folder,
+)
 from swarmproof.swarm.trial import Trial
 
 CELL = "cell.json"
+_MADE_WITH = "made_with"  # in cell.json: a hash for each trial
 SCHEMA = 1  # of cell.json; a cell of another one is measured again from its trials
 
 
@@ -36,32 +44,73 @@ class PlannedCell:
             arm: [key(trial, seed) for seed in self.seeds] for arm, trial in self.cell.arms.items()
         }
 
-    def trials(self) -> Iterator[tuple[str, TrialConfig]]:
-        """The key and the config of every trial."""
-        for arm, keys in self.keys().items():
-            for name in keys:
-                yield name, self.cell.arms[arm]
+    def trials(self) -> dict[str, TrialConfig]:
+        """The config of every trial, by key."""
+        keys = self.keys()
+        return {name: self.cell.arms[arm] for arm, of_arm in keys.items() for name in of_arm}
+
+    def made_with(self, root: Path) -> dict[str, str]:
+        """A hash of the data, models and versions of every trial, by key."""
+        return {name: made_with(root, name) for name in self.trials()}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCell:
+    """A cell that was run before with the same settings. Its number of rounds may differ."""
+
+    planned: PlannedCell  # with its seeds and rounds
+    numbers: Mapping[str, Any]  # the content of `cell.json`
+
+    def unusable(self, root: Path) -> str:
+        """Why its trials cannot be measured again, with the models of now; empty if they can."""
+        trials = self.planned.trials()
+        if gone := [name for name in trials if not is_finished(root, name)]:
+            return f"{trial_folder(root, gone[0])} is no finished trial"
+        try:
+            require_same_inputs(root, trials)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def current(self, root: Path) -> bool:
+        """Whether the numbers are those of its trials, with the data and models of now.
+
+        A cell that does not say what it was made with is not: it is older than this check.
+        """
+        told = self.numbers.get(_MADE_WITH)
+        return told == self.planned.made_with(root) and not self.unusable(root)
 
 
 def plan(cells: Sequence[BoardCell], seeds: Sequence[int], root: Path) -> list[PlannedCell]:
     """The cells with their seeds. A cell that was run with more seeds keeps them."""
     planned = []
     for cell in cells:
-        kept = recorded(cell, root) or {"seeds": []}
-        planned.append(PlannedCell(cell, tuple(sorted({*kept["seeds"], *seeds}))))
+        kept = recorded(cell, root)
+        had = kept.planned.seeds if kept else ()
+        planned.append(PlannedCell(cell, tuple(sorted({*had, *seeds}))))
     return planned
 
 
-def recorded(cell: BoardCell, root: Path) -> dict[str, Any] | None:
-    """The numbers of a cell that was run before with the same settings, or None.
+def recorded(cell: BoardCell, root: Path) -> RecordedCell | None:
+    """A cell that was run before with the same settings, or None.
 
-    The number of rounds may differ: cells are kept, and each says how many it has.
+    Raises:
+        ValueError: its file is damaged.
     """
     found = _read(_folder(root, cell.name))
     if found is None:
         return None
     ours = {arm: trial.model_dump(mode="json") for arm, trial in cell.arms.items()}
-    return found if _without_rounds(found["arms"]) == _without_rounds(ours) else None
+    if _without_rounds(found["arms"]) != _without_rounds(ours):
+        return None
+    arms = {
+        arm: trial.model_copy(update={"rounds": found["arms"][arm]["rounds"]})
+        for arm, trial in cell.arms.items()
+    }
+    planned = PlannedCell(replace(cell, arms=arms), tuple(found["seeds"]))
+    if found["trials"] != planned.keys():
+        raise _damage(_folder(root, cell.name))
+    return RecordedCell(planned, found)
 
 
 def needed(planned: Sequence[PlannedCell], root: Path) -> dict[CellName, list[Trial]]:
@@ -74,7 +123,7 @@ def needed(planned: Sequence[PlannedCell], root: Path) -> dict[CellName, list[Tr
     Raises:
         ValueError: a finished trial was made with other data or another model.
     """
-    require_same_inputs(root, (pair for each in planned for pair in each.trials()))
+    require_same_inputs(root, {k: c for each in planned for k, c in each.trials().items()})
     found: dict[CellName, list[Trial]] = {}
     seen: set[str] = set()
     for each in planned:
@@ -127,10 +176,21 @@ def keeper(
     return on_event
 
 
+def refresh(kept: Sequence[RecordedCell], store: Store) -> None:
+    """Measure the cells anew whose trials were run again since; those that cannot be stay.
+
+    Raises:
+        ValueError, OSError: as `finish`.
+    """
+    for each in kept:
+        if not each.unusable(store.root):
+            finish(each.planned, store)
+
+
 def finish(planned: PlannedCell, store: Store) -> dict[str, Any]:
     """Measure a cell whose trials are finished, and write its run folder and its report.
 
-    A cell that was written with the same trials is kept.
+    A cell that was measured from the same trials is kept.
 
     Returns:
         the content of `cell.json`.
@@ -141,8 +201,9 @@ def finish(planned: PlannedCell, store: Store) -> dict[str, Any]:
     """
     cell, keys = planned.cell, planned.keys()
     folder = _folder(store.root, cell.name)
+    made = planned.made_with(store.root)
     kept = _read(folder)
-    if kept is not None and kept["trials"] == keys:
+    if kept is not None and kept["trials"] == keys and kept.get(_MADE_WITH) == made:
         return kept
     name = "-".join((cell.name.setting, cell.name.attack, cell.name.guard))
     title = f"{cell.name.attack} against {cell.name.guard}, {cell.name.setting}"
@@ -157,6 +218,7 @@ def finish(planned: PlannedCell, store: Store) -> dict[str, Any]:
     found = {
         "schema": SCHEMA,
         "trials": keys,
+        _MADE_WITH: made,
         "arms": {arm: trial.model_dump(mode="json") for arm, trial in cell.arms.items()},
         **scores.of_cell(cell.arms[REFERENCE], cell.arms[cell.arm], folders),
     }
@@ -187,12 +249,17 @@ def _read(folder: Path) -> dict[str, Any] | None:
     if not (
         isinstance(arms, dict)
         and all(isinstance(arm, dict) for arm in arms.values())
+        and all(isinstance(arm.get("rounds"), int) for arm in arms.values())
         and isinstance(trials, dict)
         and isinstance(seeds, list)
         and all(isinstance(seed, int) for seed in seeds)
     ):
-        raise ValueError(f"{folder / CELL} is damaged; delete it, and the board measures it anew")
+        raise _damage(folder)
     return found
+
+
+def _damage(folder: Path) -> ValueError:
+    return ValueError(f"{folder / CELL} is damaged; delete it, and the board measures it anew")
 
 
 def _write_report(folder: Path) -> None:

@@ -5,15 +5,16 @@ Pure functions of `cell.json`s; `board.json` is what `of_cells` returns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from swarmproof.board.cells import NO_GUARD, BoardCell
+from swarmproof.board.cells import NO_GUARD, BoardCell, CellName
 from swarmproof.board.lists import BoardLists, BoardSetting
 from swarmproof.board.scores import WHO, below_bound, missed
 from swarmproof.records.summary import refused
 
 Row = dict[str, Any]
+OUTDATED = "what was measured is not of the data, models and trials that are here now"
 
 DEFINITIONS = {
     "badness": (
@@ -51,13 +52,16 @@ DEFINITIONS = {
 
 
 def of_cells(
-    lists: BoardLists, cells: Sequence[tuple[BoardCell, Mapping[str, Any] | None]]
+    lists: BoardLists,
+    cells: Sequence[tuple[BoardCell, Mapping[str, Any] | None]],
+    outdated: Collection[CellName] = (),
 ) -> dict[str, Any]:
     """The board.
 
     Args:
         lists: of the board.
         cells: those to show, with their numbers; None for a cell that was not run.
+        outdated: cells whose numbers are left out, because they are not those of now.
     """
     settings = {}
     bounds = {
@@ -68,6 +72,7 @@ def of_cells(
     for name, setting in lists.settings.items():
         rows = [
             _row(lists, cell, found, bounds.get((name, cell.name.attack)))
+            | ({"reason": OUTDATED} if cell.name in outdated and not cell.reason else {})
             for cell, found in cells
             if cell.name.setting == name
         ]
@@ -99,7 +104,9 @@ def _row(
     goals = lists.settings[name.setting].goals.get(kind)
     folder = f"cells/{name.setting}/{name.attack}/{name.guard}"
     numbers = {
-        key: value for key, value in found.items() if key not in ("schema", "arms", "trials")
+        key: value
+        for key, value in found.items()
+        if key not in ("schema", "arms", "trials", "made_with")
     }
     numbers["below_bound"] = below_bound(found, bound)
     if kind == "none":  # nothing succeeds where nobody attacks

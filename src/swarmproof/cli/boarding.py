@@ -80,6 +80,7 @@ def board(
     with Store(out) as store:
         waiting = runner.needed(plan.planned, out)
         print("\n".join(command.told(plan, waiting, at_once)))
+        runner.refresh(plan.kept, store)
         write = functools.partial(command.write, plan)
         keep = functools.partial(runner.keeper, plan.planned, store, on_cell=write)
         try:

@@ -95,7 +95,7 @@ def reproduce(
     place = choose(engine, address, jobs)
     with Store(out) as store:
         for folder in from_ or ():
-            print(f"{len(store.take(folder, plan.trials))} trials taken over from {folder}")
+            print(f"{len(store.take(folder, plan.configs))} trials taken over from {folder}")
         trials = runner.missing(plan, store, resume=resume)
         capacity.require([trial.config for trial in trials], out, place, resume=resume)
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")

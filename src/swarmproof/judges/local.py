@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from swarmproof.judges.base import Judgement, JudgeModel, Request
 from swarmproof.registry import register
 from swarmproof.zoo import hub
 from swarmproof.zoo.locate import locate
+
+if TYPE_CHECKING:
+    from swarmproof.judges.reader import Reader
 
 _TINY = "tiny-judge"
 
@@ -59,17 +62,27 @@ class Local(JudgeModel):
         if found == self.path and not Path(self.path).exists():
             hub.require(self.path, "judge path")
 
-    def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
-        from swarmproof.judges import reader
+    def fetch(self) -> None:
+        """Bring a model of the hub onto this machine.
 
+        It is loaded, because that fetches just the files that it needs. It is needed soon anyway.
+        """
+        if not Path(locate(self.path, "judge path")).is_dir():
+            self._reader()
+
+    def judge(self, requests: Sequence[Request], *, max_tokens: int) -> list[Judgement]:
         sampling = SamplingConfig(
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
             max_new_tokens=max_tokens,
         )
-        model = reader.load(self.path, self.dtype, self.device)
-        return model.read(requests, sampling, self.beams)
+        return self._reader().read(requests, sampling, self.beams)
+
+    def _reader(self) -> Reader:
+        from swarmproof.judges import reader
+
+        return reader.load(self.path, self.dtype, self.device)
 
 
 def _prompt_of(folder: str) -> str:

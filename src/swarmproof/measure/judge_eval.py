@@ -28,6 +28,7 @@ from swarmproof.measure import cleanliness, corpus_threshold
 from swarmproof.pretraining import judge_unseen
 from swarmproof.randomness import derive_seed
 from swarmproof.records.versions import versions
+from swarmproof.swarm.identity import model_fingerprint
 from swarmproof.tasks import Task
 from swarmproof.types import Problem, Slot, Verdict
 
@@ -139,6 +140,17 @@ def evaluate(
             for name, judge in judges.items():
                 accepted[family] |= _accepted(name, judge, task, pairs, config, threshold)
     return found
+
+
+def fingerprints(config: JudgeEval) -> dict[str, str]:
+    """A hash of the files of each model that runs here, by its path.
+
+    Raises:
+        ValueError: a model is not on this machine.
+    """
+    judge = registry.build(Judge, config.judge).model_path
+    paths = (config.math.model.path, config.code.model.path, *([judge] if judge else []))
+    return {path: model_fingerprint(path) for path in paths}
 
 
 def _accepted(

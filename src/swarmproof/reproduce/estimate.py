@@ -61,9 +61,18 @@ def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
 
 
 def to_add(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
-    """The known models that are needed and were not added to this machine, each once, in order."""
+    """The known models that are needed and were not added to this machine, each once, in order.
+
+    Raises:
+        ValueError: the card of an added model is damaged.
+    """
     named = [name for table in tables for kind, name in _named(table) if kind == "model"]
-    return [n for n in dict.fromkeys(named) if n in ADDABLE and added.path(n) is None]
+    return [name for name in dict.fromkeys(named) if name in ADDABLE and not _is_added(name)]
+
+
+def _is_added(name: str) -> bool:
+    folder = added.path(name)
+    return folder is not None and added.card(folder) is not None
 
 
 def of_trial(config: TrialConfig) -> Cost:

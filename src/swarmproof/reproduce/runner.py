@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from swarmproof.config import ExperimentConfig
+from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.engines.events import Event, Finished, OnEvent
 from swarmproof.records.folder import read_json, write_json
 from swarmproof.records.run import load_run
@@ -19,7 +19,11 @@ from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOu
 from swarmproof.reproduce.store import Store, key, require_same_inputs
 from swarmproof.swarm.trial import Trial
 
+if TYPE_CHECKING:
+    from swarmproof.measure.judge_eval import JudgeEval
+
 RESULT = "result.json"
+_MODELS = "models"  # in the table of a judge: fingerprints of the models
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,11 @@ class Plan:
         distinct = {need.arm.trial.model_dump_json(): need for need in self.trials.values()}
         arms = {need.label.replace(" ", "."): need.arm.trial for need in distinct.values()}
         return ExperimentConfig(name="reproduce", seeds=self.seeds, arms=arms)
+
+    @property
+    def configs(self) -> dict[str, TrialConfig]:
+        """The config of every trial, by key."""
+        return {name: need.arm.trial for name, need in self.trials.items()}
 
     def keys(self, figure: str) -> dict[str, list[str]]:
         """The keys of the trials of each curve, in the order of the seeds."""
@@ -83,7 +92,7 @@ def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
     Raises:
         ValueError: a finished trial was made with other data or another model.
     """
-    require_same_inputs(store.root, ((n.key, n.arm.trial) for n in plan.trials.values()))
+    require_same_inputs(store.root, plan.configs)
     waiting = []
     for need in plan.trials.values():
         if not store.finished(need.key):
@@ -178,7 +187,7 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
 
 
 def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]) -> dict[str, Any]:
-    """The table of every judge. A table from an earlier call is read, not computed again."""
+    """The table of every judge. A table of the same models is read, and not computed again."""
     from swarmproof.judges import reader
     from swarmproof.measure import judge_eval
 
@@ -187,9 +196,9 @@ def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]
     folder.mkdir(exist_ok=True)
     for judge, config in figure.evaluations().items():
         name = f"{key(config, config.seed)}-{'-'.join(figure.variants)}.json"
-        if not (folder / name).exists():
+        if not (folder / name).exists() or not _is_current(folder, name, config):
             table = judge_eval.evaluate(config, figure.variants, on_family=on_family)
-            write_json(folder / name, table)
+            write_json(folder / name, {**table, _MODELS: judge_eval.fingerprints(config)})
             reader.load.cache_clear()  # two large judges do not fit on one GPU
         found[judge] = read_json(folder, name)
     made = [table["versions"] for table in found.values()]
@@ -198,3 +207,11 @@ def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]
         "versions": [v for i, v in enumerate(made) if v not in made[:i]],
         "measured": measured.of_judges(found),
     }
+
+
+def _is_current(folder: Path, name: str, config: JudgeEval) -> bool:
+    """Whether a table was made with the models of now. One that does not say it is made anew."""
+    from swarmproof.measure import judge_eval
+
+    table = read_json(folder, name, "delete it, and the judge is evaluated anew")
+    return table.get(_MODELS) == judge_eval.fingerprints(config)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, lock, read_json, write_json
 from swarmproof.records.streams import STREAMS
 from swarmproof.records.versions import versions
+from swarmproof.reproduce import inputs
 from swarmproof.swarm import identity
 from swarmproof.swarm.checkpoint import CHECKPOINT, rounds_done
 from swarmproof.swarm.trial import Trial
@@ -25,6 +26,14 @@ from swarmproof.swarm.warmup import WARMUP
 
 _ABOUT = "trial.json"
 _KEY_CHARS = 20
+# What is read of `_ABOUT`.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "experiment": (str,),
+    "arm": (str,),
+    "seed": (int,),
+    "begun_with": (dict,),
+    "finished_with": (dict, type(None)),
+}
 
 _Versions = dict[str, Any] | None
 
@@ -53,37 +62,48 @@ def is_finished(root: Path, key: str) -> bool:
         ValueError: its file is damaged.
     """
     folder = trial_folder(root, key)
-    return (folder / _ABOUT).exists() and bool(read_json(folder, _ABOUT)["finished_with"])
+    return (folder / _ABOUT).exists() and bool(_about(folder)["finished_with"])
 
 
-def require_same_inputs(root: Path, wanted: Iterable[tuple[str, TrialConfig]]) -> None:
+def made_with(root: Path, key: str) -> str:
+    """A hash of the data, models and versions that a finished trial was made with."""
+    return inputs.made_with(trial_folder(root, key), _ABOUT, identity.FINGERPRINTS)
+
+
+def require_same_inputs(root: Path, wanted: Mapping[str, TrialConfig]) -> None:
     """Raise ValueError if a finished trial was made with other data or another model.
 
     A key has their names only, so a model that was replaced under its name keeps the key.
 
     Args:
         root: of the store.
-        wanted: keys and configs of trials, finished or not.
+        wanted: key -> config of trials, finished or not.
     """
-    for name, config in wanted:
-        if is_finished(root, name):
-            _require_inputs(trial_folder(root, name), config)
+    finished = {name: trial_folder(root, name) for name in wanted if is_finished(root, name)}
+    for name, folder in finished.items():
+        if why := inputs.other(folder, wanted[name]):
+            raise ValueError(
+                f"{why}; put back what was there, delete that folder to run the trial again, or "
+                "choose another with --out"
+            )
+    _require_one_start(finished, wanted)
 
 
-def _require_inputs(folder: Path, config: TrialConfig) -> None:
-    if not (folder / identity.FINGERPRINTS).exists():
+def _require_one_start(finished: Mapping[str, Path], wanted: Mapping[str, TrialConfig]) -> None:
+    if why := inputs.other_start(finished, wanted):
         raise ValueError(
-            f"{folder} does not say which data and models it was made with; delete that folder to "
-            "run the trial again, or choose another with --out"
+            f"{why}; delete those trials of the store that are to run again here, or choose "
+            "another with --out"
         )
-    old = read_json(folder, identity.FINGERPRINTS, f"delete {folder} to run this trial again")
-    new = identity.of_inputs(config)  # without the warmed-up model, which follows from the rest
-    changed = identity.differences({name: old.get(name) for name in new}, new)
-    if changed:
-        raise ValueError(
-            f"{' and '.join(changed)} changed since {folder} was made; put back what was there, "
-            "delete that folder to run the trial again, or choose another with --out"
-        )
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    remedy = f"delete {folder} to run this trial again"
+    found = read_json(folder, _ABOUT, remedy)
+    wrong = [name for name, kinds in _KINDS.items() if not isinstance(found.get(name, ...), kinds)]
+    if wrong:
+        raise ValueError(f"{folder / _ABOUT} is damaged: {wrong[0]} is missing or wrong; {remedy}")
+    return found
 
 
 class Store:
@@ -121,7 +141,7 @@ class Store:
         Raises:
             ValueError: there is no such trial, or its file is damaged.
         """
-        return read_json(self.folder(key), _ABOUT)
+        return _about(self.folder(key))
 
     def begin(self, key: str, trial: Trial, *, resume: bool) -> None:
         """Describe a new trial. With `resume`, a trial with a checkpoint keeps its description."""
@@ -133,34 +153,47 @@ class Store:
         write_json(self.folder(key) / _ABOUT, self.about(key) | {"finished_with": versions()})
         (self.folder(key) / CHECKPOINT).unlink(missing_ok=True)
 
-    def take(self, run: Path, wanted: Collection[str]) -> list[str]:
+    def take(self, run: Path, wanted: Mapping[str, TrialConfig]) -> list[str]:
         """Copy the wanted, finished trials of a run folder into the store; returns their keys.
 
         Raises:
             ValueError: `run` is not a run folder, one of its streams is damaged, or a trial was
-                made with other data or another model.
+                made with other data or another model; then none is copied.
             OSError: a file cannot be read or written.
         """
         folder = RunFolder.open(run)
         made = read_json(run, "versions.json")
-        taken = []
+        found: dict[str, Trial] = {}
         for arm, config in folder.config.arms.items():
             for seed in folder.config.seeds:
                 name, source = key(config, seed), folder.trial_folder(arm, seed)
                 if name not in wanted or self.finished(name):
                     continue
-                if rounds_done(source) < config.rounds:
-                    continue
-                _require_inputs(source, config)
-                shutil.rmtree(self.folder(name), ignore_errors=True)  # an unfinished one
-                self.folder(name).mkdir(parents=True)
-                warmed = (WARMUP,) if config.warmup.in_use else ()
-                for file in (*STREAMS, identity.FINGERPRINTS, *warmed):
-                    shutil.copyfile(source / file, self.folder(name) / file)
-                trial = Trial(folder.config.name, arm, seed, config, self.folder(name))
-                self._write(name, trial, made, made)
-                taken.append(name)
-        return taken
+                if rounds_done(source) >= config.rounds:
+                    found[name] = Trial(folder.config.name, arm, seed, config, source)
+        self._require_fit(run, {name: trial.folder for name, trial in found.items()}, wanted)
+        for name, trial in found.items():
+            shutil.rmtree(self.folder(name), ignore_errors=True)  # an unfinished one
+            self.folder(name).mkdir(parents=True)
+            warmed = (WARMUP,) if trial.config.warmup.in_use else ()
+            for file in (*STREAMS, identity.FINGERPRINTS, *warmed):
+                shutil.copyfile(trial.folder / file, self.folder(name) / file)
+            self._write(name, trial, made, made)
+        return list(found)
+
+    def _require_fit(
+        self, run: Path, sources: Mapping[str, Path], wanted: Mapping[str, TrialConfig]
+    ) -> None:
+        """The run is the user's own, so no remedy touches it."""
+        told = [why for name in sources if (why := inputs.other(sources[name], wanted[name]))]
+        if told:
+            raise ValueError(
+                f"{len(told)} of {len(sources)} trials cannot be taken over: {told[0]}; put back "
+                f"what was there, or leave out --from {run}"
+            )
+        own = {name: self.folder(name) for name in wanted if self.finished(name)}
+        if why := inputs.other_start(own | dict(sources), wanted):
+            raise ValueError(f"{why}; leave out --from {run}, or choose another --out")
 
     def as_run(
         self, path: Path, config: ExperimentConfig, keys: Mapping[str, Sequence[str]]
@@ -171,7 +204,14 @@ class Store:
             path: of the run folder; what it has is replaced.
             config: its arms and seeds.
             keys: of the finished trials of each arm, in the order of the seeds.
+
+        Raises:
+            ValueError: the trials start from different weights, or a file is damaged.
+            OSError: the folder cannot be written.
         """
+        arms = {name: config.arms[arm] for arm, of_arm in keys.items() for name in of_arm}
+        # The warm-up of those that ran now may have been made after the check before them.
+        _require_one_start({name: self.folder(name) for name in arms}, arms)
         folder = RunFolder(path, config, None)
         for arm, of_arm in keys.items():
             for seed, name in zip(config.seeds, of_arm, strict=True):

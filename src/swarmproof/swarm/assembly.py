@@ -158,6 +158,8 @@ def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | Non
         if here & {*members.nodes} or (attacks_here and place == 0)
     )
     # Computed after the models are loaded, because only then all files of a hub model are local.
+    for judge in identity.judges(config):
+        judge.fetch()
     warmed = {path: found.fingerprint for path, found in warm.items()}
     fingerprints = identity.fingerprints(config, parts.task, warmed)
     run = identity.run_id(config, run_seed, fingerprints, nonce=parts.exchange.nonce)

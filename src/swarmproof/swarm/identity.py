@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from swarmproof import registry
+from swarmproof.attacks import Attack
 from swarmproof.config import TrialConfig
+from swarmproof.defenses import Defense
+from swarmproof.judges import Local
 from swarmproof.records.folder import read_json, write_json
 from swarmproof.tasks import Task
 from swarmproof.types import Problem
@@ -24,6 +27,9 @@ from swarmproof.zoo.locate import files_of, locate
 
 FINGERPRINTS = "fingerprints.json"
 SOURCE_OF = "the source of "  # in front of an added model, in the fingerprints
+# What a table without an entry for the shipped judge was made with: before judges had entries, no
+# other weights shipped. Of any other judge such a table tells nothing.
+_UNSAID = {"the model at 'tiny-judge'": "4ade06ea030c9602eacea903adb299b7"}
 _hashes: dict[tuple[Path, int, int], str] = {}
 
 
@@ -56,14 +62,16 @@ def run_id(
     }
     if config.warmup.in_use:
         shared["warmup"] = config.warmup.model_dump(mode="json")
-        shared["warmed"] = [fingerprints[_warmed_at(path)] for path in config.model_paths]
+        shared["warmed"] = [fingerprints[warmed_at(path)] for path in config.model_paths]
     return _hash([json.dumps(shared, sort_keys=True, default=str).encode()])
 
 
 def fingerprints(
     config: TrialConfig, task: Task, warmed: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
-    """A hash of the data and of each model, and the source of added models, by readable names.
+    """A hash of the data and of each model, also of judges that run here, by readable names.
+
+    The source of each added model is beside them.
 
     Args:
         config: config of the trial.
@@ -73,13 +81,7 @@ def fingerprints(
     Raises:
         ValueError: a model cannot be found.
     """
-    sources = {path: added.origin(Path(locate(path))) for path in config.model_paths}
-    return (
-        {_data_of(config): data_fingerprint(task)}
-        | {_model_at(path): model_fingerprint(path) for path in config.model_paths}
-        | {f"{SOURCE_OF}{_model_at(path)}": told for path, told in sources.items() if told}
-        | {_warmed_at(path): told for path, told in warmed.items()}
-    )
+    return _fingerprints(config, data_fingerprint(task), warmed)
 
 
 def of_inputs(config: TrialConfig) -> dict[str, str]:
@@ -88,12 +90,48 @@ def of_inputs(config: TrialConfig) -> dict[str, str]:
     Raises:
         ValueError: a model cannot be found, or the data of the task cannot be read.
     """
-    return fingerprints(config, _task(json.dumps(config.task, sort_keys=True)))
+    return _fingerprints(config, _data(json.dumps(config.task, sort_keys=True)), {})
 
 
-@functools.lru_cache(maxsize=4)
-def _task(table: str) -> Task:
-    return registry.build(Task, json.loads(table))
+def judges(config: TrialConfig) -> list[Local]:
+    """The judges that run in the process of a trial: of its defences, and copies of its attack.
+
+    A judge behind a server has its address and its name in the config, and nothing else is known.
+    """
+    attack = [registry.build(Attack, config.attack)] if config.swarm.malicious else []
+    return [judge for plugin in (*attack, *_defenses(config)) for judge in _judges_in(plugin)]
+
+
+def _judges_in(plugin: registry.Plugin) -> Iterator[Local]:
+    for _, value in plugin:
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Local):
+                yield part
+            elif isinstance(part, registry.Plugin):
+                yield from _judges_in(part)
+
+
+def _defenses(config: TrialConfig) -> list[Defense]:
+    return [registry.build(Defense, table) for table in config.defenses]
+
+
+def _fingerprints(config: TrialConfig, data: str, warmed: Mapping[str, str]) -> dict[str, str]:
+    loaded = [defense.model_path for defense in _defenses(config)]
+    asked = [judge.path for judge in judges(config)]
+    paths = dict.fromkeys([*config.model_paths, *asked, *filter(None, loaded)])
+    sources = {path: added.origin(Path(locate(path))) for path in paths}
+    return (
+        {_data_of(config): data}
+        | {_model_at(path): model_fingerprint(path) for path in paths}
+        | {f"{SOURCE_OF}{_model_at(path)}": told for path, told in sources.items() if told}
+        | {warmed_at(path): told for path, told in warmed.items()}
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _data(table: str) -> str:
+    """The fingerprint of a task's data. A task reads its data once a process, so this may, too."""
+    return data_fingerprint(registry.build(Task, json.loads(table)))
 
 
 def _data_of(config: TrialConfig) -> str:
@@ -104,7 +142,8 @@ def _model_at(path: str) -> str:
     return f"the model at {path!r}"
 
 
-def _warmed_at(path: str) -> str:
+def warmed_at(path: str) -> str:
+    """The name of a warmed-up model in a table of fingerprints."""
     return f"the warmed-up {_model_at(path).removeprefix('the ')}"
 
 
@@ -140,10 +179,10 @@ def require_unchanged(folder: Path, old: Mapping[str, str], new: Mapping[str, st
         old: those that the trial was started with.
         new: those of now.
     """
-    if changed := differences(old, new):
+    if told := changes(folder, old, new):
         raise ValueError(
-            f"{' and '.join(changed)} changed since {folder} was made; put back what was there to "
-            "resume it, or start anew in another folder with --out"
+            f"{told}; put back what was there to resume it, or start anew in another folder with "
+            "--out"
         )
 
 
@@ -169,9 +208,20 @@ def remember(folder: Path, new: Mapping[str, str], *, resume: bool) -> None:
     write_json(folder / FINGERPRINTS, new)
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The keys with different values in two tables of fingerprints."""
-    return [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+def changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """In words, what differs in two tables of fingerprints; empty if nothing does.
+
+    Args:
+        folder: of the trial that has `old`.
+        old: those that the trial was started with.
+        new: those of now.
+    """
+    old = {key: told for key, told in _UNSAID.items() if key in new} | dict(old)
+    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    unsaid = " and ".join(key for key in differing if key not in old)
+    changed = " and ".join(key for key in differing if key in old)
+    words = [f"{changed} changed since {folder} was made"] if changed else []
+    return "; ".join([*words, f"{folder} does not say what {unsaid} was"] if unsaid else words)
 
 
 def _values(problem: Problem) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 WARMUP = "warmup.json"  # in the folder of a trial, and beside the model in the cache
 _MODEL = "model"  # the Hugging Face folder in a folder of the cache
+_LOSSES = ("loss_first", "loss_last")  # in the record
 _STYLES = 2  # so many of the worked solutions of a problem are taught
 _WEIGHTS = (".safetensors", ".bin", ".index.json", ".gguf")
 _VERSIONS = ("torch", "transformers", "tokenizers")
@@ -88,8 +90,26 @@ def prepare(configs: Iterable[TrialConfig], say: Say) -> None:
         ValueError, OSError: as `warmed`.
     """
     for config in configs:
-        for path in dict.fromkeys(config.model_paths if config.warmup.in_use else ()):
+        for path in paths(config):
             warmed(config, path, task_of(config), say)
+
+
+def paths(config: TrialConfig) -> tuple[str, ...]:
+    """The paths of the models that a trial warms up, each once."""
+    return tuple(dict.fromkeys(config.model_paths if config.warmup.in_use else ()))
+
+
+def cached(config: TrialConfig, path: str) -> Warmed | None:
+    """The model at `path` after its warm-up, without a record, if it is in the cache.
+
+    Raises:
+        ValueError: a model cannot be found.
+    """
+    folder = _folder(config, path, _examples(config, task_of(config)))
+    if not (config.warmup.steps and folder.is_dir()):
+        return None
+    trained = str(folder / _MODEL)
+    return Warmed(trained, identity.model_fingerprint(trained), {})
 
 
 def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None) -> Warmed:
@@ -107,8 +127,7 @@ def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None
         from swarmproof.policies import policy
 
         policy.load(config.model.model_copy(update={"path": path}))
-    key = _key(config, path, examples)
-    folder = places.cache() / "warmup" / key
+    folder = _folder(config, path, examples)
     with _only_one(folder):
         if settings.steps and not folder.is_dir():
             say(f"warm-up of {path}: {settings.steps} steps, kept in {folder}")
@@ -117,18 +136,20 @@ def warmed(config: TrialConfig, path: str, task: Task, say: Say = lambda _: None
         fingerprint = identity.model_fingerprint(trained)
         record = settings.model_dump(mode="json")
         if settings.steps:
-            record = dict(read_json(folder, WARMUP, f"delete {folder}"))
-            if record.pop("fingerprint", None) != fingerprint or not _whole(config, record):
+            found = read_json(folder, WARMUP, f"delete {folder}")
+            if not _is_record(found, record | {"fingerprint": fingerprint}):
                 raise ValueError(f"{folder} was changed since it was made; delete it")
+            record |= {name: found[name] for name in _LOSSES}
         record |= _accuracy(config, trained, task, folder)
     return Warmed(trained, fingerprint, record)
 
 
-def _whole(config: TrialConfig, record: Mapping[str, Any]) -> bool:
-    """Whether the record of a cached model has the settings of a trial and both losses."""
-    losses = [record.get(name) for name in ("loss_first", "loss_last")]
-    settings = config.warmup.model_dump(mode="json")
-    return all(isinstance(loss, float) for loss in losses) and settings.items() <= record.items()
+def _is_record(found: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether the record of a cached model has what is known of it, and both losses."""
+    losses = [found.get(name) for name in _LOSSES]
+    return known.items() <= found.items() and all(
+        isinstance(loss, float) and math.isfinite(loss) for loss in losses
+    )
 
 
 def start_model(config: TrialConfig, task: Task) -> ModelConfig:
@@ -165,7 +186,7 @@ def _examples(config: TrialConfig, task: Task) -> list[tuple[str, str]]:
     return found[: settings.steps * settings.batch]
 
 
-def _key(config: TrialConfig, path: str, examples: Sequence[tuple[str, str]]) -> str:
+def _folder(config: TrialConfig, path: str, examples: Sequence[tuple[str, str]]) -> Path:
     told = {
         "model": identity.model_fingerprint(path),
         "device": config.model.device.partition(":")[0],
@@ -174,7 +195,8 @@ def _key(config: TrialConfig, path: str, examples: Sequence[tuple[str, str]]) ->
         "versions": [version(name) for name in _VERSIONS],
         "method": 1,  # counted up when the training below changes
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    return places.cache() / "warmup" / key
 
 
 @contextmanager
@@ -286,7 +308,7 @@ def _accuracy(config: TrialConfig, path: str, task: Task, folder: Path) -> dict[
     told = [config.model.dtype, config.sampling.model_dump(mode="json"), prompts]
     name = f"accuracy-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.json"
     if (folder / name).is_file():
-        return read_json(folder, name, f"delete {folder}")
+        return _accuracy_in(folder, name, len(problems))
     with _one_thread():
         model = config.model.model_copy(update={"path": path})
         read = policy.load(model, config.sampling)
@@ -304,6 +326,21 @@ def _accuracy(config: TrialConfig, path: str, task: Task, folder: Path) -> dict[
     folder.mkdir(exist_ok=True)
     write_json(folder / name, found)
     return found
+
+
+def _accuracy_in(folder: Path, name: str, problems: int) -> dict[str, Any]:
+    """What `_accuracy` wrote for so many problems.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    found = read_json(folder, name, f"delete {folder}")
+    accuracy = found.get("heldout_accuracy")
+    # A NaN is not between them.
+    right = isinstance(accuracy, float) and 0 <= accuracy <= 1
+    if not right or found.get("heldout_problems") != problems:
+        raise ValueError(f"{folder / name} is damaged; delete it")
+    return {"heldout_problems": problems, "heldout_accuracy": accuracy}
 
 
 def remember(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
