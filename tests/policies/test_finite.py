@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from models import byte_tokenizer
 from policies.lessons import accumulate, drawn, play, samples, trained
+from swarmproof import zoo
 from swarmproof.policies.policy import TrainedPolicy, adopt, load
 
 
@@ -53,20 +58,66 @@ def test_a_model_with_missing_weights_is_not_filled_with_random_ones(
     assert "1 are missing" in str(found.value)
 
 
+FIT = r"its weights do not fit its config\.json .*get the model's files again, all of one version"
+DAMAGED = r"cannot load .*; check its config\.json, or get the model's files again"
+
+
+def _with_config(model: Path, folder: Path, **changes: object) -> Path:
+    shutil.copytree(model, folder)
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return folder
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("num_attention_heads", 3), ("num_attention_heads", 0), ("num_key_value_heads", 0),
-     ("vocab_size", 10), ("num_hidden_layers", 7), ("hidden_size", "32")],
-)  # fmt: skip
+    ("changes", "words"),
+    [
+        ({"num_attention_heads": 3}, FIT),
+        ({"num_attention_heads": 0}, DAMAGED),
+        ({"num_key_value_heads": 0}, DAMAGED),
+        ({"vocab_size": 10}, FIT),
+        ({"num_hidden_layers": 7}, DAMAGED),
+        ({"num_hidden_layers": 7, "layer_types": ["full_attention"] * 7}, "has no weights for"),
+        ({"num_hidden_layers": 1, "layer_types": ["full_attention"]}, FIT),
+        ({"hidden_size": "32"}, DAMAGED),
+        ({"hidden_size": 0}, DAMAGED),
+    ],
+    ids=str,
+)
 def test_a_config_that_does_not_fit_its_weights_is_one_line(
-    tmp_path: Path, qwen2_dir: Path, key: str, value: object
+    tmp_path: Path,
+    qwen2_dir: Path,
+    changes: dict[str, object],
+    words: str,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shutil.copytree(qwen2_dir, tmp_path / "other")
-    file = tmp_path / "other" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
-    with pytest.raises(ValueError, match="other") as found:
-        load(str(tmp_path / "other"))
+    folder = _with_config(qwen2_dir, tmp_path / "other", **changes)
+    verbosity = logging.get_verbosity()
+    with pytest.raises(ValueError, match=words) as found:
+        load(str(folder))
+    assert str(folder) in str(found.value)
     assert "\n" not in str(found.value)
+    assert "hub" not in str(found.value)
+    assert (capfd.readouterr(), caplog.text) == (("", ""), "")
+    assert logging.get_verbosity() == verbosity
+
+
+@pytest.mark.parametrize("changes", [{"vocab_size": 10}, {"num_attention_heads": 7}])
+def test_a_shipped_model_with_another_config_is_one_line_of_the_command(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    folder = _with_config(zoo.path("tiny-math"), tmp_path / "other", **changes)
+    done = subprocess.run(
+        [sys.executable, "-m", "swarmproof", "run", "text-horizontal", "--arm", "no-attack",
+         "--seeds", "1", "--jobs", "0", "--set", f"model.path={folder}", "--set", "rounds=1",
+         "--out", str(tmp_path / "run")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    told = done.stderr.splitlines()
+    assert re.fullmatch(rf"error: .*{re.escape(str(folder))}.*{FIT}", told[-1])
+    assert [line for line in told[:-1] if not line.startswith("text-horizontal in ")] == []
 
 
 def ended(policy: TrainedPolicy) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from swarmproof.config import TrialConfig
 from swarmproof.swarm import context
@@ -102,6 +106,29 @@ def test_every_model_of_a_swarm_is_checked(
             },
             256,
         ),
+        (  # with no other length, the one that is there is that before scaling
+            {"max_position_embeddings": 64, "rope_scaling": {"type": "yarn", "factor": 4}},
+            256,
+        ),
+        (
+            {"max_position_embeddings": 64, "rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            128,
+        ),
+        (  # as DeepSeek Coder has it; Vicuna 16k has the length before scaling
+            {"max_position_embeddings": 64, "rope_scaling": {"type": "linear", "factor": 4.0}},
+            64,
+        ),
+        (
+            {
+                "max_position_embeddings": 512,
+                "rope_scaling": {
+                    "rope_type": "longrope",
+                    "factor": 32.0,
+                    "original_max_position_embeddings": 64,
+                },
+            },
+            512,
+        ),
         (  # as Llama 3.2 has it: 32 x 8,192 in a context of 131,072
             {
                 "max_position_embeddings": 1024,
@@ -114,12 +141,73 @@ def test_every_model_of_a_swarm_is_checked(
             1024,
         ),
     ],
-    ids=["told", "default", "of the text model", "scaled by yarn", "scaled before"],
+    ids=[
+        "told",
+        "default",
+        "of the text model",
+        "scaled by yarn",
+        "yarn without a length",
+        "dynamic",
+        "linear",
+        "longrope",
+        "scaled before",
+    ],
 )
 def test_the_context_is_what_the_config_says(
     random_model: Path, tmp_path: Path, changes: dict[str, Any], positions: int
 ) -> None:
     assert context.context_of(str(with_config(random_model, tmp_path, **changes))) == positions
+
+
+def test_transformers_scales_as_the_context_is_counted() -> None:
+    """Dynamic scaling begins beyond `max_position_embeddings`, which llama3 does not use."""
+    config = LlamaConfig(hidden_size=64, num_attention_heads=4, max_position_embeddings=64)
+
+    def frequencies(seq_len: int, **scaling: Any) -> list[float]:
+        config.rope_parameters = {"rope_theta": 10_000.0, "factor": 4.0} | scaling
+        kind: str = scaling["rope_type"]
+        found, _ = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"), seq_len)
+        return list(found.tolist())
+
+    def plain() -> list[float]:
+        return frequencies(1, rope_type="linear", factor=1.0)
+
+    assert frequencies(64, rope_type="dynamic") == pytest.approx(plain())
+    assert frequencies(256, rope_type="dynamic") != pytest.approx(plain())
+    assert frequencies(64, rope_type="linear") == pytest.approx([f / 4 for f in plain()])
+    table = {"rope_type": "llama3", "original_max_position_embeddings": 64}
+    table |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    before = frequencies(256, **table)
+    config.max_position_embeddings = 9999
+    assert frequencies(256, **table) == before
+
+
+@pytest.mark.parametrize(
+    "number", [math.inf, math.nan, -4.0, 0, "4", True, 10**400], ids=lambda n: str(n)[:8]
+)
+@pytest.mark.parametrize("key", ["factor", "original_max_position_embeddings"])
+@pytest.mark.parametrize("kind", ["yarn", "linear"])
+def test_a_scaling_that_is_no_number_is_one_line(
+    random_model: Path, tmp_path: Path, kind: str, key: str, number: Any
+) -> None:
+    scaling = {"rope_type": kind, "factor": 4.0, "original_max_position_embeddings": 64}
+    path = with_config(random_model, tmp_path, rope_scaling=scaling | {key: number})
+    line = refused(config_of(path), "the scaling of positions in its config.json has the number")
+    assert str(path) in line
+
+
+def test_a_config_that_transformers_refuses_is_one_line(random_model: Path, tmp_path: Path) -> None:
+    path = with_config(random_model, tmp_path, max_position_embeddings=None, hidden_size="32")
+    line = refused(config_of(path), r"cannot load the config of .*'hidden_size'.*expected int")
+    assert "check its config.json" in line
+    done = subprocess.run(
+        [sys.executable, "-m", "swarmproof", "run", "text-horizontal", "--arm", "no-attack",
+         "--set", f"model.path={path}", "--out", str(tmp_path / "run")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"error: arm no-attack: {line}"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_config_is_one_line(random_model: Path, tmp_path: Path) -> None:

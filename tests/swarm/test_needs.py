@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from models import save_random_llama
 from swarmproof.config import TrialConfig
@@ -139,7 +144,11 @@ def test_a_shape_has_the_parameters_of_the_model(
 @pytest.mark.parametrize(
     "changes",
     [{"num_experts": 8}, {"num_local_experts": 8}, {"n_routed_experts": 8},
-     {"num_attention_heads": 0, "head_dim": None}, {"hidden_size": "wide"}],
+     {"moe_num_experts": [64, 64]}, {"text_config": {"moe_num_experts": 8}},
+     {"num_attention_heads": 0, "head_dim": None}, {"hidden_size": "wide"},
+     {"hidden_size": -192}, {"hidden_size": math.nan}, {"num_hidden_layers": 2.5},
+     {"head_dim": 0}, {"num_key_value_heads": "2"}, {"vocab_size": True},
+     {"hidden_size": "w" * 1000, "head_dim": 32, "vocab_size": 10**13}],
 )  # fmt: skip
 def test_a_config_of_another_kind_has_no_shape(
     llama: Path, tmp_path: Path, changes: dict[str, Any]
@@ -149,6 +158,50 @@ def test_a_config_of_another_kind_has_no_shape(
     assert shape_of(str(tmp_path)) is None
     (tmp_path / "config.json").write_text("[1]")
     assert shape_of(str(tmp_path)) is None
+
+
+def _told_by(path: Path, table: dict[str, Any]) -> Any:
+    (path / "config.json").write_text(json.dumps(table))
+    return shape_of(str(path))
+
+
+def test_every_mixture_of_experts_of_transformers_has_no_shape(tmp_path: Path) -> None:
+    found = {"moe": 0, "dense": 0}
+    for kind, config_class in CONFIG_MAPPING.items():
+        try:
+            table = json.loads(config_class().to_json_string(use_diff=False))
+        except (TypeError, ValueError, AttributeError, ImportError, StrictDataclassError):
+            continue  # it has no default, or needs a package
+        told = _told_by(tmp_path, table)
+        if kind in ("hunyuan_v1_moe", "qwen3_omni_moe_talker_code_predictor"):
+            continue  # one expert by default; a dense part of a larger model
+        if "moe" in kind or kind in ("mixtral", "dbrx", "aria_text", "olmoe", "phimoe", "gpt_oss"):
+            assert told is None, kind
+            found["moe"] += 1
+        elif kind in ("llama", "qwen2", "qwen3", "mistral", "gemma", "phi3", "olmo2", "ernie4_5"):
+            assert told is not None, kind
+            found["dense"] += 1
+    assert found["dense"] == 8
+    assert found["moe"] > 20
+
+
+def test_a_single_expert_is_a_dense_model(llama: Path, tmp_path: Path) -> None:
+    table = json.loads((llama / "config.json").read_text())
+    for number in (0, 1, None):
+        assert _told_by(tmp_path, table | {"num_experts": number}) == _shape(llama)
+
+
+def test_a_plan_of_a_config_of_texts_is_no_traceback(llama: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(llama, tmp_path / "model")
+    table = json.loads((path / "config.json").read_text())
+    words = {"hidden_size": "w" * 1000, "head_dim": 32, "vocab_size": 10**13}
+    (path / "config.json").write_text(json.dumps(table | words))
+    done = subprocess.run(
+        [sys.executable, "-m", "swarmproof", "run", "text-horizontal", "--plan",
+         "--set", f"model.path={path}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_stays_is_counted_by_type(llama: Path) -> None:

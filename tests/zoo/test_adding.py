@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -161,6 +163,39 @@ def _after(data: bytes, key: bytes, skip: int, new: bytes) -> bytes:
     return data[:at] + new + data[at + len(new) :]
 
 
+def _number(key: bytes, value: int) -> bytes:
+    return len(key).to_bytes(8, "little") + key + struct.pack("<II", 4, value)
+
+
+def _with(data: bytes, *pairs: bytes) -> bytes:
+    """Add pairs of key and value to a head, and a text that keeps the weights aligned."""
+    at = data.index(b"tokenizer.ggml.model") - 8
+    more = b"".join(pairs)
+    head = struct.pack("<Q", 4) + b"fill" + struct.pack("<IQ", 8, (-len(more) - 24) % 32)
+    more += head + b"x" * ((-len(more) - 24) % 32)
+    count = int.from_bytes(data[16:24], "little") + len(pairs) + 1
+    return data[:16] + struct.pack("<Q", count) + data[24:at] + more + data[at:]
+
+
+def _bytes_list(key: bytes, entries: int) -> bytes:
+    return struct.pack("<Q", len(key)) + key + struct.pack("<IIQ", 9, 0, entries) + bytes(entries)
+
+
+def _told(data: bytes, **numbers: int) -> bytes:
+    for name, value in numbers.items():
+        data = _after(data, b"llama." + name.encode(), 4, value.to_bytes(4, "little"))
+    return data
+
+
+def _large_and_shared(data: bytes) -> bytes:
+    """Six weights of 40 kB at the same place, in a file of 70 kB."""
+    for layer in (b"blk.0.", b"blk.1."):
+        for name in (b"ffn_gate", b"ffn_up", b"ffn_down"):
+            claim = struct.pack("<QQIQ", 64, 1000, gguf.GGMLQuantizationType.Q4_1, 0)
+            data = _after(data, layer + name + b".weight", 4, claim)
+    return data
+
+
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "another file": (lambda data: b"PK" + data, "is not a GGUF file"),
     "empty": (lambda _: b"", "is not a GGUF file"),
@@ -177,7 +212,7 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "a list of 2^60": (
         lambda data: _after(data, b"tokenizer.ggml.tokens", 8, (2**60).to_bytes(8, "little")),
-        r"claims a list of \d+ entries",
+        "is cut off or damaged",
     ),
     "a list that ends beyond the file": (
         lambda data: _after(data, b"tokenizer.ggml.tokens", 8, (2**21).to_bytes(8, "little")),
@@ -185,7 +220,7 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "two thousand million layers": (
         lambda data: _after(data, b"llama.block_count", 4, (2**31 - 1).to_bytes(4, "little")),
-        r"claims '2147483647' layers and has \d+ tensors",
+        r"claims '2147483647' layers and has \d+ tensors of 2",
     ),
     "layers that are a fraction": (
         lambda data: _after(data, b"llama.block_count", 0, (6).to_bytes(4, "little")),
@@ -195,6 +230,48 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda data: data.replace(b"general.architecture", b"general.architectura"),
         "holds no model",
     ),
+    "a number of another architecture": (
+        lambda data: _with(data, _number(b"mistral.block_count", 200_000)),
+        r"is a llama and has the number 'mistral\.block_count'",
+    ),
+    "wider than its tensors": (
+        lambda data: _told(data, feed_forward_length=2_000_000),
+        r"claims a 'llama\.feed_forward_length' of '2000000'.* is 262",
+    ),
+    "more words than its tensors": (
+        lambda data: _told(data, vocab_size=10_000_000),
+        r"claims a 'llama\.vocab_size' of '10000000'.* is 262",
+    ),
+    # Each is as long as the longest side of a tensor, and all together they are no such model.
+    "wide in all directions": (
+        lambda data: _told(data, embedding_length=260, feed_forward_length=262),
+        r"claims \d+ parameters and has 90816",
+    ),
+    "no width": (
+        lambda data: _told(data, embedding_length=0),
+        r"weights do not fit .*\(262, 64\), and not \(262, 0\)\); get the file again",
+    ),
+    "no heads": (lambda data: _after(data, b"head_count", 4, bytes(4)), "get the file again"),
+    "fewer layers than it has": (
+        lambda data: _told(data, block_count=1),
+        r"claims '1' layers and has \d+ tensors of 2",
+    ),
+    "no count of layers": (
+        lambda data: data.replace(b"llama.block_count", b"llama.block_counx"),
+        "claims 'None' layers",
+    ),
+    "weights that share their bytes": (_large_and_shared, "its tensors share their bytes"),
+    "a weight near 2^64": (
+        lambda data: _after(data, b"blk.0.ffn_gate.weight", 24, (2**64 - 32).to_bytes(8, "little")),
+        "a tensor begins beyond its end",
+    ),
+    **{
+        f"a {key.decode()} that is no text": (
+            lambda data, key=key: _after(data, key, 12, b"\xff"),  # type: ignore[misc]
+            r"bad\.gguf is cut off or damaged \('utf-8'",
+        )
+        for key in (b"general.architecture", b"general.license", b"tokenizer.ggml.pre")
+    },
     "another version": (lambda data: data[:4] + b"\x63" + data[5:], "is cut off or damaged"),
 }
 
@@ -208,6 +285,31 @@ def test_a_bad_gguf_is_one_line_and_nothing_is_left(
     with pytest.raises(ValueError, match=words) as found:
         add("mine", file=tmp_path / "bad.gguf")
     assert "\n" not in str(found.value)
+    assert left(home) == []
+
+
+def test_lists_are_bounded_in_sum(quantized: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    # Of each token a text, a score and a type, and of each merge a text; a text is two parts.
+    real = 262_144 * (2 + 1 + 1) + 600_000 * 2
+    assert real + 10_000 < gguf_file._MOST_PARTS
+    monkeypatch.setattr(gguf_file, "_MOST_PARTS", 9_000)
+    file = tmp_path / "a.gguf"
+    file.write_bytes(_with(quantized.read_bytes(), _bytes_list(b"a", 4_000)))
+    assert gguf_file.contents(file).architecture == "llama"
+    lists = [_bytes_list(key, 4_000) for key in (b"a", b"b")]
+    file.write_bytes(_with(quantized.read_bytes(), *lists))
+    with pytest.raises(ValueError, match=r"a\.gguf .*more than 9000 parts"):
+        gguf_file.contents(file)
+
+
+def test_a_gguf_that_does_not_fit_is_one_line_of_the_command(
+    quantized: Path, tmp_path: Path, home: Path
+) -> None:
+    """transformers prints nothing of its own."""
+    (tmp_path / "bad.gguf").write_bytes(_told(quantized.read_bytes(), embedding_length=0))
+    done = subprocess.run([*ADD, str(tmp_path / "bad.gguf")], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: bad\.gguf: its weights do not fit .*\n", done.stderr)
     assert left(home) == []
 
 

@@ -17,13 +17,8 @@ from transformers.utils import logging as transformers_logging
 from swarmproof.policies import selftest
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
+from swarmproof.zoo import unfit
 from swarmproof.zoo.locate import files_of, locate
-
-# What transformers raises on files that are not there, not whole, or do not fit each other.
-_UNFIT = (
-    *(OSError, ValueError, LookupError, RuntimeError, TypeError, ArithmeticError),
-    *(AssertionError, AttributeError, StrictDataclassError),
-)
 
 
 def load(
@@ -50,21 +45,21 @@ def load(
         )
     tokenizer = load_tokenizer(path, key)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=getattr(torch, dtype),
-            attn_implementation=ATTENTION,
-            output_loading_info=True,
-        )
+        with unfit.quiet():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, dtype),
+                attn_implementation=ATTENTION,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
+            )
     except torch.OutOfMemoryError:
         raise
-    except _UNFIT as error:
-        raise _cannot_load(key, path, error) from None
-    # transformers fills them with random numbers.
-    if missing := sorted(info["missing_keys"]):
+    except unfit.UNFIT as error:
+        raise _cannot_load(key, path, error, found=not isinstance(error, OSError)) from None
+    if wrong := unfit.fault(model, info, "its config.json"):
         raise ValueError(
-            f"{key} = {path!r} has no weights for {missing[0]!r:.200} ({len(missing)} are "
-            "missing); get the model's files again"
+            f"{key} = {path!r}: {wrong}; get the model's files again, all of one version"
         )
     if found := unsupported(model):
         raise ValueError(
@@ -143,8 +138,9 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
         ValueError: there is no tokenizer, or it cannot be used; names the remedy.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except (*_UNFIT, ImportError) as error:
+        with unfit.quiet():
+            tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
+    except (*unfit.UNFIT, ImportError) as error:
         # transformers then tries to read the file in another format, and names the wrong package.
         misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
         if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
@@ -153,7 +149,8 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
                 "sentencepiece, which is not installed; pip install sentencepiece, or put a "
                 "tokenizer.json beside the model"
             ) from None
-        raise _cannot_load(key, path, error) from None
+        found = isinstance(error, StrictDataclassError)
+        raise _cannot_load(key, path, error, found=found) from None
     # For some models without a tokenizer, transformers returns one that cannot encode text.
     if not tokenizer("0", add_special_tokens=False).input_ids:
         raise ValueError(
@@ -168,12 +165,15 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     return tokenizer
 
 
-def _cannot_load(key: str, path: str, error: Exception) -> ValueError:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(": ")
-    return ValueError(
-        f"cannot load {key} = {path!r}: {first}; check the name, that its tokenizer is with it, "
-        "and that the hub can be reached or the model is in the local cache"
+def _cannot_load(key: str, path: str, error: Exception, *, found: bool) -> ValueError:
+    """`found`: its files were found, and cannot be used."""
+    remedy = (
+        "check its config.json, or get the model's files again"
+        if found
+        else "check the name, that its tokenizer is with it, and that the hub can be reached or "
+        "the model is in the local cache"
     )
+    return ValueError(f"cannot load {key} = {path!r}: {unfit.first_line(error)}; {remedy}")
 
 
 @contextmanager

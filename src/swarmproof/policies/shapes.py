@@ -6,11 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from swarmproof.zoo.locate import locate
 
-# Keys of a config.json that has several feed-forward networks in a layer.
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+# Parts of the keys of a config.json that has several feed-forward networks in a layer.
+_EXPERTS = ("num_experts", "num_local_experts", "routed_experts")
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError),
+)
 LONG_ROW = 256  # rows of more tokens keep no attention scores: `long_rows.py`
 
 
@@ -52,16 +56,33 @@ def shape_of(path: str) -> Shape | None:
     try:
         text = (Path(locate(path)) / "config.json").read_text(encoding="utf-8")
         table = json.loads(text)
-        if any(table.get(key) for key in _EXPERTS):
+        if _has_experts(table):
             return None
         width, layers = table["hidden_size"], table["num_hidden_layers"]
         words, feed_forward = table["vocab_size"], table["intermediate_size"]
         heads = table["num_attention_heads"]
-        kv_heads = table.get("num_key_value_heads") or heads
-        size = table.get("head_dim") or width // heads
+        kv_heads = _given(table, "num_key_value_heads", heads)
+        size = _given(table, "head_dim", width // heads)
+        numbers = (width, layers, words, feed_forward, heads, kv_heads, size)
+        if not all(type(number) is int and number > 0 for number in numbers):
+            return None
         layer = 2 * width * size * (heads + kv_heads) + 3 * width * feed_forward + 2 * width
         outputs = 1 if table.get("tie_word_embeddings") else 2
         count = layers * layer + outputs * words * width + width
         return Shape(float(count), layers, width, kv_heads * size, feed_forward, words, heads)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+    except _UNREADABLE:
         return None
+
+
+def _given(table: dict[str, Any], key: str, default: Any) -> Any:
+    return default if table.get(key) is None else table[key]
+
+
+def _has_experts(table: dict[str, Any]) -> bool:
+    """Whether a config, or one within it, has more than one expert."""
+    for key, value in table.items():
+        if isinstance(value, dict) and _has_experts(value):
+            return True
+        if any(part in key for part in _EXPERTS) and value not in (None, 0, 1):
+            return True
+    return False

@@ -20,9 +20,20 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from swarmproof.zoo import saving
+from swarmproof.zoo import saving, unfit
 
-_MOST_ENTRIES = 4_000_000  # of a list in a GGUF: the longest are vocabularies and their merges
+# Parts of a file's head: an entry of a list is one, and a text two. A vocabulary of 262,144 with
+# its scores, its types and 600,000 merges has 2.25 million.
+_MOST_PARTS = 2_500_000
+_MOST_LAYERS = 1_000  # the deepest models have fewer than 200
+# Names of the numbers by which transformers builds a model, behind the architecture.
+_SIZES = (
+    *("block_count", "nextn_predict_layers", "embedding_length", "vocab_size", "dimension_count"),
+    *("feed_forward_length", "expert_feed_forward_length", "expert_shared_feed_forward_length"),
+    *("head_count", "head_count_kv", "key_length", "value_length", "group_count"),
+    *("expert_count", "expert_used_count", "expert_shared_count"),
+    *("conv_kernel", "inner_size", "state_size", "time_step_rank", "l_cache"),
+)
 # What the reader raises on a file that was cut off or damaged.
 _DAMAGE = (
     *(ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError),
@@ -66,49 +77,91 @@ def contents(file: Path) -> GgufContents:
         raise ValueError(f"{file} is not a GGUF file")
     try:
         reader = _reader()(file)
+        architecture, licence, splitting = (
+            _text(reader, key)
+            for key in ("general.architecture", "general.license", "tokenizer.ggml.pre")
+        )
+        if reader.tensors and architecture:
+            _require_layers(reader, architecture)
+            _require_sizes(reader, architecture)
     except _DAMAGE as error:
         raise ValueError(
-            f"{file} is cut off or damaged ({_first_line(error)}); download it again"
+            f"{file} is cut off or damaged ({unfit.first_line(error)}); download it again"
         ) from None
+    if not reader.tensors or not architecture:
+        raise ValueError(f"{file} holds no model; is it only a vocabulary?")
     kinds = Counter[str]()
     for tensor in reader.tensors:
         kinds[tensor.tensor_type.name] += int(tensor.n_elements)
-    architecture = _text(reader, "general.architecture")
-    if not kinds or not architecture:
-        raise ValueError(f"{file} holds no model; is it only a vocabulary?")
-    count = reader.fields.get(f"{architecture}.block_count")
-    layers = count.contents() if count is not None else None
-    if count is not None and (not isinstance(layers, int) or not 0 < layers <= len(reader.tensors)):
-        raise ValueError(
-            f"{file} claims {str(layers)[:80]!r} layers and has {len(reader.tensors)} tensors; "
-            "download it again"
-        )
     return GgufContents(
         architecture=architecture,
         parameters=sum(prod(map(int, tensor.shape)) for tensor in reader.tensors),
         weights=_in_words(kinds.most_common(1)[0][0]),
-        licence=_text(reader, "general.license") or "not stated in the file",
-        splitting=_text(reader, "tokenizer.ggml.pre"),
+        licence=licence or "not stated in the file",
+        splitting=splitting,
     )
+
+
+def _require_layers(reader: Any, architecture: str) -> None:
+    """Raise ValueError if a file claims more layers than it can have, or fewer than it has."""
+    count = reader.fields.get(f"{architecture}.block_count")
+    layers = None if count is None else count.contents()
+    names = [tensor.name.split(".") for tensor in reader.tensors]
+    least = max(1, len({name[1] for name in names if name[0] == "blk"}))
+    if not isinstance(layers, int) or not least <= layers <= min(len(names), _MOST_LAYERS):
+        raise ValueError(
+            f"it claims {str(layers)[:80]!r} layers and has {len(names)} tensors of {least}"
+        )
+
+
+def _require_sizes(reader: Any, architecture: str) -> None:
+    """Raise ValueError if the model that a file claims is larger than its tensors.
+
+    transformers would take the memory before it misses the weights.
+    """
+    widest = max(int(size) for tensor in reader.tensors for size in tensor.shape)
+    for key, field in reader.fields.items():
+        if key.rpartition(".")[2] not in _SIZES:
+            continue
+        # transformers takes the numbers of every architecture that it knows.
+        if not key.startswith(f"{architecture}."):
+            raise ValueError(f"it is a {architecture:.80} and has the number {key!r:.200}")
+        told = field.contents()
+        for size in told if isinstance(told, list) else [told]:
+            if type(size) is not int or not 0 <= size <= widest:
+                raise ValueError(
+                    f"it claims a {key!r:.200} of {str(size)[:80]!r}, and the longest side of its "
+                    f"tensors is {widest}"
+                )
 
 
 def _reader() -> Any:
     """The reader of the package, which goes on beyond the end of a file, made to stop there."""
     import numpy as np
-    from gguf import GGUFReader, GGUFValueType
+    from gguf import GGUFReader
 
     class Bounded(GGUFReader):  # type: ignore[misc]  # the package has no types
-        def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
-            if offset + int(count) * np.dtype(dtype).itemsize > len(self.data):
-                raise ValueError("it ends too early")
-            return super()._get(offset, dtype, count, override_order)
+        data: Any
+        parts = 0
 
-        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
-            if raw_type == GGUFValueType.ARRAY:
-                entries = int(self._get(orig_offs + 4, np.uint64)[0])
-                if entries > _MOST_ENTRIES:
-                    raise ValueError(f"it claims a list of {entries} entries")
-            return super()._get_field_parts(orig_offs, raw_type)
+        def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+            if not self.parts:
+                self.data = np.asarray(self.data)  # slices of a mapped file take far more memory
+            self.parts += 1
+            if self.parts > _MOST_PARTS:
+                raise ValueError(f"its head has more than {_MOST_PARTS} parts")
+            if int(offset) + int(count) * np.dtype(dtype).itemsize > len(self.data):
+                raise ValueError("it ends too early")
+            return super()._get(int(offset), dtype, count, override_order)
+
+        def _build_tensors(self, start_offs: int, fields: Any) -> None:
+            # Numbers near 2^64 would begin again at 0.
+            offsets = [int(field.parts[-1][0]) for field in fields]
+            if max(offsets, default=0) > len(self.data):
+                raise ValueError("a tensor begins beyond its end")
+            super()._build_tensors(int(start_offs), fields)
+            if sum(tensor.n_bytes for tensor in self.tensors) > len(self.data):
+                raise ValueError("its tensors share their bytes")
 
     return Bounded
 
@@ -129,7 +182,7 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
         OSError: the folder cannot be written.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -139,21 +192,28 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
     (alone / "model.gguf").symlink_to(file.absolute())
     try:
         # Its bar of hundreds of tensors cannot be switched off.
-        with contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf")
+        with contextlib.redirect_stderr(io.StringIO()), unfit.quiet():
+            config = AutoConfig.from_pretrained(alone, gguf_file="model.gguf")
+            claimed = _parameters(config)
+            if claimed > 2 * found.parameters:
+                raise ValueError(f"it claims {claimed} parameters and has {found.parameters}")
+            # With the config they do not read the whole file again.
+            tokenizer = AutoTokenizer.from_pretrained(alone, config=config, gguf_file="model.gguf")
             loaded, info = AutoModelForCausalLM.from_pretrained(
-                alone, gguf_file="model.gguf", dtype=torch.float32, output_loading_info=True
+                alone,
+                config=config,
+                gguf_file="model.gguf",
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
             )
     except (*_DAMAGE, RuntimeError, ImportError) as error:
         raise ValueError(
-            f"{file.name}: transformers cannot read a GGUF of the architecture "
-            f"{found.architecture!r:.80} ({_first_line(error)}); use a llama-like one"
+            f"{file.name} cannot be read as a GGUF of the architecture {found.architecture!r:.80} "
+            f"({unfit.first_line(error)}); get the file again, or use a llama-like one"
         ) from None
-    if missing := sorted(info["missing_keys"]):  # transformers filled them with random numbers
-        raise ValueError(
-            f"{file.name} has no weights for {missing[0]!r:.200} ({len(missing)} are missing); "
-            "get the file again"
-        )
+    if wrong := unfit.fault(loaded, info, "what it says of itself"):
+        raise ValueError(f"{file.name}: {wrong}; get the file again")
     config = copy.deepcopy(loaded.config)
     config.__dict__.pop("quantization_config", None)
     config._name_or_path = ""
@@ -165,6 +225,16 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
     _split_digits(tokenizer, found.splitting)
     saving.save(model, out)
     tokenizer.save_pretrained(out)
+
+
+def _parameters(config: Any) -> int:
+    """How many a model of a config has; takes no memory for them."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def _split_digits(tokenizer: Any, splitting: str) -> None:
@@ -192,7 +262,3 @@ def _text(reader: Any, key: str) -> str:
     field = reader.fields.get(key)
     found = field.contents() if field is not None else ""
     return found if isinstance(found, str) and found.isprintable() else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

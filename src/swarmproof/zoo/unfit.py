@@ -1,0 +1,65 @@
+"""What transformers raises and prints on files that are damaged or do not fit each other."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+
+# What transformers raises on files that are not there, not whole, or do not fit each other.
+UNFIT = (
+    *(OSError, ValueError, LookupError, RuntimeError, TypeError, ArithmeticError),
+    *(AssertionError, AttributeError, StrictDataclassError),
+)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, with the next one if it ends in a colon."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join(lines[: 1 + lines[0].endswith(":")]).rstrip(": ")[:300]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of transformers, such as its table of weights; `fault` tells what matters."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def fault(model: Any, info: dict[str, Any], config: str) -> str:
+    """What is wrong with weights that were loaded; empty if nothing is.
+
+    transformers fills what is missing or of another shape with random numbers, and leaves out the
+    layers that a config does not count.
+
+    Args:
+        model: from `from_pretrained` with `output_loading_info` and `ignore_mismatched_sizes`.
+        info: what it returned beside the model.
+        config: what tells the shapes, for the message.
+    """
+    if missing := sorted(info["missing_keys"]):
+        return f"it has no weights for {missing[0]!r:.200} ({len(missing)} are missing)"
+    if other := sorted(info["mismatched_keys"]):
+        name, stored, told = other[0]
+        return (
+            f"its weights do not fit {config} ({name!r:.200} is {tuple(stored)}, and not "
+            f"{tuple(told)})"
+        )
+    # Other weights that have no place are of no use here, such as those that see pictures.
+    layers = {re.sub(r"\d+", "0", name) for name in model.state_dict()}
+    more = [name for name in info["unexpected_keys"] if re.sub(r"\d+", "0", name) in layers]
+    if more:
+        return f"its weights do not fit {config} ({min(more)!r:.200} has no place in it)"
+    return ""
