@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swarmproof.config import MAX_SEEDS, ExperimentConfig, load
+from swarmproof.config import MAX_SEEDS, ExperimentConfig, TrialConfig, load
 from swarmproof.engines import capacity, carrying
 from swarmproof.engines.place import Place, choose, started
 from swarmproof.tracking.streams import require
@@ -174,7 +174,7 @@ def execute(
     try:
         on_start(plan)
         if plan.place.engine == "local":  # on a cluster each machine makes its own
-            warm_up(plan, (lambda _: None) if quiet else (lambda line: print(line, flush=True)))
+            warm_up(plan.config.arms.values(), quiet=quiet)
         with following(plan.track, plan.folder, warn) as wrap:
             run_trials(
                 _trials(folder), place=plan.place, resume=plan.resume, quiet=quiet, wrap=wrap
@@ -184,13 +184,14 @@ def execute(
         folder.close()
 
 
-def warm_up(plan: RunPlan, say: Callable[[str], None]) -> None:
-    """Make the warmed-up models of a plan's arms, once for all trials."""
-    arms = [arm for arm in plan.config.arms.values() if arm.warmup.in_use]
-    if arms:
+def warm_up(configs: Iterable[TrialConfig], *, quiet: bool) -> bool:
+    """Make the warmed-up models of some trials, once for all of them; whether there are any."""
+    warm = [config for config in configs if config.warmup.in_use]
+    if warm:
         from swarmproof.swarm import warmup
 
-        warmup.prepare(arms, say)
+        warmup.prepare(warm, (lambda _: None) if quiet else (lambda line: print(line, flush=True)))
+    return bool(warm)
 
 
 def execute_nodes(

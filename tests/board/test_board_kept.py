@@ -130,6 +130,27 @@ def test_a_cell_with_trials_of_other_settings_is_one_line(
         run(lists, tmp_path)
 
 
+def test_a_damaged_trial_of_a_cell_that_was_not_asked_for_stops_nothing(
+    lists: BoardLists, tmp_path: Path
+) -> None:
+    run(lists, tmp_path)
+    of = cell(tmp_path)["trials"]["attack"][0]
+    (tmp_path / "trials" / of / "trial.json").write_text("{")
+    assert len(run(lists, tmp_path, "cut")) == 1
+    assert (row(tmp_path)["state"], row(tmp_path)["reason"]) == ("not run", OUTDATED)
+
+
+def test_an_equal_number_of_another_type_is_another_setting(
+    lists: BoardLists, tmp_path: Path
+) -> None:
+    run(lists, tmp_path)
+    text = (tmp_path / CELL).read_text(encoding="utf-8")
+    assert '"temperature": 1.0' in text
+    (tmp_path / CELL).write_text(text.replace('"temperature": 1.0', '"temperature": 1'))
+    plan = boards.plan_of(lists, tmp_path, attacks="phrase", guards="none")
+    assert runner.recorded(plan.shown[0], tmp_path) is None
+
+
 def test_seeds_of_a_cell_that_is_measured_anew_are_kept(lists: BoardLists, tmp_path: Path) -> None:
     boards.run(boards.plan_of(lists, tmp_path, attacks="phrase", guards="none", seeds=(0, 1)))
     change(tmp_path, made_with=None)

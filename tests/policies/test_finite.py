@@ -103,6 +103,34 @@ def test_a_config_that_does_not_fit_its_weights_is_one_line(
     assert logging.get_verbosity() == verbosity
 
 
+MORE = {
+    "model.layers.0.self_attn.o_proj.bias": True,
+    "model.layers.1.self_attn.q_norm.weight": True,
+    "model.layers.0.extra.weight": True,
+    "model.norm.bias": True,
+    "model.layers.7.mlp.up_proj.weight": True,
+    "model.layers.0.self_attn.rotary_emb.inv_freq": False,
+    "model.layers.0.self_attn.bias": False,  # a mask in old files
+    "model.layers.0.self_attn.masked_bias": False,
+    "model.vision_tower.layers.0.mlp.fc1.weight": False,
+    "score.weight": False,
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_a_weight_that_a_layer_does_not_use_is_refused_and_others_are_not(
+    tmp_path: Path, qwen2_dir: Path, name: str
+) -> None:
+    folder = _with_config(qwen2_dir, tmp_path / "other")
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {name: torch.ones(4)}, folder / "model.safetensors", {"format": "pt"})
+    if MORE[name]:
+        with pytest.raises(ValueError, match=rf"do not fit .*{re.escape(name)}' has no place"):
+            load(str(folder))
+    else:
+        load(str(folder))
+
+
 @pytest.mark.parametrize("changes", [{"vocab_size": 10}, {"num_attention_heads": 7}])
 def test_a_shipped_model_with_another_config_is_one_line_of_the_command(
     tmp_path: Path, changes: dict[str, object]

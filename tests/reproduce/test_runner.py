@@ -261,6 +261,12 @@ def test_a_judge_is_evaluated_anew_when_its_model_is_another(
     del table["models"]  # made before tables had them
     file.write_text(json.dumps(table))
     assert (evaluations(), evaluations()) == (3, 3)
+    # A hub model that is not here yet is not asked for: the evaluation fetches it.
+    file.write_text(json.dumps(table))
+    with monkeypatch.context() as away:
+        away.setattr(judge_eval, "fingerprints", lambda _: pytest.fail("before the evaluation"))
+        assert not runner._is_current(file.parent, file.name, made[-1])
+    assert (evaluations(), evaluations()) == (4, 4)
     file.write_text("[]")
     with pytest.raises(ValueError, match=r"judge-eval.*is damaged: .*; delete it"):
         evaluations()

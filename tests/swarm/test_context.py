@@ -118,6 +118,10 @@ def test_every_model_of_a_swarm_is_checked(
             {"max_position_embeddings": 64, "rope_scaling": {"type": "linear", "factor": 4.0}},
             64,
         ),
+        (  # not a type
+            {"max_position_embeddings": 64, "rope_scaling": {"type": ["yarn"], "factor": 4.0}},
+            64,
+        ),
         (
             {
                 "max_position_embeddings": 512,
@@ -149,6 +153,7 @@ def test_every_model_of_a_swarm_is_checked(
         "yarn without a length",
         "dynamic",
         "linear",
+        "no type",
         "longrope",
         "scaled before",
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from models import save_random_qwen2
 from swarmproof.config import TrialConfig
+from swarmproof.defenses.max_tokens import MaxTokens
 from swarmproof.judges import Local
 from swarmproof.swarm import assembly, identity
 from swarmproof.swarm.checkpoint import CHECKPOINT
@@ -105,6 +106,16 @@ def test_the_judge_that_an_attack_has_a_copy_of_is_a_model_too(model: Path, tmp_
         assert identity.of_inputs(of)[name] == identity.model_fingerprint(str(judge))
         quiet = trial_config(model, attack=attack, swarm={"malicious": 0})
         assert name not in identity.of_inputs(quiet)
+
+
+@pytest.mark.parametrize("path", ["owner/name", "roberta-large", "detector.onnx", "."])
+def test_what_a_plug_in_loads_by_itself_may_be_of_any_kind(
+    model: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = trial_config(model, defenses=[{"name": "max_tokens"}])
+    before = identity.of_inputs(of)
+    monkeypatch.setattr(MaxTokens, "model_path", path)
+    assert identity.of_inputs(of) == before
 
 
 def test_a_judge_behind_a_server_is_known_by_its_settings_only(model: Path) -> None:

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import ggufs
 from ggufs import write_gguf
 from swarmproof import registry, steps
 from swarmproof.config import load
@@ -310,6 +312,18 @@ def test_a_gguf_that_does_not_fit_is_one_line_of_the_command(
     done = subprocess.run([*ADD, str(tmp_path / "bad.gguf")], capture_output=True, text=True)
     assert done.returncode == 2
     assert re.fullmatch(r"error: bad\.gguf: its weights do not fit .*\n", done.stderr)
+    assert left(home) == []
+
+
+def test_a_gguf_with_biases_that_its_architecture_has_not_is_refused(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = ggufs._tensors
+    bias = {"blk.0.attn_q.bias": np.ones(64, np.float32)}
+    monkeypatch.setattr(ggufs, "_tensors", lambda *of: tensors(*of) | bias)
+    write_gguf(tmp_path / "a.gguf", tmp_path / "original")
+    with pytest.raises(ValueError, match=r"a\.gguf: it has biases, and a llama of transformers"):
+        add("mine", file=tmp_path / "a.gguf")
     assert left(home) == []
 
 

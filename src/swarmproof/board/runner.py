@@ -5,6 +5,7 @@ Trials are stored by content, as those of `reproduce` are, so that cells share t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +65,9 @@ class RecordedCell:
     def unusable(self, root: Path) -> str:
         """Why its trials cannot be measured again, with the models of now; empty if they can."""
         trials = self.planned.trials()
-        if gone := [name for name in trials if not is_finished(root, name)]:
-            return f"{trial_folder(root, gone[0])} is no finished trial"
         try:
+            if gone := [name for name in trials if not is_finished(root, name)]:
+                return f"{trial_folder(root, gone[0])} is no finished trial"
             require_same_inputs(root, trials)
         except ValueError as error:
             return str(error)
@@ -273,5 +274,7 @@ def _folder(root: Path, name: CellName) -> Path:
     return root / "cells" / name.setting / name.attack / name.guard
 
 
-def _without_rounds(arms: Mapping[str, Any]) -> dict[str, Any]:
-    return {arm: {**trial, "rounds": None} for arm, trial in arms.items()}
+def _without_rounds(arms: Mapping[str, Any]) -> str:
+    """As text, where 1 and 1.0 differ, as they do in the keys of the trials."""
+    told = {arm: {**trial, "rounds": None} for arm, trial in arms.items()}
+    return json.dumps(told, sort_keys=True)

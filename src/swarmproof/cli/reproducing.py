@@ -80,7 +80,7 @@ def reproduce(
     from rich.console import Console
 
     from swarmproof.reproduce import command, runner
-    from swarmproof.reproduce.store import Store
+    from swarmproof.reproduce.store import Store, require_same_inputs
     from swarmproof.reproduce.timing import Timing
 
     chosen = command.choose(figure, scale)
@@ -99,6 +99,9 @@ def reproduce(
         trials = runner.missing(plan, store, resume=resume)
         capacity.require([trial.config for trial in trials], out, place, resume=resume)
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
+        local = place.engine == "local"  # on a cluster each machine makes its own warm-up
+        if local and steps.warm_up((trial.config for trial in trials), quiet=quiet):
+            require_same_inputs(out, plan.configs)  # before hours are spent on another start
         keep = functools.partial(runner.keeper, plan, store)
         try:
             steps.run_trials(trials, place=place, resume=resume, quiet=quiet, wrap=keep)

@@ -214,4 +214,4 @@ def _is_current(folder: Path, name: str, config: JudgeEval) -> bool:
     from swarmproof.measure import judge_eval
 
     table = read_json(folder, name, "delete it, and the judge is evaluated anew")
-    return table.get(_MODELS) == judge_eval.fingerprints(config)
+    return _MODELS in table and table[_MODELS] == judge_eval.fingerprints(config)

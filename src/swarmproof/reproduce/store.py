@@ -235,13 +235,20 @@ class Store:
         (self.root / "index.txt").write_text("\n".join([*self._lines(), ""]), encoding="utf-8")
 
     def _lines(self) -> Iterator[str]:
-        keys = [path.name for path in (self.root / "trials").glob("*") if self._has(path.name)]
-        rows = [(self.about(name), name) for name in keys]
+        rows, damaged = [], []
+        for name in (path.name for path in (self.root / "trials").glob("*")):
+            try:
+                if self._has(name):
+                    rows.append((self.about(name), name))
+            except ValueError:  # told to whoever wants this trial; here it stops nothing
+                damaged.append(name)
         for about, name in sorted(
             rows, key=lambda row: (row[0]["experiment"], row[0]["arm"], row[0]["seed"], row[1])
         ):
             state = "finished" if about["finished_with"] else "unfinished"
             yield f"{name}  {about['experiment']}/{about['arm']}  seed {about['seed']}  {state}"
+        for name in sorted(damaged):
+            yield f"{name}  {_ABOUT} is damaged"
 
     def _write(self, key: str, trial: Trial, begun: _Versions, finished: _Versions) -> None:
         about = {

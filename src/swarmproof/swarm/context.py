@@ -137,6 +137,6 @@ def _scaled(scaling: dict[str, Any], positions: int, where: str) -> int:
     # To transformers `max_position_embeddings` is the length before scaling with dynamic, and with
     # yarn if no other is given. With llama3 and longrope it is the length after it. With linear it
     # is either: the file does not tell, so it is taken as it is, which is never too long.
-    if {"yarn", "dynamic"} & {scaling.get("rope_type"), scaling.get("type")}:
+    if any(scaling.get(name) in ("yarn", "dynamic") for name in ("rope_type", "type")):
         return max(positions, int((before or positions) * (factor or 1)))
     return positions

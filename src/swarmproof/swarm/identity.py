@@ -99,7 +99,8 @@ def judges(config: TrialConfig) -> list[Local]:
     A judge behind a server has its address and its name in the config, and nothing else is known.
     """
     attack = [registry.build(Attack, config.attack)] if config.swarm.malicious else []
-    return [judge for plugin in (*attack, *_defenses(config)) for judge in _judges_in(plugin)]
+    defenses = [registry.build(Defense, table) for table in config.defenses]
+    return [judge for plugin in (*attack, *defenses) for judge in _judges_in(plugin)]
 
 
 def _judges_in(plugin: registry.Plugin) -> Iterator[Local]:
@@ -111,14 +112,9 @@ def _judges_in(plugin: registry.Plugin) -> Iterator[Local]:
                 yield from _judges_in(part)
 
 
-def _defenses(config: TrialConfig) -> list[Defense]:
-    return [registry.build(Defense, table) for table in config.defenses]
-
-
 def _fingerprints(config: TrialConfig, data: str, warmed: Mapping[str, str]) -> dict[str, str]:
-    loaded = [defense.model_path for defense in _defenses(config)]
-    asked = [judge.path for judge in judges(config)]
-    paths = dict.fromkeys([*config.model_paths, *asked, *filter(None, loaded)])
+    # What a plug-in loads by itself may be of any kind, so nothing is known of it.
+    paths = dict.fromkeys([*config.model_paths, *(judge.path for judge in judges(config))])
     sources = {path: added.origin(Path(locate(path))) for path in paths}
     return (
         {_data_of(config): data}

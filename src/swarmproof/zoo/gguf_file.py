@@ -50,6 +50,7 @@ class GgufContents:
     weights: str  # in words: how most of its weights are stored
     licence: str
     splitting: str  # how its tokenizer splits text before the merges
+    biased: bool = False  # whether a linear layer has a bias
 
 
 def require_reader() -> None:
@@ -99,6 +100,7 @@ def contents(file: Path) -> GgufContents:
         weights=_in_words(kinds.most_common(1)[0][0]),
         licence=licence or "not stated in the file",
         splitting=splitting,
+        biased=any(tensor.name.endswith(".bias") for tensor in reader.tensors),
     )
 
 
@@ -212,8 +214,8 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
             f"{file.name} cannot be read as a GGUF of the architecture {found.architecture!r:.80} "
             f"({unfit.first_line(error)}); get the file again, or use a llama-like one"
         ) from None
-    if wrong := unfit.fault(loaded, info, "what it says of itself"):
-        raise ValueError(f"{file.name}: {wrong}; get the file again")
+    if wrong := _dropped(loaded, found) or unfit.fault(loaded, info, "what it says of itself"):
+        raise ValueError(f"{file.name}: {wrong}; get the file again, or another model")
     config = copy.deepcopy(loaded.config)
     config.__dict__.pop("quantization_config", None)
     config._name_or_path = ""
@@ -225,6 +227,13 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
     _split_digits(tokenizer, found.splitting)
     saving.save(model, out)
     tokenizer.save_pretrained(out)
+
+
+def _dropped(model: Any, found: GgufContents) -> str:
+    """What transformers left out of a file without a word; empty if that is nothing."""
+    if not found.biased or any(name.endswith(".bias") for name, _ in model.named_parameters()):
+        return ""
+    return f"it has biases, and a {found.architecture:.80} of transformers has none"
 
 
 def _parameters(config: Any) -> int:

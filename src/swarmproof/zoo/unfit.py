@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ UNFIT = (
     *(OSError, ValueError, LookupError, RuntimeError, TypeError, ArithmeticError),
     *(AssertionError, AttributeError, StrictDataclassError),
 )
+
+_LAYER = ".0."  # in a name without the number of its layer
 
 
 def first_line(error: Exception) -> str:
@@ -57,9 +59,24 @@ def fault(model: Any, info: dict[str, Any], config: str) -> str:
             f"its weights do not fit {config} ({name!r:.200} is {tuple(stored)}, and not "
             f"{tuple(told)})"
         )
-    # Other weights that have no place are of no use here, such as those that see pictures.
-    layers = {re.sub(r"\d+", "0", name) for name in model.state_dict()}
-    more = [name for name in info["unexpected_keys"] if re.sub(r"\d+", "0", name) in layers]
-    if more:
+    if more := [name for name in info["unexpected_keys"] if _belongs(name, model.state_dict())]:
         return f"its weights do not fit {config} ({min(more)!r:.200} has no place in it)"
     return ""
+
+
+def _belongs(name: str, weights: Iterable[str]) -> bool:
+    """Whether a weight without a place is of a layer that the model computes.
+
+    Others are of no use here, such as those that see pictures, masks, and tables of rotations.
+    """
+    known = {_any_layer(weight) for weight in weights}
+    modules = {weight.rpartition(".")[0] for weight in known}
+    within = {m[: end.start()] for m in modules for end in re.finditer(r"\.", m)}
+    module, _, kind = _any_layer(name).rpartition(".")
+    parent = module.rpartition(".")[0]
+    more_of_a_layer = kind == "weight" and parent in within and _LAYER in f".{parent}."
+    return module in modules or more_of_a_layer
+
+
+def _any_layer(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
