@@ -95,7 +95,7 @@ def test_a_damaged_description_of_a_trial_is_one_line(
     file = store.folder(name) / "trial.json"
     file.parent.mkdir(parents=True)
     file.write_bytes(text)
-    for read in (store.finished, store.about, lambda _: store.write_index()):
+    for read in (store.finished, store.about):
         with pytest.raises(
             ValueError, match=r"trial\.json is damaged: .*; delete .* to run"
         ) as told:
@@ -103,6 +103,8 @@ def test_a_damaged_description_of_a_trial_is_one_line(
         assert "\n" not in str(told.value)
         assert str(file) in str(told.value)
     assert file.read_bytes() == text
+    store.write_index()
+    assert (store.root / "index.txt").read_text() == f"{name}  trial.json is damaged\n"
 
 
 def test_a_judge_of_the_same_name_with_other_weights_is_told(
