@@ -173,8 +173,7 @@ def execute(
     folder = RunFolder.create(plan.folder, plan.config, resume=plan.resume)
     try:
         on_start(plan)
-        if plan.place.engine == "local":  # on a cluster each machine makes its own
-            warm_up(plan.config.arms.values(), quiet=quiet)
+        warm_up(plan.config.arms.values(), plan.place, quiet=quiet)
         with following(plan.track, plan.folder, warn) as wrap:
             run_trials(
                 _trials(folder), place=plan.place, resume=plan.resume, quiet=quiet, wrap=wrap
@@ -184,9 +183,12 @@ def execute(
         folder.close()
 
 
-def warm_up(configs: Iterable[TrialConfig], *, quiet: bool) -> bool:
-    """Make the warmed-up models of some trials, once for all of them; whether there are any."""
-    warm = [config for config in configs if config.warmup.in_use]
+def warm_up(configs: Iterable[TrialConfig], place: Place, *, quiet: bool) -> bool:
+    """Make the warmed-up models of some trials, once for all of them; whether there are any.
+
+    On a cluster there are none: each machine makes its own.
+    """
+    warm = [config for config in configs if config.warmup.in_use and place.engine == "local"]
     if warm:
         from swarmproof.swarm import warmup
 

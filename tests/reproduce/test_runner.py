@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from models import save_random_qwen2
+from swarmproof import steps
+from swarmproof.cli.reproducing import reproduce
 from swarmproof.config import ExperimentConfig, ModelConfig
 from swarmproof.engines.events import Finished
 from swarmproof.measure import judge_eval
@@ -25,6 +27,7 @@ from swarmproof.reproduce.figures import Acceptance
 from swarmproof.reproduce.page import outcomes
 from swarmproof.reproduce.runner import Plan
 from swarmproof.reproduce.store import Store, key
+from swarmproof.swarm import identity
 from swarmproof.swarm.checkpoint import CHECKPOINT
 from swarmproof.swarm.identity import FINGERPRINTS
 from swarmproof.swarm.trial import Trial, run_trial
@@ -33,7 +36,11 @@ from swarms import trial_config
 
 def plan_of(model: Path, *names: str, seeds: tuple[int, ...] = (0,), rounds: int = 2) -> Plan:
     """Figures of the tiny scale, with a random model and very little work."""
-    overrides = [
+    return runner.plan(command.choose(names, "tiny"), seeds, overrides(model, rounds))
+
+
+def overrides(model: Path, rounds: int) -> list[str]:
+    return [
         f"model.path={model}",
         "task.train=64",
         "task.test=64",
@@ -44,7 +51,6 @@ def plan_of(model: Path, *names: str, seeds: tuple[int, ...] = (0,), rounds: int
         "evaluation.problems=2",
         "checkpoint_every=1",
     ]
-    return runner.plan(command.choose(names, "tiny"), seeds, overrides)
 
 
 def run(plan: Plan, store: Store) -> list[Trial]:
@@ -229,6 +235,26 @@ def test_a_trial_that_does_not_say_its_model_is_not_used(random_model: Path, fre
     (need.folder / FINGERPRINTS).unlink()
     with pytest.raises(ValueError, match=r"does not say which data and models.*delete that"):
         runner.missing(plan, fresh)
+
+
+def test_a_warm_up_with_other_weights_is_told_before_any_trial_runs(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWARMPROOF_CACHE", str(tmp_path / "cache"))
+    warm = [*overrides(random_model, rounds=1), "warmup={steps=1,batch=2,problems=8}"]
+    plan = runner.plan(command.choose(["fig16"], "tiny"), (0,), warm)
+    with Store(tmp_path / "store") as store:
+        folders = [trial.folder for trial in run(plan, store)]
+    for folder in folders:  # made on another machine, whose cache is not here
+        prints = json.loads((folder / FINGERPRINTS).read_text())
+        start = identity.warmed_at(str(random_model))
+        assert start in prints
+        (folder / FINGERPRINTS).write_text(json.dumps(prints | {start: "0" * 32}))
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr(steps, "run_trials", lambda *_, **__: pytest.fail("a trial ran"))
+    with pytest.raises(ValueError, match=r"have different weights after the same warm-up"):
+        reproduce(["fig16"], seeds="2", set_=warm, out=tmp_path / "store", jobs=0, quiet=True)
+    assert (tmp_path / "cache").exists()
 
 
 def test_a_judge_is_evaluated_anew_when_its_model_is_another(

@@ -327,6 +327,17 @@ def test_a_gguf_with_biases_that_its_architecture_has_not_is_refused(
     assert left(home) == []
 
 
+def test_the_bias_of_a_router_of_experts_is_no_bias_that_was_dropped() -> None:
+    class Router(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("e_score_correction_bias", torch.zeros(4))
+
+    found = gguf_file.GgufContents("minimax-m2", 1, "F32", "mit", "", biased=True)
+    assert gguf_file._dropped(Router(), found) == ""
+    assert "minimax-m2" in gguf_file._dropped(torch.nn.Linear(2, 2, bias=False), found)
+
+
 def test_an_unknown_architecture_is_named(tmp_path: Path, home: Path) -> None:
     write_gguf(tmp_path / "a.gguf", tmp_path / "original", architecture="flamingo")
     with pytest.raises(ValueError, match=r"of the architecture 'flamingo'.*llama-like") as found:

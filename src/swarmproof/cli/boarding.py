@@ -85,8 +85,7 @@ def board(
         keep = functools.partial(runner.keeper, plan.planned, store, on_cell=write)
         try:
             trials = runner.begin(waiting, store)
-            local = place.engine == "local"  # on a cluster each machine makes its own warm-up
-            if local and steps.warm_up((trial.config for trial in trials), quiet=quiet):
+            if steps.warm_up((trial.config for trial in trials), place, quiet=quiet):
                 runner.needed(plan.planned, out)  # before hours are spent on another start
             steps.run_trials(trials, place=place, resume=True, quiet=quiet, wrap=keep)
             for planned in plan.planned:

@@ -99,8 +99,7 @@ def reproduce(
         trials = runner.missing(plan, store, resume=resume)
         capacity.require([trial.config for trial in trials], out, place, resume=resume)
         print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
-        local = place.engine == "local"  # on a cluster each machine makes its own warm-up
-        if local and steps.warm_up((trial.config for trial in trials), quiet=quiet):
+        if steps.warm_up((trial.config for trial in trials), place, quiet=quiet):
             require_same_inputs(out, plan.configs)  # before hours are spent on another start
         keep = functools.partial(runner.keeper, plan, store)
         try:

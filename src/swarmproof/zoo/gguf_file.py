@@ -50,7 +50,7 @@ class GgufContents:
     weights: str  # in words: how most of its weights are stored
     licence: str
     splitting: str  # how its tokenizer splits text before the merges
-    biased: bool = False  # whether a linear layer has a bias
+    biased: bool  # whether a layer has a bias
 
 
 def require_reader() -> None:
@@ -230,8 +230,12 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
 
 
 def _dropped(model: Any, found: GgufContents) -> str:
-    """What transformers left out of a file without a word; empty if that is nothing."""
-    if not found.biased or any(name.endswith(".bias") for name, _ in model.named_parameters()):
+    """Whether transformers left out all biases, which it does without a word; empty if not.
+
+    A model that keeps some of them is not found out.
+    """
+    # A router of experts has its bias in a buffer, "e_score_correction_bias".
+    if not found.biased or any(name.endswith("bias") for name in model.state_dict()):
         return ""
     return f"it has biases, and a {found.architecture:.80} of transformers has none"
 

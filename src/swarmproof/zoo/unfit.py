@@ -59,23 +59,26 @@ def fault(model: Any, info: dict[str, Any], config: str) -> str:
             f"its weights do not fit {config} ({name!r:.200} is {tuple(stored)}, and not "
             f"{tuple(told)})"
         )
-    if more := [name for name in info["unexpected_keys"] if _belongs(name, model.state_dict())]:
+    if more := _used_by_none(info["unexpected_keys"], model.state_dict()):
         return f"its weights do not fit {config} ({min(more)!r:.200} has no place in it)"
     return ""
 
 
-def _belongs(name: str, weights: Iterable[str]) -> bool:
-    """Whether a weight without a place is of a layer that the model computes.
+def _used_by_none(names: Iterable[str], weights: Iterable[str]) -> list[str]:
+    """Of the weights without a place, those that are of a layer which the model computes.
 
     Others are of no use here, such as those that see pictures, masks, and tables of rotations.
     """
-    known = {_any_layer(weight) for weight in weights}
-    modules = {weight.rpartition(".")[0] for weight in known}
+    modules = {_any_layer(weight).rpartition(".")[0] for weight in weights}
     within = {m[: end.start()] for m in modules for end in re.finditer(r"\.", m)}
-    module, _, kind = _any_layer(name).rpartition(".")
-    parent = module.rpartition(".")[0]
-    more_of_a_layer = kind == "weight" and parent in within and _LAYER in f".{parent}."
-    return module in modules or more_of_a_layer
+    found = []
+    for name in names:
+        module, _, kind = _any_layer(name).rpartition(".")
+        parent = module.rpartition(".")[0]
+        more_of_a_layer = kind == "weight" and parent in within and _LAYER in f".{parent}."
+        if module in modules or more_of_a_layer:
+            found.append(name)
+    return found
 
 
 def _any_layer(name: str) -> str:
