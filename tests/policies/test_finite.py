@@ -61,6 +61,8 @@ def test_a_model_with_missing_weights_is_not_filled_with_random_ones(
 FIT = r"its weights do not fit its config\.json .*get the model's files again, all of one version"
 DAMAGED = r"cannot load .*; check its config\.json, or get the model's files again"
 
+HUGE = r"tells of [0-9.]+e\+[0-9]+ parameters, and its weights have [0-9,]+ bytes; get the model's"
+
 
 def _with_config(model: Path, folder: Path, **changes: object) -> Path:
     shutil.copytree(model, folder)
@@ -81,6 +83,9 @@ def _with_config(model: Path, folder: Path, **changes: object) -> Path:
         ({"num_hidden_layers": 1, "layer_types": ["full_attention"]}, FIT),
         ({"hidden_size": "32"}, DAMAGED),
         ({"hidden_size": 0}, DAMAGED),
+        ({"vocab_size": 2**40}, HUGE),
+        ({"intermediate_size": 2**40}, HUGE),
+        ({"num_hidden_layers": 2**40}, HUGE),
     ],
     ids=str,
 )

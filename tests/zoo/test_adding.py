@@ -34,6 +34,7 @@ from swarmproof.zoo import addable, added, adding, fetching, gguf_file, places
 from swarmproof.zoo.locate import files_of, locate
 
 Q4 = gguf.GGMLQuantizationType.Q4_1
+QKV = {"attn_q": 64, "attn_k": 32, "attn_v": 32}  # biases in a layer of width 64
 IDS = torch.tensor([[5, 9, 200, 31, 7, 64, 90, 12]])
 
 
@@ -315,16 +316,49 @@ def test_a_gguf_that_does_not_fit_is_one_line_of_the_command(
     assert left(home) == []
 
 
+@pytest.mark.parametrize(
+    ("architecture", "biased", "why"),
+    [
+        ("llama", {"attn_q": 64}, r"it has 128 numbers in biases, and a llama .* has 0"),
+        # The bias of the output is left out, those of queries, keys and values are kept.
+        ("qwen2", QKV | {"attn_output": 64}, r"it has 384 .* in biases, and a qwen2 .* has 256"),
+    ],
+)
 def test_a_gguf_with_biases_that_its_architecture_has_not_is_refused(
-    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str,
+    biased: dict[str, int],
+    why: str,
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tensors = ggufs._tensors
-    bias = {"blk.0.attn_q.bias": np.ones(64, np.float32)}
-    monkeypatch.setattr(ggufs, "_tensors", lambda *of: tensors(*of) | bias)
-    write_gguf(tmp_path / "a.gguf", tmp_path / "original")
-    with pytest.raises(ValueError, match=r"a\.gguf: it has biases, and a llama of transformers"):
+    _add_biases(monkeypatch, biased)
+    write_gguf(tmp_path / "a.gguf", tmp_path / "original", architecture=architecture)
+    with pytest.raises(ValueError, match=rf"a\.gguf: {why}"):
         add("mine", file=tmp_path / "a.gguf")
     assert left(home) == []
+
+
+def test_a_gguf_keeps_the_biases_that_its_architecture_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add_biases(monkeypatch, QKV)
+    write_gguf(tmp_path / "a.gguf", tmp_path / "original", architecture="qwen2")
+    model = AutoModelForCausalLM.from_pretrained(add("mine", file=tmp_path / "a.gguf"))
+    biases = [x for name, x in model.named_parameters() if name.endswith("bias")]
+    assert sum(x.numel() for x in biases) == 256
+    assert all(bool((x == 1).all()) for x in biases)
+
+
+def _add_biases(monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int]) -> None:
+    """Biases of ones, in both layers of the model that is written."""
+    tensors = ggufs._tensors
+    biases = {
+        f"blk.{layer}.{name}.bias": np.ones(size, np.float32)
+        for layer in (0, 1)
+        for name, size in sizes.items()
+    }
+    monkeypatch.setattr(ggufs, "_tensors", lambda *of: tensors(*of) | biases)
 
 
 def test_the_bias_of_a_router_of_experts_is_no_bias_that_was_dropped() -> None:
@@ -333,7 +367,7 @@ def test_the_bias_of_a_router_of_experts_is_no_bias_that_was_dropped() -> None:
             super().__init__()
             self.register_buffer("e_score_correction_bias", torch.zeros(4))
 
-    found = gguf_file.GgufContents("minimax-m2", 1, "F32", "mit", "", biased=True)
+    found = gguf_file.GgufContents("minimax-m2", 1, "F32", "mit", "", biases=4)
     assert gguf_file._dropped(Router(), found) == ""
     assert "minimax-m2" in gguf_file._dropped(torch.nn.Linear(2, 2, bias=False), found)
 

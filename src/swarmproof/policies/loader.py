@@ -14,11 +14,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from swarmproof.policies import selftest
+from swarmproof.policies import selftest, shapes
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
 from swarmproof.zoo import unfit
 from swarmproof.zoo.locate import files_of, locate
+
+_ONE_VERSION = "get the model's files again, all of one version"
 
 
 def load(
@@ -43,6 +45,8 @@ def load(
         raise ValueError(
             f"{table}.device is {device}, and torch sees no GPU; set {table}.device to cpu"
         )
+    if wrong := shapes.oversized(path):
+        raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     tokenizer = load_tokenizer(path, key)
     try:
         with unfit.quiet():
@@ -58,9 +62,7 @@ def load(
     except unfit.UNFIT as error:
         raise _cannot_load(key, path, error, found=not isinstance(error, OSError)) from None
     if wrong := unfit.fault(model, info, "its config.json"):
-        raise ValueError(
-            f"{key} = {path!r}: {wrong}; get the model's files again, all of one version"
-        )
+        raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     if found := unsupported(model):
         raise ValueError(
             f"{path!r} uses {found}, which packed attention does not compute; use a "

@@ -15,6 +15,7 @@ _EXPERTS = ("num_experts", "num_local_experts", "routed_experts")
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError),
 )
+_MOST_PER_BYTE = 4  # parameters; a model of 4 bits has 2
 LONG_ROW = 256  # rows of more tokens keep no attention scores: `long_rows.py`
 
 
@@ -72,6 +73,26 @@ def shape_of(path: str) -> Shape | None:
         return Shape(float(count), layers, width, kv_heads * size, feed_forward, words, heads)
     except _UNREADABLE:
         return None
+
+
+def oversized(path: str) -> str:
+    """What a model's config.json tells that its files of weights cannot hold; empty if nothing.
+
+    transformers would take the memory for it before it misses the weights. A config of another
+    kind, and a model of the hub, are not asked.
+    """
+    folder = Path(locate(path))
+    shape = shape_of(path) if folder.is_dir() else None
+    if shape is None:
+        return ""
+    weights = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+    size = sum(file.stat().st_size for file in weights)
+    if not size or shape.parameters <= _MOST_PER_BYTE * size:
+        return ""
+    return (
+        f"its config.json tells of {shape.parameters:.3g} parameters, and its weights have "
+        f"{size:,} bytes"
+    )
 
 
 def _given(table: dict[str, Any], key: str, default: Any) -> Any:

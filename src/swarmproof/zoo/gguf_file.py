@@ -50,7 +50,7 @@ class GgufContents:
     weights: str  # in words: how most of its weights are stored
     licence: str
     splitting: str  # how its tokenizer splits text before the merges
-    biased: bool  # whether a layer has a bias
+    biases: int  # how many of the parameters are in a bias
 
 
 def require_reader() -> None:
@@ -100,7 +100,7 @@ def contents(file: Path) -> GgufContents:
         weights=_in_words(kinds.most_common(1)[0][0]),
         licence=licence or "not stated in the file",
         splitting=splitting,
-        biased=any(tensor.name.endswith(".bias") for tensor in reader.tensors),
+        biases=sum(int(t.n_elements) for t in reader.tensors if t.name.endswith("bias")),
     )
 
 
@@ -230,14 +230,15 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
 
 
 def _dropped(model: Any, found: GgufContents) -> str:
-    """Whether transformers left out all biases, which it does without a word; empty if not.
-
-    A model that keeps some of them is not found out.
-    """
+    """Whether transformers left out biases, which it does without a word; empty if not."""
     # A router of experts has its bias in a buffer, "e_score_correction_bias".
-    if not found.biased or any(name.endswith("bias") for name in model.state_dict()):
+    kept = sum(x.numel() for name, x in model.state_dict().items() if name.endswith("bias"))
+    if found.biases <= kept:
         return ""
-    return f"it has biases, and a {found.architecture:.80} of transformers has none"
+    return (
+        f"it has {found.biases} numbers in biases, and a {found.architecture:.80} of transformers "
+        f"has {kept}"
+    )
 
 
 def _parameters(config: Any) -> int:
