@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from board import boards
 from models import save_random_qwen2
+from swarmproof import steps
 from swarmproof.board import command, runner
 from swarmproof.board.lists import BoardLists
 from swarmproof.board.standing import OUTDATED
+from swarmproof.cli import app
+from swarmproof.swarm import identity
+from swarmproof.swarm.identity import FINGERPRINTS
 
 CELL = "cells/one/phrase/none/cell.json"
 
@@ -160,3 +165,25 @@ def test_seeds_of_a_cell_that_is_measured_anew_are_kept(lists: BoardLists, tmp_p
     kept = runner.recorded(plan.shown[0], tmp_path)
     assert kept is not None
     assert kept.current(tmp_path)
+
+
+def test_a_warm_up_with_other_weights_is_told_before_any_trial_runs(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWARMPROOF_CACHE", str(tmp_path / "cache"))
+    table = boards.table(model)
+    table["base"]["warmup"] = {"steps": 1, "batch": 2, "problems": 8}
+    lists, root = boards.lists_of(table), tmp_path / "board"
+    run(lists, root)
+    for file in root.rglob(FINGERPRINTS):  # made on another machine, whose cache is not here
+        prints = json.loads(file.read_text())
+        start = identity.warmed_at(str(model))
+        assert start in prints
+        file.write_text(json.dumps(prints | {start: "0" * 32}))
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr(steps, "run_trials", lambda *_, **__: pytest.fail("a trial ran"))
+    monkeypatch.setattr("swarmproof.board.lists.read", lambda _: lists)
+    wanted = ["board", "--attacks=phrase", "--guards=none", "--seeds=2", "--jobs=0", "--quiet"]
+    done = CliRunner().invoke(app, [*wanted, f"--out={root}"])
+    assert "have different weights after the same warm-up" in str(done.exception)
+    assert (tmp_path / "cache").exists()
