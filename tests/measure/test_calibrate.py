@@ -29,6 +29,7 @@ from swarmproof.policies import DrawEngine
 from swarmproof.policies.generator import PackedGenerator
 from swarmproof.policies.policy import load
 from swarmproof.records.folder import RunFolder
+from swarmproof.records.streams import read_completions
 from swarmproof.records.summary import wilson_interval
 from swarmproof.swarm.trial import Trial, run_trial
 from swarms import Letters, trial_config
@@ -111,6 +112,23 @@ def test_a_judge_is_calibrated_on_what_is_drawn_and_on_what_was_recorded(tmp_pat
         calibrate(
             trial, "judge", rate=0.3, completions=4, seed=0, run=tmp_path / "run", run_arm="x"
         )
+
+
+def test_a_completion_that_several_models_received_counts_once(
+    random_model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    swarm = {"nodes": 4, "malicious": 0, "models": [str(random_model), str(other_model)]}
+    trial = trial_config(random_model, swarm=swarm, batch={"problems": 8, "group_size": 8})
+    arms = {"no-attack": trial}
+    folder = RunFolder.create(tmp_path / "run", ExperimentConfig(name="e", arms=arms), resume=False)
+    place = folder.trial_folder("no-attack", 0)
+    run_trial(Trial("e", "no-attack", 0, trial, place), resume=False)
+    folder.close()
+    _, pairs = honest.recorded(tmp_path / "run", "no-attack", 10**6)
+    rows = [row for row in read_completions(place) if row["reward"]]
+    assert len({row["cohort"] for row in rows}) == 2
+    sent = {(row["round"], row["problem_id"], row["index"], row["node"]) for row in rows}
+    assert len(pairs) == len(sent) < len(rows)
 
 
 COMPLETIONS = 192  # three rounds of 8 x 8

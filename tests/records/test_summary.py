@@ -184,6 +184,10 @@ def test_the_number_of_a_swarm_is_the_mean_over_its_nodes() -> None:
     weighed = summarise_arm([of_two_models()], planned_rounds=1, nodes={"a": 3, "b": 1})
     assert weighed["asr"]["by_iteration"] == [0.3]
     assert weighed["refused"]["honest"]["of"] == 20
+    # Both models read the same ten completions: the counts are sums, the interval takes ten.
+    honest = equal["refused"]["honest"]
+    assert (honest["count"], honest["rate"], honest["receivers"]) == (3, 0.15, 2)
+    assert honest["ci95"] == pytest.approx(wilson_interval(1.5, 10), rel=1e-5)
     # A cohort without a value has no weight either.
     first, second = of_two_models().rounds
     some = SeedResult(0, [first, replace(second, asr=None)], [])

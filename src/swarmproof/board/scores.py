@@ -105,7 +105,7 @@ def of_cell(
         "badness": badness(over_seeds(success)["mean"], by_length=by_length),
         "accuracy": over_seeds([found["accuracy"] for found in ours]),
         "accuracy_lost": over_seeds(lost),
-        **{who: _refused(ours, who) for who in WHO},
+        **{who: _refused(ours, who, len(trial.cohorts)) for who in WHO},
         "cost": _cost([own for _, own in folders.values()]),
         "same_updates": all(_updates(one) == _updates(two) for one, two in folders.values()),
     }
@@ -217,9 +217,11 @@ def _of_nodes(record: RoundRecord, nodes: Sequence[NodeId]) -> RoundRecord:
     )
 
 
-def _refused(trials: Sequence[Numbers], who: str) -> dict[str, Any]:
+def _refused(trials: Sequence[Numbers], who: str, receivers: int) -> dict[str, Any]:
     return summary.refused(
-        sum(found[who]["refused"] for found in trials), sum(found[who]["of"] for found in trials)
+        sum(found[who]["refused"] for found in trials),
+        sum(found[who]["of"] for found in trials),
+        receivers,
     )
 
 

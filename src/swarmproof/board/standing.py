@@ -202,7 +202,8 @@ def _shown(row: Row | None) -> Row | None:
 
 def _pooled(rows: Sequence[Row], who: str) -> Row:
     counts = [row[who] for row in rows]
-    return refused(sum(c["count"] for c in counts), sum(c["of"] for c in counts))
+    receivers = max((c.get("receivers", 1) for c in counts), default=1)
+    return refused(sum(c["count"] for c in counts), sum(c["of"] for c in counts), receivers)
 
 
 def _range(numbers: Iterable[int]) -> list[int]:

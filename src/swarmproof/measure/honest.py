@@ -65,7 +65,11 @@ def recorded(path: Path, arm: str, count: int) -> tuple[Task, list[Pair]]:
     problems = {p.id: p for split in ("train", "test") for p in task.problems(split)}
     found: list[Pair] = []
     for seed in folder.config.seeds:
-        rows = list(read_completions(folder.trial_folder(arm, seed)))
+        # Each model that received a completion has recorded it; it counts once.
+        rows = {
+            (row["round"], row["problem_id"], row["index"], row["node"]): row
+            for row in read_completions(folder.trial_folder(arm, seed))
+        }.values()
         first = max((row["round"] for row in rows), default=0) - _LAST_ROUNDS
         found += [
             (problems[row["problem_id"]], row["text"])

@@ -29,7 +29,7 @@ class SeedResult:
     timings: Sequence[Mapping[str, Any]]  # {"round", "cohort", "seconds": {step: seconds}}
 
 
-def wilson_interval(count: int, of: int, confidence: float = 0.95) -> Interval | None:
+def wilson_interval(count: float, of: float, confidence: float = 0.95) -> Interval | None:
     """Wilson's score interval of a share `count / of`; None if `of` is 0.
 
     It is valid at 0 and 1, where the normal interval has no width: E. B. Wilson, "Probable
@@ -101,14 +101,20 @@ def metric(
     }
 
 
-def refused(count: int, of: int) -> dict[str, Any]:
-    """Number of refusals, their share and its interval (None if there was nothing to refuse)."""
-    interval = wilson_interval(count, of)
+def refused(count: int, of: int, receivers: int = 1) -> dict[str, Any]:
+    """Number of refusals, their share and its interval (None if there was nothing to refuse).
+
+    Args:
+        receivers: how many models each completion was counted for. They read the same text, so the
+            interval takes it for one.
+    """
+    interval = wilson_interval(count / receivers, of / receivers)
     return {
         "count": count,
         "of": of,
         "rate": _round(count / of) if of else None,
         "ci95": [_round(end) for end in interval] if interval else [None, None],
+        **({"receivers": receivers} if receivers > 1 else {}),
     }
 
 
@@ -178,6 +184,7 @@ def _numbers(
         by_seed = [_by_round(trial.rounds, value, weights) for trial in trials]
         return metric(by_seed, num_iterations=num_iterations, share=share)
 
+    receivers = max(1, len({record.cohort for record in records}))
     wide, heldout_wide = {}, {}
     if any(record.asr_wide is not None for record in records):
         wide = {"asr_wide": course(lambda record: record.asr_wide, True) | {"unit": "share"}}
@@ -190,10 +197,12 @@ def _numbers(
         "length": course(lambda record: record.length, False),
         "refused": {
             "poisoned": refused(
-                sum(r.poisoned_refused for r in records), sum(r.poisoned for r in records)
+                sum(r.poisoned_refused for r in records),
+                sum(r.poisoned for r in records),
+                receivers,
             ),
             "honest": refused(
-                sum(r.honest_refused for r in records), sum(r.honest for r in records)
+                sum(r.honest_refused for r in records), sum(r.honest for r in records), receivers
             ),
         },
         "by_defense": _by_defense(records),

@@ -30,18 +30,19 @@ def rows(run: Run) -> list[tuple[str, str, list[Cell]]]:
         if not run.config["arms"][arm]["defenses"]:
             continue
         several = len(numbers["by_defense"]) > 1
+        receivers = len(numbers.get("models", {})) or 1
         for name, counts in numbers["by_defense"].items():
             cost = Cell("", "measured for all together") if several else _cost(run, arm)
-            found.append((arm, name, [*_judged(counts), cost]))
+            found.append((arm, name, [*_judged(counts, receivers), cost]))
         if several:
             whole = (numbers["refused"][who] for who in ("poisoned", "honest"))
             found.append((arm, "any of them", [*map(_rate, whole), _cost(run, arm)]))
     return found
 
 
-def _judged(counts: Mapping[str, int]) -> Iterator[Cell]:
+def _judged(counts: Mapping[str, int], receivers: int) -> Iterator[Cell]:
     for who in ("poisoned", "honest"):
-        rate = refused(counts[f"{who}_refused"], counts[who])
+        rate = refused(counts[f"{who}_refused"], counts[who], receivers)
         yield _rate(rate, counts[f"{who}_abstained"], counts[f"{who}_masked_tokens"])
 
 
