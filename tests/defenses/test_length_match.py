@@ -229,10 +229,50 @@ def test_what_nobody_can_be_compared_with_is_refused_and_later_forgiven() -> Non
     receiver = Receiver(LengthMatch())
     found = receiver(alone)
     assert [v.accepted for v in found[0]] == [False, False]
-    assert "fewer than three nodes" in found[0][0].reason
+    assert "too few nodes" in found[0][0].reason
     assert all(v.accepted for row in found[1:] for v in row)
     sent = vertical(0, usual)
     assert refused(receiver(sent), sent)[3] == 0
+
+
+def _some_right(nodes: int, lengths: dict[int, int], rounds: int = 3) -> dict[int, float]:
+    """The mean weight of the right completions of each node; the other nodes are never right."""
+    receiver = Receiver(LengthMatch())
+    for round in range(rounds):
+        rng = Random(round)
+        sent = [
+            [
+                (node, "x", good, rng.randint(lengths[node] - 3, lengths[node] + 3))
+                if node in lengths
+                else (node, "no", False, 1)
+                for good in (True, True, False, False)
+            ]
+            for _ in range(8)
+            for node in range(nodes)
+        ]
+        found = receiver(sent)
+    of: dict[int, list[float]] = {node: [] for node in lengths}
+    for row, verdicts in zip(sent, found, strict=True):
+        for (node, _, good, _), verdict in zip(row, verdicts, strict=True):
+            if good and node in lengths:
+                of[node].append(verdict.weight if verdict.accepted else 0.0)
+    return {node: sum(weights) / len(weights) for node, weights in of.items()}
+
+
+def test_a_node_that_is_never_right_does_not_stop_the_two_others() -> None:
+    weights = _some_right(3, {0: 30, 1: 30})
+    assert min(weights.values()) > 0.8
+    # One of the two may be the attacker: it gets no weight for lengths that the other has not.
+    weights = _some_right(3, {0: 30, 1: 60})
+    assert weights[0] > 0.8
+    assert weights[1] < 0.2
+
+
+def test_two_of_five_do_not_set_the_lengths_where_two_others_are_never_right() -> None:
+    weights = _some_right(5, {0: 30, 1: 60, 2: 60})
+    assert weights[0] > 0.8
+    assert max(weights[1], weights[2]) < 0.2
+    assert _some_right(5, {0: 30, 1: 30}) == {0: 0.0, 1: 0.0}, "both may be malicious"
 
 
 def test_the_lengths_of_earlier_rounds_are_compared_with() -> None:

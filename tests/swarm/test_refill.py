@@ -95,10 +95,15 @@ def _registered() -> Iterator[None]:
 
 
 def config_of(
-    model: Path, topology: str, does: str | None, defenses: Sequence[Mapping[str, Any]] = (REPLAY,)
+    model: Path,
+    topology: str,
+    does: str | None,
+    defenses: Sequence[Mapping[str, Any]] = (REPLAY,),
+    **more: Any,
 ) -> TrialConfig:
     return trial_config(
         model,
+        **more,
         swarm={
             "topology": topology,
             "problems": "dealt",
@@ -220,6 +225,25 @@ def test_a_late_node_and_a_refused_one_are_both_void(random_model: Path) -> None
     assert outcome.found.void == {2, 3}
     kept = {s.completion.node: s.kept for row in outcome.found.samples for s in row}
     assert kept == {0: True, 1: True, 2: False}
+
+
+def test_where_every_node_is_void_nothing_is_learnt(random_model: Path) -> None:
+    void = {"name": "max_tokens", "limit": 1, "on_reject": "void_node"}
+    _, (outcome,), _ = played(config_of(random_model, "vertical", None, (void,)), rounds=1)
+    assert outcome.found.void == {0, 1, 2, 3}
+    assert not any(s.kept for row in outcome.found.samples for s in row)
+    assert outcome.record.learned_tokens == 0
+
+
+@pytest.mark.parametrize("rule", ["refill", "void_node"])
+def test_a_default_that_no_defence_uses_does_nothing(random_model: Path, rule: str) -> None:
+    """Else slots would be drawn without `replay`, or a preset would do what it does not say."""
+    config = config_of(random_model, "horizontal", "withholds", (), grpo={"on_reject": rule})
+    _, (outcome,), ours = played(config, rounds=1)
+    _, _, theirs = played(config_of(random_model, "horizontal", "withholds", ()), rounds=1)
+    assert ours == theirs
+    assert outcome.record.by_node["3"].get("refilled", 0) == 0
+    assert not outcome.found.void
 
 
 def test_a_node_that_sends_all_is_not_void(random_model: Path) -> None:

@@ -74,14 +74,16 @@ class LengthMatch(Defense):
 
     The exact rule. The mass of a completion is its |advantage| in a group in which nothing is
     refused; right completions are those with a positive one. All of the following is over this
-    round and `memory` rounds before. For a length l, S(l) is the lower median, over nodes, of the
-    share of a node's right mass with at least l tokens. From the longest down, a sender's right
-    completions of this round get the largest weights with which, for every l, its granted mass with
-    at least l tokens is at most S(l) T + z sqrt(S(l) (1 - S(l)) Q), or what was granted before this
-    round if that is more. T is the whole mass that is granted to the sender, and Q the sum of the
-    squared masses of its groups. Wrong completions are weighed in the same way, from the shortest
-    up. A weight of 0 takes a completion out of its group. A sender is refused in whole if less than
-    `floor` of its right mass was granted, and it had at least `least` right completions.
+    round and `memory` rounds before. For a length l, S(l) is the lower median, over the nodes that
+    have right mass, of the share of a node's right mass with at least l tokens, but never one of
+    the f largest of these shares, f being the largest minority of all nodes. Where f nodes or fewer
+    have right mass, nothing can be compared, and it is refused. From the longest down, a sender's
+    right completions of this round get the largest weights with which, for every l, its granted
+    mass with at least l tokens is at most S(l) T + z sqrt(S(l) (1 - S(l)) Q), or what was granted
+    before this round if that is more. T is the whole mass that is granted to the sender, and Q the
+    sum of the squared masses of its groups. Wrong completions are weighed in the same way, from the
+    shortest up. A weight of 0 takes a completion out of its group. A sender is refused in whole if
+    less than `floor` of its right mass was granted, and it had at least `least` right completions.
     The score is the share that was not granted.
     """
 
@@ -119,6 +121,7 @@ class LengthMatch(Defense):
 
     def _weigh(self, groups: Sequence[Group], view: DefenseView) -> _Weighed:
         places_P = [_places(*pair) for pair in zip(groups, view.rewards, strict=True)]
+        minority = (len(_known(groups, view)) - 1) // 2
         now = _now(places_P)
         past: Sequence[_Entry] = view.state.get("rounds", ())
         weights = {}
@@ -129,9 +132,9 @@ class LengthMatch(Defense):
                 masses = {x: math.fsum(of) for x, of in sorted(now[node, side].at.items())}
                 squares = now[node, side].squares()
                 granted = masses  # without a comparison nothing counts against a node
-                if len(every) >= senders.ENOUGH:
+                if len(every) > minority:
                     before = [of[node][side] for of in past if side in of.get(node, ())]
-                    granted = self._granted(masses, squares, before, every)
+                    granted = self._granted(masses, squares, before, every, minority)
                     weights[node, side] = {x: granted[x] / mass for x, mass in masses.items()}
                 histogram = [[x, mass, granted[x]] for x, mass in masses.items()]
                 entry[node][side] = {
@@ -147,6 +150,7 @@ class LengthMatch(Defense):
         squares: float,
         before: Sequence[Mapping[str, Any]],
         every: Sequence[_Shares],
+        minority: int = 0,
     ) -> dict[int, float]:
         """The largest masses of this round that fit, for each x."""
         had: dict[int, float] = defaultdict(float)  # granted before, for each x
@@ -154,7 +158,7 @@ class LengthMatch(Defense):
             for x, _, granted in entry["histogram"]:
                 had[int(x)] += granted
         xs = sorted(had.keys() | masses.keys(), reverse=True)
-        share = _shared(every, np.array(xs))
+        share = _shared(every, np.array(xs), minority)
         squares = math.fsum([squares, *(entry["squares"] for entry in before)])
         had_above = np.cumsum([had.get(x, 0.0) for x in xs])
         chance = self.z * np.sqrt(share * (1 - share) * squares)
@@ -197,7 +201,7 @@ class LengthMatch(Defense):
             return self.verdict(True, missing)
         known = weighed.weights.get((node, side))
         if known is None:
-            reason = f"fewer than three nodes have {side} completions to compare its length with"
+            reason = f"too few nodes have {side} completions to compare its length with"
             return self.verdict(False, missing, reason)
         return self.verdict(True, missing, weight=min(1.0, known[x]))
 
@@ -217,9 +221,13 @@ def _unable(groups: Sequence[Group], view: DefenseView) -> str:
     """Why nothing can be compared, or an empty text."""
     if any(c.token_ids is None for group in groups for c in group.completions):
         return "a completion has no tokens; give token_ids or a tokenizer"
+    return "" if len(_known(groups, view)) >= senders.ENOUGH else senders.TOO_FEW
+
+
+def _known(groups: Sequence[Group], view: DefenseView) -> set[str]:
+    """The nodes of this round, and those that are remembered."""
     known = {node for entry in view.state.get("rounds", ()) for node in entry}
-    known |= {senders.key(c.node) for group in groups for c in group.completions}
-    return "" if len(known) >= senders.ENOUGH else senders.TOO_FEW
+    return known | {senders.key(c.node) for group in groups for c in group.completions}
 
 
 def _places(group: Group, rewards_G: Sequence[float]) -> list[_Place]:
@@ -263,10 +271,14 @@ def _joined(
     return joined
 
 
-def _shared(every: Sequence[_Shares], xs: np.ndarray) -> np.ndarray:
-    """The lower median over nodes of the share of a node's mass at each x or above."""
+def _shared(every: Sequence[_Shares], xs: np.ndarray, minority: int = 0) -> np.ndarray:
+    """The lower median over nodes of the share of a node's mass at each x or above.
+
+    It is at most the share of an honest node, also where only some of the nodes have any mass.
+    """
+    lowest = min((len(every) - 1) // 2, len(every) - 1 - minority)
     shares = [np.append(share, 0.0)[np.searchsorted(x, xs)] for x, share in every]
-    middle: np.ndarray = np.sort(shares, axis=0)[(len(shares) - 1) // 2].clip(max=1.0)
+    middle: np.ndarray = np.sort(shares, axis=0)[lowest].clip(max=1.0)
     return middle
 
 

@@ -143,7 +143,8 @@ def complete(
         others = np.array([completion.node in rules.foreign for completion in group.completions])
         advantage = np.where(others, np.maximum(advantage, 0), advantage)
     training = [weight * e.trains for weight, e in zip(weights, effects, strict=True)]
-    total = num_groups * (sum(training) or 1.0)
+    # Where every node is left out, nothing trains and no group counts.
+    total = max(num_groups, 1) * (sum(training) or 1.0)
     return [
         Sample(
             completion=completion,

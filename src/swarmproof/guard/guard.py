@@ -201,8 +201,8 @@ class Guard:
 
     @property
     def rules_in_force(self) -> frozenset[OnReject]:
-        """The rules for refusals that some defence has."""
-        return frozenset(self.rules.by_defense.values())
+        """The rules for refusals that some defence has, not the default where none uses it."""
+        return frozenset(self.rules.by_defense[defense.name] for defense in self.defenses)
 
     @property
     def codec(self) -> Codec | None:

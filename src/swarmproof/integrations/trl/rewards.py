@@ -208,7 +208,7 @@ class _Shared:
             ValueError: one line that names the other ways.
         """
         guard = self.watch.guard
-        if "mask" in guard.rules_in_force:
+        if "mask" in guard.rules.by_defense.values():
             raise ValueError(f'reward functions cannot express on_reject = "mask"; {USE_MIXIN}')
         for defense in guard.defenses:
             refuses = getattr(defense, "mode", None) == "refuse"
