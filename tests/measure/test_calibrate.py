@@ -209,6 +209,14 @@ def test_what_scores_whole_rounds_is_calibrated_on_all_their_completions(
     assert "\n" not in str(caught.value)
 
 
+def test_a_defence_of_foreign_text_is_tested_on_what_it_would_refuse(random_model: Path) -> None:
+    """`kl_gate` abstains from the model's own text, which sets its threshold."""
+    trial = trial_of(random_model, {"name": "kl_gate"})
+    found = calibrate(trial, "x", rate=0.1, completions=COMPLETIONS, seed=5)
+    above = sum(score > found["threshold"] for score in found["scores"]["tested_on"])
+    assert found["false_rejections"]["count"] == above > 0
+
+
 def test_a_length_is_no_score_that_honest_completions_can_set(random_model: Path) -> None:
     trial = trial_of(random_model, {"name": "reward_outlier"})
     alone = trial.model_copy(update={"defenses": trial.defenses[:1]})

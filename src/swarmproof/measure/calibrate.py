@@ -198,9 +198,16 @@ class Drawn:
         return found
 
     def num_refused(self, defense: Defense, without: frozenset[str]) -> int:
-        """How many completions it refuses, without those of these problems."""
-        verdicts = self.verdicts(defense)
-        return sum(v.accepted is False for of, v in verdicts if of not in without)
+        """How many completions it refuses, without those of these problems.
+
+        A defence that abstains from all that the model itself draws would refuse, of another
+        model's text, what has a score above its threshold.
+        """
+        verdicts = [verdict for of, verdict in self.verdicts(defense) if of not in without]
+        if all(verdict.accepted is None for verdict in verdicts):
+            threshold = getattr(defense, defense.threshold_field)
+            return sum(verdict.score > threshold for verdict in verdicts)
+        return sum(verdict.accepted is False for verdict in verdicts)
 
     def rates(self, defense: Defense, problems: frozenset[str]) -> dict[str, float]:
         """The fields of `Defense.rates`, by the completions of these problems."""
