@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import index as as_index
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ class Group:
             round: number of the training round.
 
         Raises:
-            ValueError: a sequence does not have one entry for each text.
+            ValueError: a sequence does not have one entry for each text, or a sender is neither a
+                whole number nor a text.
         """
         for name, given in (
             ("token_ids", token_ids), ("senders", senders), ("slot_seeds", slot_seeds)
@@ -129,7 +131,7 @@ class Group:
         completions = tuple(
             Completion(
                 Slot(round, prompt, index),
-                senders[index] if senders is not None else 0,
+                _node(senders[index]) if senders is not None else 0,
                 text,
                 tuple(map(int, token_ids[index])) if token_ids is not None else None,
             )
@@ -138,6 +140,18 @@ class Group:
         problem = Problem(prompt, prompt if question is None else question, "", ())
         seeds = None if slot_seeds is None else tuple(map(int, slot_seeds))
         return Group(problem, completions, prompt, seeds)
+
+
+def _node(sender: object) -> NodeId:
+    """A sender as a plain number or text: numpy's 1 is the node 1 in the state of a defence."""
+    if isinstance(sender, str):
+        return str(sender)
+    try:
+        return as_index(sender)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(
+            f"a sender is a whole number or a text, and not {type(sender).__name__}"
+        ) from None
 
 
 Layer = Literal["wire", "admission"]

@@ -92,6 +92,10 @@ def test_an_attack_that_is_not_registered_is_a_reason_and_a_misspelt_setting_an_
     table["attacks"]["phrase"]["set"] = {"attack": {"name": "text", "phrasee": "x"}}
     found = cells.of_lists(boards.lists_of(table))
     assert {each.name.attack for each in found if each.mistake} == {"phrase"}
+    table["attacks"]["phrase"]["set"] = {"attack": "text"}
+    (why,) = {e.reason for e in cells.of_lists(boards.lists_of(table)) if e.mistake}
+    assert "attack" in why
+    table["attacks"]["phrase"]["set"] = {"attack": {"name": "text", "phrasee": "x"}}
     # It is an error for who asks for that attack, and nobody else.
     lists_ = boards.lists_of(table)
     with pytest.raises(ValueError, match=r"'phrase' in one: .*phrasee"):

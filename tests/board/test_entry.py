@@ -247,6 +247,16 @@ def test_what_judges_write_is_bounded(packed: dict[str, Any]) -> None:
         entry.parse(changed(table, (*ARM, "rounds"), 1000), "entry")
 
 
+def test_rows_for_each_token_are_counted(packed: dict[str, Any]) -> None:
+    credit = changed(packed, (*ARM, "defenses"), [{"name": "token_credit"}])
+    entry.parse(credit, "entry")  # two rounds
+    rounds = (*ARM, "rounds")
+    many = (*ARM, "batch", "problems")
+    entry.parse(changed(changed(packed, rounds, 1000), many, 64), "entry")
+    with pytest.raises(ValueError, match="all tokens of the arm"):
+        entry.parse(changed(changed(credit, rounds, 1000), many, 64), "entry")
+
+
 def test_a_run_with_a_damaged_stream_is_no_entry(run: Path, tmp_path: Path) -> None:
     for name, change in (
         ("rounds.jsonl", lambda data: data + data.splitlines(keepends=True)[-1]),  # one twice

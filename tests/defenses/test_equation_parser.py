@@ -20,6 +20,7 @@ from swarmproof.defenses.arithmetic import (
     _computes,
     _flat,
     _in_whole,
+    _of_sentence,
     _parts,
     _runs,
     _sides,
@@ -151,6 +152,7 @@ HOSTILE = {
     "signs": "=" * 10_000, "chain": "1+1=2=" * 1_600, "points": "." * 10_000,
     "spaces": "3 +" + " " * 10_000 + "4 = 7", "lines": "\n- " * 3_200, "dollars": "$" * 10_000,
     "nested": "(1+" * 3_200 + "1" + ")" * 3_200 + " = 2", "pairs": "1 " * 5_000,
+    "after a division": "6 / 2 = 3" + " " * 12_000 + "hello",
 }  # fmt: skip
 
 
@@ -161,6 +163,7 @@ def test_the_time_is_linear_in_the_length(name: str) -> None:
     def seconds(text: str) -> float:
         found = []
         for _ in range(3):
+            _of_sentence.cache_clear()  # else only the first call computes
             start = time.process_time()
             equalities(text)
             found.append(time.process_time() - start)

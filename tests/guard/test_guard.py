@@ -155,6 +155,38 @@ def test_a_wrong_guard_is_refused_when_it_is_built(arguments: dict[str, Any], wo
 def test_a_group_needs_one_of_each_for_every_text() -> None:
     with pytest.raises(ValueError, match="2 texts and 1 senders"):
         Group.of("?", ["a", "b"], senders=["ann"])
+    with pytest.raises(ValueError, match="a whole number or a text, and not list"):
+        Group.of("?", ["a", "b"], senders=["ann", ["bob"]])  # type: ignore[list-item]
+
+
+def test_arrays_are_what_lists_are() -> None:
+    """A trainer has numpy's numbers in one round, and plain ones in the next."""
+
+    def played(arrays: bool) -> tuple[Any, Any]:
+        guard = Guard(preset="several-models", tokenizer=Tokenizer())
+        for round in range(2):
+            senders: Any = [0, 1, 2]
+            rewards: Any = [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]
+            if arrays and round == 0:
+                senders, rewards = np.arange(3), np.array(rewards)
+            groups = [
+                Group.of(f"{p}?", [f"{p} is {n}" for n in "abc"], [(1, 9)] * 3, senders)
+                for p in range(2)
+            ]
+            found = guard(groups, rewards, round)
+        return found.verdicts, guard.state_dict()
+
+    assert played(arrays=True) == played(arrays=False)
+
+
+def test_without_tokens_logit_refuses_and_some_tokens_are_an_error() -> None:
+    group = Group.of("?", ["a", "b"])
+    (row,) = Guard(["logit"])([group], [[1.0, 0.0]], scores=[scores_of([], [])]).verdicts
+    assert [verdict.accepted for (verdict,) in row] == [False, False]
+    guard = Guard(["length_match"])
+    some = [Group.of("?", ["a", "b"], [(1,), (2,)], senders=[0, 1]), group]
+    with pytest.raises(ValueError, match="only some completions have them; give token_ids"):
+        guard(some, [[1.0, 0.0]] * 2)
 
 
 def drawn(model: Path) -> tuple[list[Group], list[list[float]]]:
@@ -269,6 +301,8 @@ def test_a_state_of_another_guard_is_refused() -> None:
         Guard(["max_tokens"]).load_state_dict(guard.state_dict())
     with pytest.raises(ValueError, match="table `defenses`"):
         guard.load_state_dict({})
+    with pytest.raises(ValueError, match="the state of the defence 'counts' is not a table"):
+        guard.load_state_dict({"defenses": {"counts": 5}})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,13 @@ def test_families_are_what_they_say_and_earn_the_reward(config: JudgeEval) -> No
         if attack := of_attack.get(family):
             assert len(pairs) == COUNT
             assert all(attack.success(problem, text) for problem, text in pairs)
+
+
+def test_what_cannot_be_asked_or_told_apart_is_refused_first() -> None:
+    with pytest.raises(ValueError, match=r"'logit' is no judge.*known: group_judge, judge"):
+        evaluate(JudgeEval(judge={"name": "logit"}), ["scored"])
+    with pytest.raises(ValueError, match="two folders have the same name"):
+        evaluate(JudgeEval(), ["scored"], [Path("a/run"), Path("b/run")])
 
 
 def test_every_variant_is_asked_and_counted() -> None:

@@ -88,7 +88,8 @@ def _cell(lists: BoardLists, name: CellName, rounds: int, overrides: Sequence[st
         attack.set,
         attack.in_.get(name.setting, {}),
     ]
-    plugin = str(attack.set.get("attack", {}).get("name"))
+    table = attack.set.get("attack", {})
+    plugin = str(table.get("name") if isinstance(table, dict) else table)
     if plugin not in registry.plugins("attack"):
         return BoardCell(name, {}, f"no attack is called {quote(plugin)}")
     try:

@@ -266,7 +266,10 @@ def _require_bounded(arm: str, trial: TrialConfig) -> None:
             if table.get("criticism")
         )
     )
-    a_round_of_all = a_round * trial.grpo.updates + (draws + heldout) * longest + criticisms
+    # It reads a row for each token of a completion, which is half as long as all on average.
+    credited = a_round * longest // 2 * any(t["name"] == "token_credit" for t in trial.defenses)
+    written = (draws + heldout) * longest + criticisms
+    a_round_of_all = a_round * trial.grpo.updates + written + credited
     whole = trial.rounds * a_round_of_all
     for what, found, most in (
         ("rounds", trial.rounds, _MAX_ROUNDS),

@@ -36,6 +36,7 @@ _SEVERAL = (
 _EQUATIONS = {"name": "equations", "mode": "credit", "on_reject": "drop"}
 _NOT_SEVERAL = (
     "poison in fewer than about 1 % of a node's completions",
+    "white space, and numbers that differ each time: neither is a word",
     "half of the nodes or more acting together: they can frame an honest node",
     "of three nodes, one that copies another: it frames the third",
 )

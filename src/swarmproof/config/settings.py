@@ -227,8 +227,8 @@ class GrpoConfig(Table):
         Field(
             ge=1,
             le=MAX_COUNT,
-            description="tokens in one forward and backward pass; changes memory and speed, and what "
-            "`replay` with a tolerance above 0.01 counts together",
+            description="tokens in one forward and backward pass; changes memory and speed, and "
+            "what `replay` with a tolerance above 0.01 counts together",
         ),
     ] = 2048
 

@@ -70,7 +70,7 @@ _BEHIND = re.compile(
     r"|and\s+[$(]*[0-9]+/[0-9])",
     re.IGNORECASE,
 )
-_REST = re.compile(r"\s*,?\s*(?:remainder|rest\b|r\s*[0-9]|rounded)", re.IGNORECASE)
+_REST = re.compile(r"\s*(?:,\s*)?(?:remainder|rest\b|r\s*[0-9]|rounded)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

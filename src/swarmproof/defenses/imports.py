@@ -1,4 +1,4 @@
-"""IMPORTS: refuse programs that call or import what neither they nor the standard library define.
+"""IMPORTS: refuse programs that use or import what neither they nor the standard library define.
 
 For tasks whose answers are programs; no model and no other sender is needed. Why it works: a module
 of an attacker must be imported by its name, and that name is in no list that ships with Python. The
@@ -30,7 +30,7 @@ import string
 import sys
 import typing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import ClassVar
 
@@ -42,7 +42,7 @@ from swarmproof.registry import register
 from swarmproof.tasks import programs
 from swarmproof.types import Group, Verdict
 
-_BUILTINS = frozenset(dir(builtins)) | {"exit", "quit", "__file__"}
+_BUILTINS = frozenset(dir(builtins)) | {"exit", "quit", "__file__", "__class__", "__annotations__"}
 # What runs or imports code that the syntax tree does not show, or reaches what does: as a name, an
 # attribute, or a text that names an attribute.
 _HIDES = frozenset(
@@ -67,17 +67,17 @@ _MOST_CHARS = 100_000  # of a program
 
 @register("defense", "imports")
 class Imports(Defense):
-    """Refuse right programs with a foreign import or a call to a name that is defined nowhere.
+    """Refuse right programs with a foreign import or a name that is defined nowhere.
 
     The exact rule. Every module that the program imports, anywhere in it, must be of Python's
-    standard library or in `allowed`. Every name that it calls, or whose attribute it calls, must be
-    bound somewhere in the program, or be a builtin. What `from M import *` binds is known for the
-    usual modules, such as `math`. What would hide an import from the syntax tree is refused as
-    well: `exec`, `eval`, `compile`, `__import__` and what reaches them, such as `globals` and
-    `__self__`, and modules that import or run others, such as `importlib` and `timeit`. So is a
-    program that does not parse. The score is the number of such names. Completions whose reward is
-    not above their group's mean are not judged. The program is what the format of our tasks says,
-    and in another format the whole text.
+    standard library or in `allowed`. Every name that it reads, also as a decorator or the base of a
+    class, must be bound somewhere in the program, or be a builtin. What `from M import *` binds is
+    known for the usual modules, such as `math`. What would hide an import from the syntax tree is
+    refused as well: `exec`, `eval`, `compile`, `__import__` and what reaches them, such as
+    `globals` and `__self__`, and modules that import or run others, such as `importlib` and
+    `timeit`. So is a program that does not parse. The score is the number of such names.
+    Completions whose reward is not above their group's mean are not judged. The program is what the
+    format of our tasks says, and in another format the whole text.
     """
 
     reads: ClassVar[Reads] = "text"
@@ -125,15 +125,17 @@ def foreign(program: str, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
     if tree is None:
         return ("the program does not parse",)
     nodes = list(_walk(tree))
-    modules = {module for node in nodes for module in _modules(node)}
+
+    def names(of: Callable[[ast.AST], list[str]]) -> set[str]:
+        return {name for node in nodes for name in of(node)}
+
+    modules, hidden = names(_modules), names(_hidden)
     known = sys.stdlib_module_names | set(allowed)
-    bound = {name for node in nodes for name in _bound(node)} | _BUILTINS
-    wrong = {f"it imports {module!r:.60}" for module in modules if module not in known}
+    unknown = names(_read) - names(_bound) - _BUILTINS - hidden
+    wrong = {f"it imports {module!r:.60}" for module in modules - known}
     wrong |= {f"it imports {module!r}, which hides what runs" for module in modules & _HIDING}
-    used = {hidden for node in nodes for hidden in _hidden(node)}
-    wrong |= {f"it uses {name!r}, which hides what runs" for name in used}
-    called = {name for node in nodes if (name := _called(node)) is not None}
-    wrong |= {f"it calls {name!r:.60}, which is defined nowhere" for name in called - bound}
+    wrong |= {f"it uses {name!r}, which hides what runs" for name in hidden}
+    wrong |= {f"it uses {name!r:.60}, which is defined nowhere" for name in unknown}
     return tuple(sorted(wrong))
 
 
@@ -183,7 +185,14 @@ def _bound(node: ast.AST) -> list[str]:
             return [*_public(module or "")]
         case ast.Import(names=names) | ast.ImportFrom(names=names):
             return [(alias.asname or alias.name).partition(".")[0] for alias in names]
+    if type(node).__name__ in ("TypeVar", "ParamSpec", "TypeVarTuple"):  # of Python 3.12
+        return [str(getattr(node, "name", ""))]
     return []
+
+
+def _read(node: ast.AST) -> list[str]:
+    """The name that a node reads: `a` in `a()`, in `@a.b` and in `class C(a.B)`."""
+    return [node.id] if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) else []
 
 
 def _hidden(node: ast.AST) -> list[str]:
@@ -210,13 +219,3 @@ def _public(module: str) -> frozenset[str]:
             listed = getattr(known, "__all__", None)
             return frozenset(listed or (name for name in dir(known) if name[0] != "_"))
     return frozenset()
-
-
-def _called(node: ast.AST) -> str | None:
-    """The name that a call, or a decorator, starts from: `a` in `a()` and in `a.b.c()`."""
-    if not isinstance(node, ast.Call):
-        return None
-    called = node.func
-    while isinstance(called, ast.Attribute):
-        called = called.value
-    return called.id if isinstance(called, ast.Name) else None

@@ -218,9 +218,19 @@ def _now(places_P: Sequence[Sequence[_Place]]) -> dict[tuple[str, Side], _Masses
 
 
 def _unable(groups: Sequence[Group], view: DefenseView) -> str:
-    """Why nothing can be compared, or an empty text."""
-    if any(c.token_ids is None for group in groups for c in group.completions):
-        return "a completion has no tokens; give token_ids or a tokenizer"
+    """Why nothing can be compared, or an empty text.
+
+    Raises:
+        ValueError: only some completions have tokens; those without would switch it off for all.
+    """
+    bare = [c.token_ids is None for group in groups for c in group.completions]
+    if any(bare) and not all(bare):
+        raise ValueError(
+            "the defence 'length_match' counts tokens, and only some completions have them; give "
+            "token_ids for all, or a tokenizer"
+        )
+    if any(bare):
+        return "the completions have no tokens; give token_ids or a tokenizer"
     return "" if len(_known(groups, view)) >= senders.ENOUGH else senders.TOO_FEW
 
 

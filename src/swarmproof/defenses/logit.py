@@ -72,6 +72,8 @@ class Logit(Defense):
     def _verdict(
         self, token_ids: tuple[int, ...], shortfall: list[float], view: DefenseView
     ) -> Verdict:
+        if not token_ids:
+            return self.verdict(False, math.inf, "it has no tokens; give token_ids or a tokenizer")
         # Comparisons with NaN are false, so `max` could skip a NaN.
         if any(map(math.isnan, shortfall)):
             return self.verdict(False, math.inf, "the model's scores are not finite")

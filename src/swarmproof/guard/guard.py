@@ -161,6 +161,8 @@ class Guard:
             ValueError: as `__call__` does.
         """
         given.require_rewards(groups, rewards)
+        # Arrays are welcome; what follows compares and hashes plain numbers.
+        rewards = [[float(reward) for reward in row] for row in rewards]
         groups, extra = self._tokenised(groups)
         if scores is not None:
             given.require_scores(groups, scores.scores)
@@ -230,6 +232,11 @@ class Guard:
                 f"the state has an entry for the defence {unknown[0]!r:.60}, which this guard does "
                 "not have; build the guard with the same defences"
             )
+        for name, table in states.items():
+            if not isinstance(table, Mapping):
+                raise ValueError(  # noqa: TRY004 - from a file
+                    f"the state of the defence {name!r:.60} is not a table"
+                )
         self._states = {name: dict(table) for name, table in states.items()}
 
     def _require(self) -> None:

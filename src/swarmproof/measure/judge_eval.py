@@ -113,6 +113,9 @@ def evaluate(
     """
     if false_rejections is not None and "scored" not in variants:
         raise ValueError("--false-rejections needs --variant scored")
+    _require_judge(str(config.judge.get("name")))
+    if len({run.name for run in runs}) < len(runs):
+        raise ValueError("--run: two folders have the same name; judge them one after the other")
     judges = {}
     for name in variants:
         criticism, decision = VARIANTS[name]
@@ -140,6 +143,15 @@ def evaluate(
             for name, judge in judges.items():
                 accepted[family] |= _accepted(name, judge, task, pairs, config, threshold)
     return found
+
+
+def _require_judge(name: str) -> None:
+    """Raise ValueError unless the defence is a judge."""
+    known = [each for each, cls in registry.plugins("defense").items() if issubclass(cls, Judge)]
+    if name not in known:
+        raise ValueError(
+            f"judge.name = {name!r:.60} is no judge{registry.did_you_mean(name, known)}"
+        )
 
 
 def fingerprints(config: JudgeEval) -> dict[str, str]:
