@@ -245,4 +245,8 @@ def unsupported(model: Any) -> str:
         return f"a sliding window of {window} tokens, less than its context of {context}"
     if getattr(config, "attn_logit_softcapping", None):
         return "soft-capped attention"
+    rope = getattr(config, "rope_parameters", None) or {}
+    tables = (rope, *rope.values())  # one for all layers, or one for each kind of them
+    if any("dynamic" in str(table.get("rope_type")) for table in tables if isinstance(table, dict)):
+        return "positions that are scaled by the longest row of a batch (dynamic)"
     return ""

@@ -95,6 +95,41 @@ def oversized(path: str) -> str:
     )
 
 
+def positions(config: dict[str, Any], where: str) -> int | None:
+    """The number of positions that a config grants, scaled ones included; None if it has no limit.
+
+    Args:
+        config: a `config.json`, or what `to_dict` of transformers gives.
+        where: names the model in the error.
+
+    Raises:
+        ValueError: a number of the scaling is none.
+    """
+    inner = config.get("text_config")
+    table = inner if isinstance(inner, dict) else config
+    told = table.get("max_position_embeddings")
+    if type(told) is not int or told < 1:
+        return None
+    scaling = table.get("rope_scaling") or table.get("rope_parameters")
+    return _scaled(scaling, told, where) if isinstance(scaling, dict) else told
+
+
+def _scaled(scaling: dict[str, Any], told: int, where: str) -> int:
+    factor, before = (scaling.get(n) for n in ("factor", "original_max_position_embeddings"))
+    for number in (factor, before):
+        if number is not None and not (type(number) in (int, float) and 0 < number < 1e9):
+            raise ValueError(
+                f"{where}: the scaling of positions in its config.json has the number "
+                f"{number!r:.80}; correct rope_scaling there, or get the model's files again"
+            )
+    # To transformers `max_position_embeddings` is the length before scaling with dynamic, and with
+    # yarn if no other is given. With llama3 and longrope it is the length after it. With linear it
+    # is either: the file does not tell, so it is taken as it is, which is never too long.
+    if any(scaling.get(name) in ("yarn", "dynamic") for name in ("rope_type", "type")):
+        return max(told, int((before or told) * (factor or 1)))
+    return told
+
+
 def _given(table: dict[str, Any], key: str, default: Any) -> Any:
     return default if table.get(key) is None else table[key]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from swarmproof.policies import shapes
 from swarmproof.tasks import Task
 from swarmproof.types import Problem
 from swarmproof.zoo.locate import locate
@@ -89,16 +90,18 @@ def context_of(path: str, key: str = "model.path") -> int | None:
 
         found = try_to_load_from_cache(source, "config.json")
         if not isinstance(found, str):
-            return _declared(_by_transformers(source, path, key), f"{key} = {path!r}")
+            return shapes.positions(_by_transformers(source, path, key), f"{key} = {path!r}")
         file = Path(found)
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{key} = {path!r}: cannot read its config.json ({error})") from None
     where = f"{key} = {path!r}"
-    told = _declared(table, where) if isinstance(table, dict) else None
+    told = shapes.positions(table, where) if isinstance(table, dict) else None
     # If the file does not contain the number, the architecture has a default.
-    return told if told is not None else _declared(_by_transformers(source, path, key), where)
+    return (
+        told if told is not None else shapes.positions(_by_transformers(source, path, key), where)
+    )
 
 
 def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
@@ -114,29 +117,3 @@ def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
             f"cannot load the config of {key} = {path!r}: {unfit.first_line(error)}; check its "
             "config.json, or get the model's files again"
         ) from None
-
-
-def _declared(table: dict[str, Any], where: str) -> int | None:
-    inner = table.get("text_config")
-    table = inner if isinstance(inner, dict) else table
-    positions = table.get("max_position_embeddings")
-    if type(positions) is not int or positions < 1:
-        return None
-    scaling = table.get("rope_scaling") or table.get("rope_parameters")
-    return _scaled(scaling, positions, where) if isinstance(scaling, dict) else positions
-
-
-def _scaled(scaling: dict[str, Any], positions: int, where: str) -> int:
-    factor, before = (scaling.get(n) for n in ("factor", "original_max_position_embeddings"))
-    for number in (factor, before):
-        if number is not None and not (type(number) in (int, float) and 0 < number < 1e9):
-            raise ValueError(
-                f"{where}: the scaling of positions in its config.json has the number "
-                f"{number!r:.80}; correct rope_scaling there, or get the model's files again"
-            )
-    # To transformers `max_position_embeddings` is the length before scaling with dynamic, and with
-    # yarn if no other is given. With llama3 and longrope it is the length after it. With linear it
-    # is either: the file does not tell, so it is taken as it is, which is never too long.
-    if any(scaling.get(name) in ("yarn", "dynamic") for name in ("rope_type", "type")):
-        return max(positions, int((before or positions) * (factor or 1)))
-    return positions
