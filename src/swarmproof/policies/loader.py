@@ -142,7 +142,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     try:
         with unfit.quiet():
             tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except (*unfit.UNFIT, ImportError) as error:
+    except unfit.UNFIT as error:
         # transformers then tries to read the file in another format, and names the wrong package.
         misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
         if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):

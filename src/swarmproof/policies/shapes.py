@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _EXPERTS = ("num_experts", "num_local_experts", "routed_experts")
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError),
 )
+_REPEATED = re.compile(r"(layers?|experts)$")  # keys of what transformers makes one by one
 _MOST_PER_BYTE = 4  # parameters; a model of 4 bits has 2
 LONG_ROW = 256  # rows of more tokens keep no attention scores: `long_rows.py`
 
@@ -78,21 +80,40 @@ def shape_of(path: str) -> Shape | None:
 def oversized(path: str) -> str:
     """What a model's config.json tells that its files of weights cannot hold; empty if nothing.
 
-    transformers would take the memory for it before it misses the weights. A config of another
-    kind, and a model of the hub, are not asked.
+    transformers would take the memory for it before it misses the weights. A model of the hub is
+    not asked.
     """
+    from transformers import AutoConfig
+
+    from swarmproof.zoo import unfit
+
     folder = Path(locate(path))
-    shape = shape_of(path) if folder.is_dir() else None
-    if shape is None:
+    files = folder.iterdir() if folder.is_dir() else ()
+    size = sum(file.stat().st_size for file in files if file.suffix in (".safetensors", ".bin"))
+    if not size:
         return ""
-    weights = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
-    size = sum(file.stat().st_size for file in weights)
-    if not size or shape.parameters <= _MOST_PER_BYTE * size:
+    try:
+        table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if many := _many(table, unfit.MOST_LAYERS):
+            return f"its config.json tells of {many}, and a model has {unfit.MOST_LAYERS} at most"
+        with unfit.quiet():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            count = unfit.parameters(config)
+    except unfit.UNFIT:
+        return ""  # loading it says why
+    if count <= _MOST_PER_BYTE * size:
         return ""
-    return (
-        f"its config.json tells of {shape.parameters:.3g} parameters, and its weights have "
-        f"{size:,} bytes"
-    )
+    return f"its config.json tells of {count:.3g} parameters, and its weights have {size:,} bytes"
+
+
+def _many(table: dict[str, Any], most: int) -> str:
+    """A number of layers or experts of a config that is too large to be tried; empty if none."""
+    for key, value in table.items():
+        if isinstance(value, dict) and (found := _many(value, most)):
+            return found
+        if _REPEATED.search(key) and type(value) in (int, float) and value > most:
+            return f"{key!r:.80} = {value!r:.80}"
+    return ""
 
 
 def positions(config: dict[str, Any], where: str) -> int | None:

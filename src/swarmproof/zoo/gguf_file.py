@@ -25,7 +25,6 @@ from swarmproof.zoo import saving, unfit
 # Parts of a file's head: an entry of a list is one, and a text two. A vocabulary of 262,144 with
 # its scores, its types and 600,000 merges has 2.25 million.
 _MOST_PARTS = 2_500_000
-_MOST_LAYERS = 1_000  # the deepest models have fewer than 200
 # Names of the numbers by which transformers builds a model, behind the architecture.
 _SIZES = (
     *("block_count", "nextn_predict_layers", "embedding_length", "vocab_size", "dimension_count"),
@@ -110,7 +109,7 @@ def _require_layers(reader: Any, architecture: str) -> None:
     layers = None if count is None else count.contents()
     names = [tensor.name.split(".") for tensor in reader.tensors]
     least = max(1, len({name[1] for name in names if name[0] == "blk"}))
-    if not isinstance(layers, int) or not least <= layers <= min(len(names), _MOST_LAYERS):
+    if not isinstance(layers, int) or not least <= layers <= min(len(names), unfit.MOST_LAYERS):
         raise ValueError(
             f"it claims {str(layers)[:80]!r} layers and has {len(names)} tensors of {least}"
         )
@@ -196,7 +195,7 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
         # Its bar of hundreds of tensors cannot be switched off.
         with contextlib.redirect_stderr(io.StringIO()), unfit.quiet():
             config = AutoConfig.from_pretrained(alone, gguf_file="model.gguf")
-            claimed = _parameters(config)
+            claimed = unfit.parameters(config)
             if claimed > 2 * found.parameters:
                 raise ValueError(f"it claims {claimed} parameters and has {found.parameters}")
             # With the config they do not read the whole file again.
@@ -239,16 +238,6 @@ def _dropped(model: Any, found: GgufContents) -> str:
         f"it has {found.biases} numbers in biases, and a {found.architecture:.80} of transformers "
         f"has {kept}"
     )
-
-
-def _parameters(config: Any) -> int:
-    """How many a model of a config has; takes no memory for them."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return sum(weight.numel() for weight in model.parameters())
 
 
 def _split_digits(tokenizer: Any, splitting: str) -> None:
