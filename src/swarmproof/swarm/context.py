@@ -6,15 +6,13 @@ Beyond its context a model uses positions that it never learnt, without any erro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from swarmproof.policies import shapes
 from swarmproof.tasks import Task
 from swarmproof.types import Problem
-from swarmproof.zoo.locate import locate
+from swarmproof.zoo.locate import config_of, locate, require_plain
 
 # Number of texts that are tokenised at once, longest first.
 _BATCH = 64
@@ -81,27 +79,17 @@ def context_of(path: str, key: str = "model.path") -> int | None:
     """The number of positions of a model; None if its config has no limit.
 
     Raises:
-        ValueError: its config cannot be read.
+        ValueError: its config cannot be read, or is that of a quantized model.
     """
-    source = locate(path, key)
-    file = Path(source) / "config.json"
-    if not Path(source).is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(source, "config.json")
-        if not isinstance(found, str):
-            return shapes.positions(_by_transformers(source, path, key), f"{key} = {path!r}")
-        file = Path(found)
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{key} = {path!r}: cannot read its config.json ({error})") from None
     where = f"{key} = {path!r}"
-    told = shapes.positions(table, where) if isinstance(table, dict) else None
+    config = config_of(path, key)
+    told = shapes.positions(config, where) if isinstance(config, dict) else None
+    if told is not None:
+        return told
     # If the file does not contain the number, the architecture has a default.
-    return (
-        told if told is not None else shapes.positions(_by_transformers(source, path, key), where)
-    )
+    config = _by_transformers(locate(path, key), path, key)
+    require_plain(config, where)
+    return shapes.positions(config, where)
 
 
 def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
