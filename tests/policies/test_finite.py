@@ -62,6 +62,7 @@ FIT = r"its weights do not fit its config\.json .*get the model's files again, a
 DAMAGED = r"cannot load .*; check its config\.json, or get the model's files again"
 
 HUGE = r"tells of [0-9.]+e\+[0-9]+ parameters, and its weights have [0-9,]+ bytes; get the model's"
+MANY = r"tells of '(num_hidden_layers|num_local_experts|n_layer)' = 1099511627776, .* 1000 at most"
 
 
 def _with_config(model: Path, folder: Path, **changes: object) -> Path:
@@ -85,7 +86,11 @@ def _with_config(model: Path, folder: Path, **changes: object) -> Path:
         ({"hidden_size": 0}, DAMAGED),
         ({"vocab_size": 2**40}, HUGE),
         ({"intermediate_size": 2**40}, HUGE),
-        ({"num_hidden_layers": 2**40}, HUGE),
+        ({"num_hidden_layers": 2**40}, MANY),
+        # Keys that make a config look like one of another kind.
+        ({"num_local_experts": 2, "vocab_size": 2**40}, HUGE),
+        ({"num_local_experts": 2**40}, MANY),
+        ({"text_config": {"n_layer": 2**40}}, MANY),
     ],
     ids=str,
 )

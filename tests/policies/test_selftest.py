@@ -41,6 +41,13 @@ LONG_ROPE = {
         "original_max_position_embeddings": 64,
     },
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LLAMA3 = {**YARN, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 LATENT = dict.fromkeys(("n_group", "topk_group", "first_k_dense_replace"), 1) | {
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
@@ -103,6 +110,9 @@ def test_a_model_that_packing_computes_otherwise_is_refused_in_one_line(
         ("phi3", {"sliding_window": 512}),
         ("gemma", {"head_dim": 8}),
         ("mixtral", {"sliding_window": None, "num_local_experts": 4}),
+        ("llama", {"rope_parameters": YARN}),
+        ("llama", {"rope_parameters": {**YARN, "rope_type": "linear"}}),
+        ("llama", {"rope_parameters": LLAMA3}),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -110,6 +120,22 @@ def test_a_model_that_packing_computes_passes(
     kind: str, extra: dict[str, Any], dtype: torch.dtype
 ) -> None:
     adopt(random_model(CONFIG_MAPPING[kind](**{**SMALL, **extra})).to(dtype), byte_tokenizer())
+
+
+def test_positions_that_are_scaled_by_the_longest_row_are_refused(tmp_path: Path) -> None:
+    """The scaling begins beyond `max_position_embeddings`, and the context goes on."""
+    scaling = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+    config = CONFIG_MAPPING["llama"](**SMALL, rope_parameters=scaling)
+    with pytest.raises(ValueError, match=r"scaled by the longest row of a batch \(dynamic\)"):
+        load(str(save(tmp_path, config)))
+    # Also where the name would not tell it.
+    model = random_model(config)
+    codec = loader.codec_of(model, byte_tokenizer())
+    with (
+        loader.packed(model, codec),
+        pytest.raises(ValueError, match="scores a row beside a far longer one otherwise"),
+    ):
+        selftest.require(model, codec)
 
 
 def deep_llama() -> Any:

@@ -16,8 +16,10 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from swarmproof.config import TrialConfig
+from swarmproof.policies import loader, policy
 from swarmproof.swarm import context
 from swarmproof.swarm.assembly import check
+from swarmproof.zoo import locate
 from swarms import trial_config
 
 # Tokens of a prompt of the task `letters`, such as `a b:`, one a byte.
@@ -213,6 +215,73 @@ def test_a_config_that_transformers_refuses_is_one_line(random_model: Path, tmp_
     assert done.returncode == 2
     assert done.stderr.splitlines() == [f"error: arm no-attack: {line}"]
     assert not (tmp_path / "run").exists()
+
+
+QUANTIZED = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
+PLAIN = "a quantized model cannot be trained; use the unquantized weights"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_quantized_model_is_refused_before_anything_is_written(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cached: bool
+) -> None:
+    path = with_config(random_model, tmp_path, **QUANTIZED)
+    name = str(path)
+    if cached:  # one of the hub
+        name = "nobody/quantized"
+        monkeypatch.setattr(
+            "huggingface_hub.try_to_load_from_cache", lambda *_: str(path / "config.json")
+        )
+    refused(trial_config(Path(name)), rf"^model\.path = '{name}' has .*{PLAIN}$")
+    swarm = {"models": [str(random_model), name]}
+    refused(trial_config(random_model, swarm=swarm), rf"^swarm\.models = '{name}' .*{PLAIN}$")
+    with pytest.raises(ValueError, match=rf"^model\.path = '{name}' has .*{PLAIN}$"):
+        policy.load(name)
+    judge = {"name": "judge", "model": {"name": "local", "path": name}}
+    refused(trial_config(random_model, defenses=[judge]), rf"^judge path = '{name}' has .*{PLAIN}$")
+
+
+def test_a_quantized_model_is_one_line_of_the_command(random_model: Path, tmp_path: Path) -> None:
+    path = with_config(random_model, tmp_path, **QUANTIZED)
+    done = subprocess.run(
+        [sys.executable, "-m", "swarmproof", "run", "text-horizontal", "--arm", "no-attack",
+         "--set", f"model.path={path}", "--out", str(tmp_path / "run")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: arm no-attack: model.path = {str(path)!r}")
+    assert done.stderr.endswith(f"{PLAIN}\n")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_quantized_model_that_came_from_the_hub_just_now_is_refused(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its config is known only when it is there; weights of 8 bits need no other package."""
+    fp8 = {"quantization_config": {"quant_method": "fp8"}}
+    path = str(with_config(random_model, tmp_path, **fp8))
+    monkeypatch.setattr(context, "config_of", lambda *_: None)
+    with pytest.raises(ValueError, match=PLAIN):
+        context.context_of(path)
+    known: list[str] = []
+
+    def config_of(*of: str) -> Any:
+        known.append("once")
+        return locate.config_of(*of) if len(known) > 1 else None
+
+    monkeypatch.setattr(loader, "config_of", config_of)
+    with pytest.raises(ValueError, match=PLAIN):
+        policy.load(path)
+
+
+def test_a_package_that_transformers_misses_is_one_line(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "config_of", lambda *_: None)
+    with pytest.raises(ValueError, match=r"^cannot load model\.path = .*GPTQ.*optimum") as found:
+        policy.load(str(with_config(random_model, tmp_path, **QUANTIZED)))
+    assert "\n" not in str(found.value)
 
 
 def test_a_damaged_config_is_one_line(random_model: Path, tmp_path: Path) -> None:

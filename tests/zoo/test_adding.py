@@ -21,7 +21,8 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GptOssConfig
+from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
 import ggufs
 from ggufs import write_gguf
@@ -319,9 +320,9 @@ def test_a_gguf_that_does_not_fit_is_one_line_of_the_command(
 @pytest.mark.parametrize(
     ("architecture", "biased", "why"),
     [
-        ("llama", {"attn_q": 64}, r"it has 128 numbers in biases, and a llama .* has 0"),
+        ("llama", {"attn_q": 64}, r"a llama .* no place for 128 .*\('blk\.0\.attn_q\.bias', "),
         # The bias of the output is left out, those of queries, keys and values are kept.
-        ("qwen2", QKV | {"attn_output": 64}, r"it has 384 .* in biases, and a qwen2 .* has 256"),
+        ("qwen2", QKV | {"attn_output": 64}, r"a qwen2 .* no place for 128 .*attn_output\.bias"),
     ],
 )
 def test_a_gguf_with_biases_that_its_architecture_has_not_is_refused(
@@ -361,15 +362,109 @@ def _add_biases(monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int]) -> None:
     monkeypatch.setattr(ggufs, "_tensors", lambda *of: tensors(*of) | biases)
 
 
-def test_the_bias_of_a_router_of_experts_is_no_bias_that_was_dropped() -> None:
+def test_the_bias_of_a_router_of_experts_is_no_number_that_was_dropped() -> None:
     class Router(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("e_score_correction_bias", torch.zeros(4))
 
-    found = gguf_file.GgufContents("minimax-m2", 1, "F32", "mit", "", biases=4)
+    tensors = {"blk.0.exp_probs_b.bias": 4}
+    found = gguf_file.GgufContents("minimax-m2", tensors, {}, "F32", "mit", "")
     assert gguf_file._dropped(Router(), found) == ""
-    assert "minimax-m2" in gguf_file._dropped(torch.nn.Linear(2, 2, bias=False), found)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("rope_freqs.weight", 8), ("blk.1.attn_q_norm.weight", 16), ("blk.0.ffn_gate_inp.weight", 64)],
+)
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_gguf_with_weights_that_its_architecture_has_not_is_refused(
+    name: str, size: int, tied: bool, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the factors of scaled positions, which every GGUF of Llama 3.1 has."""
+    tensors = ggufs._tensors
+    more = {name: np.ones(size, np.float32)}
+    monkeypatch.setattr(ggufs, "_tensors", lambda *of: tensors(*of) | more)
+    write_gguf(tmp_path / "a.gguf", tmp_path / "original", tied=tied)
+    with pytest.raises(
+        ValueError, match=rf"^a\.gguf: .* {size} of the file's .*\('{name}'\); .* another"
+    ):
+        add("mine", file=tmp_path / "a.gguf")
+    assert left(home) == []
+
+
+def _setting(key: str, value: Any) -> bytes:
+    """A pair of a key and a text, a truth, a whole number or another one."""
+    name = struct.pack("<Q", len(key)) + key.encode()
+    if isinstance(value, str):
+        return name + struct.pack("<IQ", 8, len(value)) + value.encode()
+    kind, form = {bool: (7, "?"), int: (4, "I"), float: (6, "f")}[type(value)]
+    return name + struct.pack(f"<I{form}", kind, value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}, "rope.scaling.type = 'yarn'"),
+        ({"rope.scaling.factor": 4.0}, r"rope.scaling.factor = 4\.0"),
+        ({"rope.scale_linear": 2.0}, r"rope.scale_linear = 2\.0"),
+        ({"attention.scale": 0.9}, r"attention.scale = 0\.8999"),
+        ({"attention.causal": False}, "attention.causal = False"),
+        ({"attention.sliding_window": 8}, "attention.sliding_window = 8"),
+        ({"final_logit_softcapping": 30.0}, r"final_logit_softcapping = 30\.0"),
+        ({"logit_scale": 3.0}, r"logit_scale = 3\.0"),
+        ({"embedding_scale": 12.0}, r"embedding_scale = 12\.0"),
+        ({"residual_scale": 0.5}, r"residual_scale = 0\.5"),
+        # They change nothing, or another architecture's.
+        ({"rope.scaling.type": "none", "attention.scale": 0.0, "logit_scale": 1.0}, ""),
+        ({"rope.scaling.type": "linear", "rope.scaling.factor": 1.0}, ""),
+        ({"attention.causal": True, "attention.sliding_window": 0}, ""),
+        ({"attention.sliding_window": 100_000}, ""),
+    ],
+    ids=str,
+)
+def test_a_setting_that_its_architecture_does_not_read_is_refused(
+    settings: dict[str, Any], refused: str, quantized: Path, tmp_path: Path, home: Path
+) -> None:
+    pairs = [_setting(f"llama.{key}", value) for key, value in settings.items()]
+    (tmp_path / "a.gguf").write_bytes(_with(quantized.read_bytes(), *pairs))
+    if not refused:
+        add("mine", file=tmp_path / "a.gguf")
+        return
+    with pytest.raises(ValueError, match=rf"^a\.gguf: it has {refused}.* llama .*another model$"):
+        add("mine", file=tmp_path / "a.gguf")
+    assert left(home) == []
+
+
+def test_settings_that_transformers_reads_are_kept() -> None:
+    def ignored(settings: dict[str, Any], config: dict[str, Any]) -> str:
+        found = gguf_file.GgufContents("gemma2", {}, settings, "F32", "mit", "")
+        return gguf_file._ignored(config, found)
+
+    read: dict[str, Any] = {
+        "attention.sliding_window": 512,
+        "attn_logit_softcapping": 50.0,
+        "rope.freq_base": 1e4,
+    }
+    config = Gemma2Config(sliding_window=512).to_dict()
+    assert ignored(read, config) == ""
+    assert "sliding_window = 256" in ignored(read | {"attention.sliding_window": 256}, config)
+    yarn = {"rope.scaling.type": "yarn", "rope.scaling.factor": 32.0, "rope.freq_base": 150_000.0}
+    assert ignored(yarn, GptOssConfig().to_dict()) == ""
+    assert ignored({"rope.freq_base": 0.1 + 1e-9}, {"rope_parameters": {"rope_theta": 0.1}}) == ""
+
+
+def test_the_base_of_the_positions_is_kept_or_missed(
+    quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.gguf").write_bytes(
+        _after(quantized.read_bytes(), b"llama.rope.freq_base", 4, struct.pack("<f", 1e6))
+    )
+    config = json.loads((add("mine", file=tmp_path / "a.gguf") / "config.json").read_text())
+    assert config["rope_parameters"]["rope_theta"] == 1e6
+    monkeypatch.setitem(GGUF_CONFIG_MAPPING["llama"], "rope.freq_base", None)
+    with pytest.raises(ValueError, match=r"it has rope\.freq_base = 1000000\.0"):
+        add("other", file=tmp_path / "a.gguf")
 
 
 def test_an_unknown_architecture_is_named(tmp_path: Path, home: Path) -> None:

@@ -18,7 +18,7 @@ from swarmproof.judges import prompting
 from swarmproof.judges.base import Judgement, JudgeModel, Request
 from swarmproof.registry import register
 from swarmproof.zoo import hub
-from swarmproof.zoo.locate import locate
+from swarmproof.zoo.locate import config_of, locate
 
 if TYPE_CHECKING:
     from swarmproof.judges.reader import Reader
@@ -61,6 +61,7 @@ class Local(JudgeModel):
         found = locate(self.path, "judge path")
         if found == self.path and not Path(self.path).exists():
             hub.require(self.path, "judge path")
+        config_of(self.path, "judge path")
 
     def fetch(self) -> None:
         """Bring a model of the hub onto this machine.

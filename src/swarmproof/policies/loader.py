@@ -18,7 +18,7 @@ from swarmproof.policies import selftest, shapes
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
 from swarmproof.zoo import unfit
-from swarmproof.zoo.locate import files_of, locate
+from swarmproof.zoo.locate import config_of, files_of, locate
 
 _ONE_VERSION = "get the model's files again, all of one version"
 
@@ -45,6 +45,7 @@ def load(
         raise ValueError(
             f"{table}.device is {device}, and torch sees no GPU; set {table}.device to cpu"
         )
+    config_of(path, key)  # refuses a quantized model
     if wrong := shapes.oversized(path):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     tokenizer = load_tokenizer(path, key)
@@ -61,6 +62,7 @@ def load(
         raise
     except unfit.UNFIT as error:
         raise _cannot_load(key, path, error, found=not isinstance(error, OSError)) from None
+    config_of(path, key)  # again: that of a hub model may be there only now
     if wrong := unfit.fault(model, info, "its config.json"):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     if found := unsupported(model):
@@ -142,7 +144,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     try:
         with unfit.quiet():
             tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except (*unfit.UNFIT, ImportError) as error:
+    except unfit.UNFIT as error:
         # transformers then tries to read the file in another format, and names the wrong package.
         misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
         if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
@@ -245,4 +247,8 @@ def unsupported(model: Any) -> str:
         return f"a sliding window of {window} tokens, less than its context of {context}"
     if getattr(config, "attn_logit_softcapping", None):
         return "soft-capped attention"
+    rope = getattr(config, "rope_parameters", None) or {}
+    tables = (rope, *rope.values())  # one for all layers, or one for each kind of them
+    if any("dynamic" in str(table.get("rope_type")) for table in tables if isinstance(table, dict)):
+        return "positions that are scaled by the longest row of a batch (dynamic)"
     return ""

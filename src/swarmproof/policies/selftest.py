@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swarmproof.policies import loss, sampler
+from swarmproof.policies import loss, sampler, shapes
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.attention import DecodeLayout, PackedLayout
 from swarmproof.policies.codec import Codec
@@ -187,13 +187,13 @@ def _draws(
 def _beside_a_long_row(model: Any, prompts: tuple[tuple[int, ...], ...]) -> Tensor:
     """The logits at the ends of prompts while another row is at the end of the context.
 
-    Some models scale their positions by the longest row of a batch.
+    Some models scale their positions by the longest row of a batch, and some of them begin only
+    beyond `max_position_embeddings`.
     """
     with_far = (*prompts, prompts[0][:1])
     none: list[list[tuple[int, ...]]] = [[] for _ in with_far]
     tokens, positions = sampler.pack(with_far, none)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048
-    positions[-1] = context - 1
+    positions[-1] = (shapes.positions(model.config.to_dict(), "this model") or 2048) - 1
     logits: Tensor = model(
         input_ids=torch.tensor([tokens], device=model.device),
         position_ids=torch.tensor([positions], device=model.device),

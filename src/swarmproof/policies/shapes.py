@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _EXPERTS = ("num_experts", "num_local_experts", "routed_experts")
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError),
 )
+_REPEATED = re.compile(r"(layers?|experts)$")  # keys of what transformers makes one by one
 _MOST_PER_BYTE = 4  # parameters; a model of 4 bits has 2
 LONG_ROW = 256  # rows of more tokens keep no attention scores: `long_rows.py`
 
@@ -78,21 +80,75 @@ def shape_of(path: str) -> Shape | None:
 def oversized(path: str) -> str:
     """What a model's config.json tells that its files of weights cannot hold; empty if nothing.
 
-    transformers would take the memory for it before it misses the weights. A config of another
-    kind, and a model of the hub, are not asked.
+    transformers would take the memory for it before it misses the weights. A model of the hub is
+    not asked.
     """
+    from transformers import AutoConfig
+
+    from swarmproof.zoo import unfit
+
     folder = Path(locate(path))
-    shape = shape_of(path) if folder.is_dir() else None
-    if shape is None:
+    files = folder.iterdir() if folder.is_dir() else ()
+    size = sum(file.stat().st_size for file in files if file.suffix in (".safetensors", ".bin"))
+    if not size:
         return ""
-    weights = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
-    size = sum(file.stat().st_size for file in weights)
-    if not size or shape.parameters <= _MOST_PER_BYTE * size:
+    try:
+        table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if many := _many(table, unfit.MOST_LAYERS):
+            return f"its config.json tells of {many}, and a model has {unfit.MOST_LAYERS} at most"
+        with unfit.quiet():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            count = unfit.parameters(config)
+    except unfit.UNFIT:
+        return ""  # loading it says why
+    if count <= _MOST_PER_BYTE * size:
         return ""
-    return (
-        f"its config.json tells of {shape.parameters:.3g} parameters, and its weights have "
-        f"{size:,} bytes"
-    )
+    return f"its config.json tells of {count:.3g} parameters, and its weights have {size:,} bytes"
+
+
+def _many(table: dict[str, Any], most: int) -> str:
+    """A number of layers or experts of a config that is too large to be tried; empty if none."""
+    for key, value in table.items():
+        if isinstance(value, dict) and (found := _many(value, most)):
+            return found
+        if _REPEATED.search(key) and type(value) in (int, float) and value > most:
+            return f"{key!r:.80} = {value!r:.80}"
+    return ""
+
+
+def positions(config: dict[str, Any], where: str) -> int | None:
+    """The number of positions that a config grants, scaled ones included; None if it has no limit.
+
+    Args:
+        config: a `config.json`, or what `to_dict` of transformers gives.
+        where: names the model in the error.
+
+    Raises:
+        ValueError: a number of the scaling is none.
+    """
+    inner = config.get("text_config")
+    table = inner if isinstance(inner, dict) else config
+    told = table.get("max_position_embeddings")
+    if type(told) is not int or told < 1:
+        return None
+    scaling = table.get("rope_scaling") or table.get("rope_parameters")
+    return _scaled(scaling, told, where) if isinstance(scaling, dict) else told
+
+
+def _scaled(scaling: dict[str, Any], told: int, where: str) -> int:
+    factor, before = (scaling.get(n) for n in ("factor", "original_max_position_embeddings"))
+    for number in (factor, before):
+        if number is not None and not (type(number) in (int, float) and 0 < number < 1e9):
+            raise ValueError(
+                f"{where}: the scaling of positions in its config.json has the number "
+                f"{number!r:.80}; correct rope_scaling there, or get the model's files again"
+            )
+    # To transformers `max_position_embeddings` is the length before scaling with dynamic, and with
+    # yarn if no other is given. With llama3 and longrope it is the length after it. With linear it
+    # is either: the file does not tell, so it is taken as it is, which is never too long.
+    if any(scaling.get(name) in ("yarn", "dynamic") for name in ("rope_type", "type")):
+        return max(told, int((before or told) * (factor or 1)))
+    return told
 
 
 def _given(table: dict[str, Any], key: str, default: Any) -> Any:

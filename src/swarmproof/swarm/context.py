@@ -6,14 +6,13 @@ Beyond its context a model uses positions that it never learnt, without any erro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
+from swarmproof.policies import shapes
 from swarmproof.tasks import Task
 from swarmproof.types import Problem
-from swarmproof.zoo.locate import locate
+from swarmproof.zoo.locate import config_of, locate, require_plain
 
 # Number of texts that are tokenised at once, longest first.
 _BATCH = 64
@@ -80,25 +79,17 @@ def context_of(path: str, key: str = "model.path") -> int | None:
     """The number of positions of a model; None if its config has no limit.
 
     Raises:
-        ValueError: its config cannot be read.
+        ValueError: its config cannot be read, or is that of a quantized model.
     """
-    source = locate(path, key)
-    file = Path(source) / "config.json"
-    if not Path(source).is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(source, "config.json")
-        if not isinstance(found, str):
-            return _declared(_by_transformers(source, path, key), f"{key} = {path!r}")
-        file = Path(found)
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{key} = {path!r}: cannot read its config.json ({error})") from None
     where = f"{key} = {path!r}"
-    told = _declared(table, where) if isinstance(table, dict) else None
+    config = config_of(path, key)
+    told = shapes.positions(config, where) if isinstance(config, dict) else None
+    if told is not None:
+        return told
     # If the file does not contain the number, the architecture has a default.
-    return told if told is not None else _declared(_by_transformers(source, path, key), where)
+    config = _by_transformers(locate(path, key), path, key)
+    require_plain(config, where)
+    return shapes.positions(config, where)
 
 
 def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
@@ -114,29 +105,3 @@ def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
             f"cannot load the config of {key} = {path!r}: {unfit.first_line(error)}; check its "
             "config.json, or get the model's files again"
         ) from None
-
-
-def _declared(table: dict[str, Any], where: str) -> int | None:
-    inner = table.get("text_config")
-    table = inner if isinstance(inner, dict) else table
-    positions = table.get("max_position_embeddings")
-    if type(positions) is not int or positions < 1:
-        return None
-    scaling = table.get("rope_scaling") or table.get("rope_parameters")
-    return _scaled(scaling, positions, where) if isinstance(scaling, dict) else positions
-
-
-def _scaled(scaling: dict[str, Any], positions: int, where: str) -> int:
-    factor, before = (scaling.get(n) for n in ("factor", "original_max_position_embeddings"))
-    for number in (factor, before):
-        if number is not None and not (type(number) in (int, float) and 0 < number < 1e9):
-            raise ValueError(
-                f"{where}: the scaling of positions in its config.json has the number "
-                f"{number!r:.80}; correct rope_scaling there, or get the model's files again"
-            )
-    # To transformers `max_position_embeddings` is the length before scaling with dynamic, and with
-    # yarn if no other is given. With llama3 and longrope it is the length after it. With linear it
-    # is either: the file does not tell, so it is taken as it is, which is never too long.
-    if any(scaling.get(name) in ("yarn", "dynamic") for name in ("rope_type", "type")):
-        return max(positions, int((before or positions) * (factor or 1)))
-    return positions

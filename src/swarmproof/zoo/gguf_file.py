@@ -12,9 +12,10 @@ import io
 import re
 import struct
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import prod
+from math import inf, isclose, prod
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from swarmproof.zoo import saving, unfit
 # Parts of a file's head: an entry of a list is one, and a text two. A vocabulary of 262,144 with
 # its scores, its types and 600,000 merges has 2.25 million.
 _MOST_PARTS = 2_500_000
-_MOST_LAYERS = 1_000  # the deepest models have fewer than 200
 # Names of the numbers by which transformers builds a model, behind the architecture.
 _SIZES = (
     *("block_count", "nextn_predict_layers", "embedding_length", "vocab_size", "dimension_count"),
@@ -34,6 +34,24 @@ _SIZES = (
     *("expert_count", "expert_used_count", "expert_shared_count"),
     *("conv_kernel", "inner_size", "state_size", "time_step_rank", "l_cache"),
 )
+# Settings that change what a model computes, behind the architecture. For each: the values that
+# change nothing, and its name in a config. transformers reads few of them.
+_SETTINGS: Mapping[str, tuple[tuple[object, ...], str]] = {
+    "rope.scaling.type": (("none", "linear"), "rope_type"),  # linear: as its factor says
+    "rope.scaling.factor": ((0, 1), "factor"),
+    "rope.scaling.attn_factor": ((0, 1), "attention_factor"),
+    "rope.scale_linear": ((0, 1), "factor"),
+    "rope.freq_base": ((), "rope_theta"),
+    "attention.causal": ((True,), "is_causal"),
+    "attention.scale": ((0,), "attention_multiplier"),
+    "attention.sliding_window": ((0,), "sliding_window"),
+    "attn_logit_softcapping": ((0,), "attn_logit_softcapping"),
+    "final_logit_softcapping": ((0,), "final_logit_softcapping"),
+    "logit_scale": ((0, 1), "logit_scale"),
+    "embedding_scale": ((0, 1), "embedding_multiplier"),
+    "residual_scale": ((0, 1), "residual_multiplier"),
+    "expert_weights_scale": ((0, 1), "routed_scaling_factor"),
+}
 # What the reader raises on a file that was cut off or damaged.
 _DAMAGE = (
     *(ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError),
@@ -46,11 +64,16 @@ class GgufContents:
     """What a GGUF file says of itself."""
 
     architecture: str
-    parameters: int
+    tensors: Mapping[str, int]  # how many numbers each has
+    settings: Mapping[str, object]  # those of _SETTINGS that it has
     weights: str  # in words: how most of its weights are stored
     licence: str
     splitting: str  # how its tokenizer splits text before the merges
-    biases: int  # how many of the parameters are in a bias
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its tensors have in all."""
+        return sum(self.tensors.values())
 
 
 def require_reader() -> None:
@@ -85,6 +108,11 @@ def contents(file: Path) -> GgufContents:
         if reader.tensors and architecture:
             _require_layers(reader, architecture)
             _require_sizes(reader, architecture)
+        settings = {
+            key: reader.fields[f"{architecture}.{key}"].contents()
+            for key in _SETTINGS
+            if f"{architecture}.{key}" in reader.fields
+        }
     except _DAMAGE as error:
         raise ValueError(
             f"{file} is cut off or damaged ({unfit.first_line(error)}); download it again"
@@ -96,11 +124,11 @@ def contents(file: Path) -> GgufContents:
         kinds[tensor.tensor_type.name] += int(tensor.n_elements)
     return GgufContents(
         architecture=architecture,
-        parameters=sum(prod(map(int, tensor.shape)) for tensor in reader.tensors),
+        tensors={tensor.name: prod(map(int, tensor.shape)) for tensor in reader.tensors},
+        settings=settings,
         weights=_in_words(kinds.most_common(1)[0][0]),
         licence=licence or "not stated in the file",
         splitting=splitting,
-        biases=sum(int(t.n_elements) for t in reader.tensors if t.name.endswith("bias")),
     )
 
 
@@ -110,7 +138,7 @@ def _require_layers(reader: Any, architecture: str) -> None:
     layers = None if count is None else count.contents()
     names = [tensor.name.split(".") for tensor in reader.tensors]
     least = max(1, len({name[1] for name in names if name[0] == "blk"}))
-    if not isinstance(layers, int) or not least <= layers <= min(len(names), _MOST_LAYERS):
+    if not isinstance(layers, int) or not least <= layers <= min(len(names), unfit.MOST_LAYERS):
         raise ValueError(
             f"it claims {str(layers)[:80]!r} layers and has {len(names)} tensors of {least}"
         )
@@ -196,7 +224,7 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
         # Its bar of hundreds of tensors cannot be switched off.
         with contextlib.redirect_stderr(io.StringIO()), unfit.quiet():
             config = AutoConfig.from_pretrained(alone, gguf_file="model.gguf")
-            claimed = _parameters(config)
+            claimed = unfit.parameters(config)
             if claimed > 2 * found.parameters:
                 raise ValueError(f"it claims {claimed} parameters and has {found.parameters}")
             # With the config they do not read the whole file again.
@@ -214,7 +242,8 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
             f"{file.name} cannot be read as a GGUF of the architecture {found.architecture!r:.80} "
             f"({unfit.first_line(error)}); get the file again, or use a llama-like one"
         ) from None
-    if wrong := _dropped(loaded, found) or unfit.fault(loaded, info, "what it says of itself"):
+    wrong = unfit.fault(loaded, info, "what it says of itself")
+    if wrong := wrong or _dropped(loaded, found) or _ignored(loaded.config.to_dict(), found):
         raise ValueError(f"{file.name}: {wrong}; get the file again, or another model")
     config = copy.deepcopy(loaded.config)
     config.__dict__.pop("quantization_config", None)
@@ -230,25 +259,55 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
 
 
 def _dropped(model: Any, found: GgufContents) -> str:
-    """Whether transformers left out biases, which it does without a word; empty if not."""
-    # A router of experts has its bias in a buffer, "e_score_correction_bias".
-    kept = sum(x.numel() for name, x in model.state_dict().items() if name.endswith("bias"))
-    if found.biases <= kept:
+    """Which tensors transformers left out, which it does without a word; empty if none."""
+    held = {x.data_ptr(): x.numel() for x in model.state_dict().values()}  # tied weights are one
+    lost = found.parameters - sum(held.values())
+    if lost <= 0:
         return ""
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    kind = reading.TENSOR_PROCESSORS.get(found.architecture, reading.TensorProcessor)
+    placed = reading.get_gguf_hf_weights_map(model, kind())
+    # It has those of experts without the ending.
+    names = sorted(t for t in found.tensors if not {t, t.removesuffix(".weight")} & placed.keys())
     return (
-        f"it has {found.biases} numbers in biases, and a {found.architecture:.80} of transformers "
-        f"has {kept}"
+        f"a {found.architecture:.80} of transformers has no place for {lost} of the file's "
+        f"{found.parameters} numbers ({str(names)[1:-1]:.200})"
     )
 
 
-def _parameters(config: Any) -> int:
-    """How many a model of a config has; takes no memory for them."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def _ignored(config: dict[str, Any], found: GgufContents) -> str:
+    """Which setting of the file is not in the config that transformers made of it; empty if none.
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return sum(weight.numel() for weight in model.parameters())
+    A setting is in it as well if the default of the architecture is the same.
+    """
+    context = config.get("max_position_embeddings") or inf
+    for key, value in found.settings.items():
+        harmless, name = _SETTINGS[key]
+        if value in harmless or any(_same(value, known) for known in _all(config, name)):
+            continue
+        # A window as long as the context hides nothing.
+        if key != "attention.sliding_window" or not isinstance(value, int) or value < context:
+            return (
+                f"it has {key} = {value!r:.80}, which a {found.architecture:.80} of transformers "
+                "does not read"
+            )
+    return ""
+
+
+def _all(table: dict[str, Any], name: str) -> Iterator[object]:
+    """The values of a name in a config and in the tables within it."""
+    for key, value in table.items():
+        if key == name:
+            yield value
+        if isinstance(value, dict):
+            yield from _all(value, name)
+
+
+def _same(value: object, known: object) -> bool:
+    if isinstance(value, int | float) and isinstance(known, int | float):
+        return isclose(value, known, rel_tol=1e-6)  # a GGUF has 32 bits of it
+    return value == known
 
 
 def _split_digits(tokenizer: Any, splitting: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from swarmproof import zoo
 from swarmproof.zoo import added
@@ -45,15 +47,55 @@ def files_of(path: str, key: str = "model.path") -> list[Path]:
     Raises:
         ValueError: the model is not on this machine.
     """
-    folder = Path(locate(path, key))
-    if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        config = try_to_load_from_cache(path, "config.json")
-        if not isinstance(config, str):
-            raise ValueError(f"{key} = {path!r} is not in the local cache; load it once")
-        folder = Path(config).parent
+    config = _config_file(path, key)
+    if config is None:
+        raise ValueError(f"{key} = {path!r} is not in the local cache; load it once")
     found = [
-        file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name != added.CARD
+        file
+        for file in config.parent.iterdir()
+        if file.suffix in SUFFIXES and file.name != added.CARD
     ]
     return sorted(found, key=lambda file: file.name)
+
+
+def config_of(path: str, key: str = "model.path") -> Any:
+    """What the `config.json` of a model has; None if it is not on this machine.
+
+    Raises:
+        ValueError: it cannot be read, or is that of a quantized model.
+    """
+    file = _config_file(path, key)
+    if file is None:
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{key} = {path!r}: cannot read its config.json ({error}); get the model's files again"
+        ) from None
+    require_plain(config, f"{key} = {path!r}")
+    return config
+
+
+def require_plain(config: Any, where: str) -> None:
+    """Raise ValueError if a config is that of a quantized model.
+
+    Args:
+        where: names the model in the error.
+    """
+    if isinstance(config, dict) and config.get("quantization_config"):
+        raise ValueError(
+            f"{where} has a quantization_config in its config.json, and a quantized model cannot "
+            "be trained; use the unquantized weights"
+        )
+
+
+def _config_file(path: str, key: str) -> Path | None:
+    """Where the `config.json` of a model is; None for one of the hub that is not in the cache."""
+    source = locate(path, key)
+    if Path(source).is_dir():
+        return Path(source) / "config.json"
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, "config.json")
+    return Path(found) if isinstance(found, str) else None

@@ -13,9 +13,10 @@ from huggingface_hub.errors import StrictDataclassError
 # What transformers raises on files that are not there, not whole, or do not fit each other.
 UNFIT = (
     *(OSError, ValueError, LookupError, RuntimeError, TypeError, ArithmeticError),
-    *(AssertionError, AttributeError, StrictDataclassError),
+    *(AssertionError, AttributeError, StrictDataclassError, ImportError),
 )
 
+MOST_LAYERS = 1_000  # the deepest models have fewer than 200
 _LAYER = ".0."  # in a name without the number of its layer
 
 
@@ -38,6 +39,16 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(before)
+
+
+def parameters(config: Any) -> int:
+    """How many a model of a config has. Takes no memory for them, but some for each layer."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def fault(model: Any, info: dict[str, Any], config: str) -> str:
