@@ -218,7 +218,7 @@ def test_a_config_that_transformers_refuses_is_one_line(random_model: Path, tmp_
 
 
 QUANTIZED = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
-PLAIN = "a quantized model cannot be trained; use the unquantized weights"
+PLAIN = "quantized models are not supported; use the unquantized weights"
 
 
 @pytest.mark.parametrize("cached", [False, True])

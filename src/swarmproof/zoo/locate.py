@@ -85,8 +85,8 @@ def require_plain(config: Any, where: str) -> None:
     """
     if isinstance(config, dict) and config.get("quantization_config"):
         raise ValueError(
-            f"{where} has a quantization_config in its config.json, and a quantized model cannot "
-            "be trained; use the unquantized weights"
+            f"{where} has a quantization_config in its config.json, and quantized models are not "
+            "supported; use the unquantized weights"
         )
 
 
