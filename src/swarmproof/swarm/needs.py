@@ -5,7 +5,8 @@ layers, width H, keys and values of width K, feed-forward width F, h query heads
 type of s bytes:
   weights s N; fp32 masters of bf16 weights 4 N; Adam 8 N; a frozen start for a KL term s N
   gradients s N, in bf16 then 4 N for the masters, when no pass is held any more
-  draws: 2 L K s for each token that has room and each token of a prompt, and 16 V for each row
+  draws: 2 L K s for each token that has room and each token of a prompt, and 16 V for each row;
+  of a group, one prompt while all its rows grow, and one for each row that is left afterwards
   a pass: for each token what every layer keeps for the backward pass (`_kept`), or, with gradient
   checkpointing, a layer's input and one layer at a time; for each predicted token 2 s V, its
   logits and their gradient
@@ -22,7 +23,7 @@ from swarmproof import registry, zoo
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.policies import DrawEngine
-from swarmproof.policies.shapes import LONG_ROW, Shape, shape_of
+from swarmproof.policies.shapes import COMPACT_BELOW, LONG_ROW, Shape, shape_of
 from swarmproof.tasks import Task
 
 GB = 1e9
@@ -31,6 +32,7 @@ PROCESS = 0.45 * GB  # Python, torch, transformers and the data of a generated t
 # in the first round. Set by the peak of one run of SmolLM2-135M (docs/performance.md).
 LOST = 0.7
 PROMPT_TOKENS, LONG_PROMPT_TOKENS = 64, 200  # of generated tasks, and of data sets
+_LARGE_GROUP = 8  # rows
 AT_ONCE = 98_304  # tokens that are drawn at once where memory does not forbid it
 
 
@@ -168,12 +170,22 @@ def _draws(config: TrialConfig, shape: Shape) -> float:
     """Of the draws of a round, or of an evaluation if they are more."""
     batch, length = config.batch, config.sampling.max_new_tokens
     return max(
-        min(prompts * rows * length, AT_ONCE) * token_bytes(config, shape, rows)
+        min(prompts * rows * length, AT_ONCE)
+        * max(token_bytes(config, shape, rows), _left(rows) * token_bytes(config, shape))
         for prompts, rows in (
             (batch.problems, batch.group_size),
             (config.evaluation.problems, 1),
         )
     )
+
+
+def _left(rows: int) -> float:
+    """The share of the rows that is left when groups of so many are cut into single rows.
+
+    Small groups are cut when the batch is compacted for the first time, others the second time
+    (tried out with random lengths).
+    """
+    return COMPACT_BELOW if rows < _LARGE_GROUP else COMPACT_BELOW**2
 
 
 def _prompt_tokens(config: TrialConfig) -> int:
