@@ -146,7 +146,7 @@ def warmed_at(path: str) -> str:
 def data_fingerprint(task: Task) -> str:
     """A hash of all problems of both splits, with answers and solutions, in their order."""
     return _hash(
-        json.dumps([split, *_values(problem)]).encode()
+        json.dumps([split, *values(problem)]).encode()
         for split in ("train", "test")
         for problem in task.problems(split)
     )
@@ -220,7 +220,8 @@ def changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str
     return "; ".join([*words, f"{folder} does not say what {unsaid} was"] if unsaid else words)
 
 
-def _values(problem: Problem) -> list[Any]:
+def values(problem: Problem) -> list[Any]:
+    """What a problem is, for a hash."""
     return [problem.id, problem.question, problem.answer, list(problem.solutions)]
 
 
