@@ -127,7 +127,7 @@ def token_bytes(config: TrialConfig, shape: Shape, rows: int = 1) -> float:
     """
     length = config.sampling.max_new_tokens
     cache = 2 * shape.layers * shape.kv_width * _size(config.model.dtype)
-    return cache * (1 + _prompt_tokens(config) / (rows * length)) + 16 * shape.words / length
+    return cache * (1 + prompt_tokens(config) / (rows * length)) + 16 * shape.words / length
 
 
 def room(config: TrialConfig, shape: Shape) -> int:
@@ -188,7 +188,8 @@ def _left(rows: int) -> float:
     return COMPACT_BELOW if rows < _LARGE_GROUP else COMPACT_BELOW**2
 
 
-def _prompt_tokens(config: TrialConfig) -> int:
+def prompt_tokens(config: TrialConfig) -> int:
+    """Of a prompt of the trial's task, about."""
     task = registry.build(Task, config.task)
     prompt = LONG_PROMPT_TOKENS if task.downloads else PROMPT_TOKENS
     return prompt * (1 + 2 * config.warmup.shots)  # a shot has a solution as well
@@ -197,7 +198,7 @@ def _prompt_tokens(config: TrialConfig) -> int:
 def _pass(config: TrialConfig, shape: Shape) -> tuple[float, float]:
     """Activations and logits of the largest pass."""
     batch, length = config.batch, config.sampling.max_new_tokens
-    prompt = _prompt_tokens(config)
+    prompt = prompt_tokens(config)
     group = prompt + batch.group_size * length
     tokens = min(max(config.grpo.micro_batch_tokens, group), batch.problems * group)
     size = _size(config.model.dtype)
