@@ -186,7 +186,7 @@ def execute(
 def warm_up(configs: Iterable[TrialConfig], place: Place, *, quiet: bool) -> bool:
     """Make the warmed-up models of some trials, once for all of them; whether there are any.
 
-    On a cluster there are none: each machine makes its own.
+    On a cluster there are none: each machine makes its own, and the parts of a trial compare them.
     """
     warm = [config for config in configs if config.warmup.in_use and place.engine == "local"]
     if warm:

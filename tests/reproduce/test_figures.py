@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from swarmproof import registry
 from swarmproof.attacks import Attack
 from swarmproof.config import load
+from swarmproof.engines import capacity
 from swarmproof.reproduce import command, estimate, figures, measured, runner, timing
 from swarmproof.reproduce.figures import Acceptance, Curves, LeftOut, Scale
 from swarmproof.swarm import needs
@@ -123,10 +125,10 @@ def test_an_estimate_is_its_formula() -> None:
     counted = needs.of_trial(config)
     assert counted is not None
     assert found.memory_gb == pytest.approx(counted.peak / 1e9)
-    # A round writes 384 completions, and a tenth of 128 held-out ones, of 307 tokens.
-    written, learnt = (384 + 12.8) * 0.3 * 1024, 384 * 0.3 * 1024
+    # 100 rounds of 384 completions, and 128 held-out ones in every tenth and in the last round.
+    written, learnt = (38_400 + 11 * 128) * 0.3 * 1024, 38_400 * 0.3 * 1024
     seconds = 2 * 1.54e9 * written / (989e12 * 0.05) + 8 * 1.54e9 * learnt / (989e12 * 0.35)
-    assert found.hours == pytest.approx(100 * seconds / 3600)
+    assert found.hours == pytest.approx(seconds / 3600)
     # The judge is loaded, too.
     judge = estimate.of_trial(load("paper-scale/text-horizontal").arms["judge"])
     assert judge.memory_gb == pytest.approx((found.memory_gb or 0) + 2 * 14.8)
@@ -134,16 +136,46 @@ def test_an_estimate_is_its_formula() -> None:
 
 def test_a_trial_on_this_machine_is_its_flops_over_the_rate() -> None:
     config = load("small/text-horizontal").arms["no-attack"]
-    # 128 completions and a tenth of 128 held-out ones, of 52 tokens.
-    generating = 2 * 134_515_008 * (128 + 12.8) * 0.65 * 80
-    learning = 6 * 134_515_008 * 128 * 0.65 * 80
-    expected = 30 * (generating / 0.36 + learning / 0.56) / 100e9
+    # 30 rounds of 128 completions, and 4 of 128 held-out ones, of 52 tokens.
+    generating = 2 * 134_515_008 * (30 + 4) * 128 * 0.65 * 80
+    learning = 6 * 134_515_008 * 30 * 128 * 0.65 * 80
+    expected = (generating / 0.36 + learning / 0.56) / 100e9
     assert estimate.cpu_seconds(config, 100e9) == pytest.approx(expected)
     # Products in tiles are fast, and the rest of a pass is not: a smaller share of their rate.
-    expected = 30 * (generating / 0.14 + learning / 0.17) / 100e9
+    expected = (generating / 0.14 + learning / 0.17) / 100e9
     assert estimate.cpu_seconds(config, 100e9, tiles=True) == pytest.approx(expected)
     assert estimate.of_trial(config).hours is None
     assert estimate.cpu_seconds(load("paper-scale/text-horizontal").arms["attack"], 1e9) is None
+
+
+@pytest.mark.parametrize(("rounds", "evaluations"), [(1, 1), (2, 2), (11, 2), (12, 3)])
+def test_the_first_and_the_last_round_are_evaluated(rounds: int, evaluations: int) -> None:
+    def generating(problems: int) -> float:
+        changes = [f"rounds={rounds}", f"evaluation.problems={problems}"]
+        config = load("small/text-horizontal", overrides=changes).arms["no-attack"]
+        return estimate.cpu_seconds(config, 1.0) or 0
+
+    each = 2 * 134_515_008 * 0.65 * 80 / 0.36
+    assert generating(65) - generating(64) == pytest.approx(evaluations * each, rel=1e-6)
+
+
+def test_a_warm_up_counts_once_for_all_figures_arms_and_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing, "matmul_rate", lambda _: 100e9)
+    monkeypatch.setattr(capacity, "has_tiles", lambda: False)
+    monkeypatch.setattr(command, "_minutes", lambda seconds: f"{seconds:.3f} s")
+
+    def seconds(*changes: str) -> list[float]:
+        plan = runner.plan(command.choose(["fig3a", "fig3b"], "small"), (0, 1), changes)
+        told = "\n".join(command.dry_run(plan, timing.Timing(), jobs=1))
+        return [float(found) for found in re.findall(r"(\d+\.\d+) s[ ,]", told)]
+
+    each, without = seconds(), seconds("warmup.steps=0")
+    # 40 steps of 8 examples, of 64 and 52 tokens.
+    warm = 6 * 134_515_008 * 320 * (64 + 0.65 * 80) / (100e9 * 0.56)
+    more = [mine - other for mine, other in zip(each, without, strict=True)]
+    assert more == pytest.approx([warm, 0, warm], abs=0.01)
 
 
 def test_a_dry_run_of_the_small_scale_runs_nothing_and_tells_hours(

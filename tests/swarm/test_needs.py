@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from models import save_random_llama
 from swarmproof.config import TrialConfig
 from swarmproof.policies import loss, policy, sampler
 from swarmproof.policies.attention import NAME as PACKED
+from swarmproof.policies.attention import DecodeLayout
 from swarmproof.policies.loss import PackedBatch
 from swarmproof.policies.shapes import shape_of
 from swarmproof.swarm import needs
@@ -95,10 +97,12 @@ def test_activations_are_what_a_pass_keeps(
     assert counted == pytest.approx(expected, rel=0.15)
 
 
-@pytest.mark.parametrize("evaluated", [2, 40])
+@pytest.mark.parametrize(("evaluated", "prompts"), [(2, 0.8 * 24), (40, 40)])
 def test_solved_examples_before_every_prompt_are_held_by_the_draws(
-    llama: Path, evaluated: int
+    llama: Path, evaluated: int, prompts: float
 ) -> None:
+    """Once by each row of an evaluation, and by each row that is left when groups are cut."""
+
     def draws(shots: int) -> float:
         config = trial_config(
             llama,
@@ -113,15 +117,56 @@ def test_solved_examples_before_every_prompt_are_held_by_the_draws(
         assert found is not None
         return found.draws
 
-    prompts = max(4, evaluated)  # a group has one, and so has each row of an evaluation
     model = AutoModelForCausalLM.from_pretrained(llama, attn_implementation=PACKED)
 
     def held(length: int) -> int:
         with torch.inference_mode():
-            layout, _ = sampler.prefill(model, [[1] * length] * prompts)
+            layout, _ = sampler.prefill(model, [[1] * length])
         return sum(x.untyped_storage().nbytes() for pair in layout.keys.values() for x in pair)
 
-    assert draws(4) - draws(0) == pytest.approx(held(9 * PROMPT) - held(PROMPT), rel=1e-6)
+    more = prompts * (held(9 * PROMPT) - held(PROMPT))
+    assert draws(4) - draws(0) == pytest.approx(more, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("problems", "group", "length", "shots", "ended"),
+    [(16, 8, 80, 0, 1 / 64), (2, 4, 130, 0, 0), (8, 12, 48, 4, 1 / 40), (12, 4, 48, 4, 1 / 40)],
+    ids=["short prompts", "the cache grows to the limit", "long prompts", "small groups"],
+)
+def test_draws_hold_what_is_planned(
+    llama: Path, monkeypatch: pytest.MonkeyPatch, problems: int, group: int, length: int,
+    shots: int, ended: float,
+) -> None:  # fmt: skip
+    config = trial_config(
+        llama,
+        batch={"problems": problems, "group_size": group},
+        swarm={"nodes": 2, "malicious": 1},
+        sampling={"max_new_tokens": length, "top_k": 0},
+        evaluation={"problems": 1},
+        warmup={"problems": 8, "shots": shots},
+        rounds=1,
+    )
+    planned = needs.of_trial(config)
+    assert planned is not None
+    model = AutoModelForCausalLM.from_pretrained(llama, attn_implementation=PACKED)
+    words = _shape(llama).words
+    held: list[float] = []
+    advance = sampler.advance
+
+    def watched(model: Any, decode: DecodeLayout, tokens: Tensor, positions: Tensor) -> Tensor:
+        logits = advance(model, decode, tokens, positions)
+        pairs = [*decode.prefix.values(), *decode.own.values()]
+        cache = sum(x.untyped_storage().nbytes() for pair in pairs for x in pair)
+        held.append(cache + 16 * words * len(tokens))
+        return logits
+
+    monkeypatch.setattr(sampler, "advance", watched)
+    rng = Random(0)
+    prompts = [rng.choices(range(words), k=PROMPT * (1 + 2 * shots)) for _ in range(problems)]
+    seeds = [[rng.getrandbits(62) for _ in range(group)] for _ in range(problems)]
+    # The weights are random, so that each word is drawn about as often.
+    sampler.generate(model, prompts, seeds, config.sampling, range(round(words * ended)))
+    assert max(held) == pytest.approx(planned.draws, rel=0.15)
 
 
 def _shape(path: Path) -> Any:

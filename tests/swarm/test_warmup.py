@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from swarmproof.swarm import assembly, checkpoint, identity, warmup
 from swarmproof.swarm.round import play_round
 from swarmproof.swarm.trial import Trial, play_trial, run_trial
 from swarmproof.swarm.warmup import task_of
-from swarms import trial_config
+from swarmproof.types import Problem
+from swarms import Letters, trial_config
 
 WARM: Mapping[str, Any] = {"steps": 3, "batch": 4, "lr": 3e-3, "problems": 16}
 
@@ -181,6 +183,26 @@ def test_nothing_else_of_the_cache_gets_into_a_record(random_model: Path, cache:
     changed(file, {"loss_first": "x", "more": 1})
     changed(made(cache)[0] / warmup.WARMUP, {"heldout_accuracy": 7.5, "more": 1})
     assert warmed(of).record == record
+
+
+def test_an_accuracy_in_the_cache_is_that_of_its_task_and_of_its_answers(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuracy(**table: int) -> float:
+        of = config(random_model, task=table)
+        found = warmup._accuracy(of, of.model.path, task_of(of), tmp_path / "there")
+        return float(found["heldout_accuracy"])
+
+    def rewards(task: Letters, problem: Problem, completions: Sequence[str]) -> list[float]:
+        return [float(task.train > 64 or problem.answer == "other")] * len(completions)
+
+    monkeypatch.setattr(Letters, "rewards", rewards)
+    assert (accuracy(train=64), accuracy(train=65)) == (0, 1)
+    problems = Letters.problems
+    monkeypatch.setattr(
+        Letters, "problems", lambda *of: [replace(p, answer="other") for p in problems(*of)]
+    )
+    assert accuracy(train=64) == 1
 
 
 def test_while_one_process_trains_another_waits(random_model: Path, cache: Path) -> None:

@@ -122,7 +122,7 @@ def near_draws(
     with torch.inference_mode(), loader.packed(policy.model, policy.codec):
         layout, logits = sampler.prefill(policy.model, prompts)
         logits = logits.repeat_interleave(size, 0)
-        decode = DecodeLayout(layout, size)
+        decode = DecodeLayout(layout, size, limit)
         flat = torch.tensor(seeds, dtype=torch.long, device=logits.device).flatten()
         start = torch.tensor([len(p) for p in prompts], device=logits.device)
         position = start.repeat_interleave(size)

@@ -2,7 +2,7 @@
 
 The parts exchange the messages of a round in a folder that all workers share, as processes of one
 swarm do. So a part that was lost resumes from its checkpoint and finds there what the others have
-sent. Knows no engine.
+sent. Each part compares what it starts from with the others. Knows no engine.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def parts_of(trial: Trial) -> tuple[Trial, ...]:
         "path": str((root / "exchange").absolute()),
         "deadline": _SECONDS_TO_WAIT,
     }
+    names = [f"{place}-{members.name}" for place, members in enumerate(config.cohorts)]
+    folders = tuple((root / name).absolute() for name in names)
     shared = config.model_copy(update={"exchange": exchange})
     honest = config.swarm.nodes - config.swarm.malicious
     malicious: tuple[NodeId, ...] = tuple(range(honest, config.swarm.nodes))
@@ -55,8 +57,9 @@ def parts_of(trial: Trial) -> tuple[Trial, ...]:
             trial,
             arm=f"{trial.arm}, {members.name}",
             config=shared,
-            folder=root / f"{place}-{members.name}",
+            folder=folders[place],
             local=(*members.nodes, *(malicious if place == 0 else ())),
+            beside=(*folders[:place], *folders[place + 1 :]),
         )
         for place, members in enumerate(config.cohorts)
     )

@@ -21,7 +21,7 @@ from swarmproof.policies import long_rows
 
 NAME = "swarmproof_packed"
 _STRIPS = 3  # number of strips into which the completions of a group are sorted by length
-_BLOCK = 32  # number of tokens by which the cache of a decoding batch grows
+_BLOCK = 32  # number of tokens that the cache of a decoding batch first has room for
 
 
 class Layout(Protocol):
@@ -268,13 +268,14 @@ class PackedLayout:
 class DecodeLayout:
     """One new token for each of P x G rows, which attend to their prompt and to themselves."""
 
-    def __init__(self, prefix: PackedLayout, group_size: int):
-        """`prefix`: the layout of a finished pass over the prompts alone."""
+    def __init__(self, prefix: PackedLayout, group_size: int, max_new_tokens: int):
+        """`prefix`: the layout of a finished pass over the prompts alone; its keys are taken."""
         self.prefix = prefix.keys
         self.prefix_bias = _bias(prefix.hidden_prefix[:, 0])  # (P, 1, 1, Tp)
         self.num_groups, self.group_size = prefix.num_groups, group_size
         self.own: dict[int, tuple[Tensor, Tensor]] = {}
         self.length = 0  # tokens already in the cache
+        self.longest = max_new_tokens
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         kp, vp = self.prefix[layer]
@@ -301,10 +302,11 @@ class DecodeLayout:
         """The caches of a layer, (rows, KV, room, d), with room for one more token."""
         pair = self.own.get(layer)
         if pair is None:
-            shape = (k.shape[0], k.shape[1], _BLOCK, k.shape[2])
+            shape = (k.shape[0], k.shape[1], min(_BLOCK, self.longest), k.shape[2])
             pair = (k.new_zeros(shape), k.new_zeros(shape))
         elif pair[0].shape[2] == self.length:
-            more = pair[0].shape[2]  # doubling: each token is copied about once
+            # Doubling: each token is copied about once.
+            more = min(2 * self.length, self.longest) - self.length
             grown = [torch.nn.functional.pad(x, (0, 0, 0, more)) for x in pair]
             pair = (grown[0], grown[1])
         self.own[layer] = pair
@@ -317,13 +319,9 @@ class DecodeLayout:
             groups: indices of the groups that stay; a group that is split occurs several times.
             rows: indices of the rows that stay, (len(groups) * group_size,), in group order.
         """
-        self.prefix = {
-            layer: (kp.index_select(0, groups), vp.index_select(0, groups))
-            for layer, (kp, vp) in self.prefix.items()
-        }
+        # Layer by layer, so that not all of the old and all of the new is there at once.
+        for cache, places in ((self.prefix, groups), (self.own, rows)):
+            for layer, (k, v) in cache.items():
+                cache[layer] = (k.index_select(0, places), v.index_select(0, places))
         self.prefix_bias = self.prefix_bias.index_select(0, groups)
-        self.own = {
-            layer: (k.index_select(0, rows), v.index_select(0, rows))
-            for layer, (k, v) in self.own.items()
-        }
         self.num_groups, self.group_size = len(groups), group_size

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from swarmproof.config import SamplingConfig
 from swarmproof.policies.attention import DecodeLayout, PackedLayout
+from swarmproof.policies.shapes import COMPACT_BELOW
 from swarmproof.randomness import gumbel
 
-# A batch is compacted once this share of its rows, or less, is still growing.
-_COMPACT_BELOW = 0.8
 # Maximum number of rows after that for each row that is still growing.
 _FILLED_UP = 1.1
 WIDE = 8192  # words; from here on the search costs far more than noise for a few candidates
@@ -149,7 +148,7 @@ def generate(
     start = torch.tensor([len(prompt) for prompt in prompts], device=device)
     layout, logits = prefill(model, prompts)
     logits = logits.repeat_interleave(group_size, 0)
-    decode = DecodeLayout(layout, group_size)
+    decode = DecodeLayout(layout, group_size, sampling.max_new_tokens)
 
     out = torch.full((num_groups * group_size, sampling.max_new_tokens), -1, device=device)
     position = start.repeat_interleave(group_size)
@@ -164,7 +163,7 @@ def generate(
         num_growing = sum(growing)
         if num_growing == 0 or t + 1 == sampling.max_new_tokens:
             break
-        if num_growing <= _COMPACT_BELOW * len(growing):
+        if num_growing <= COMPACT_BELOW * len(growing):
             rows, alive = _compact(decode, growing)
             token, position, slot, seed_R = token[rows], position[rows], slot[rows], seed_R[rows]
         logits = advance(model, decode, token, position + t)

@@ -176,7 +176,7 @@ def _draws(
     layout, logits = sampler.prefill(model, prompts)
     size = len(rows[0])
     yield logits.repeat_interleave(size, 0), torch.stack([of[0] for of in expected])
-    decode = DecodeLayout(layout, size)
+    decode = DecodeLayout(layout, size, max(map(len, flat)))
     start = torch.tensor([len(p) for p in prompts], device=model.device).repeat_interleave(size)
     for t in range(min(map(len, flat)) - 1):
         tokens = torch.tensor([row[t] for row in flat], device=model.device)

@@ -18,6 +18,8 @@ _UNREADABLE = (
 )
 _REPEATED = re.compile(r"(layers?|experts)$")  # keys of what transformers makes one by one
 _MOST_PER_BYTE = 4  # parameters; a model of 4 bits has 2
+# A batch of draws is compacted once this share of its rows, or less, is still growing.
+COMPACT_BELOW = 0.8
 LONG_ROW = 256  # rows of more tokens keep no attention scores: `long_rows.py`
 
 

@@ -91,10 +91,13 @@ class _Work:
     takes: Sequence[estimate.Cost] = ()
     times: Sequence[int] = ()  # how often each is to be done
     here: Sequence[float | None] = ()  # seconds of each on this machine, where it was timed
+    warmup_hours: float = 0.0
+    warmup_seconds: float = 0.0  # on this machine
 
     @property
     def hours(self) -> float:
-        return sum(n * (take.hours or 0) for n, take in zip(self.times, self.takes, strict=True))
+        pairs = zip(self.times, self.takes, strict=True)
+        return self.warmup_hours + sum(n * (take.hours or 0) for n, take in pairs)
 
     @property
     def seconds_here(self) -> list[float]:
@@ -117,7 +120,7 @@ class _Work:
 
 
 def _work(plan: Plan, figure: Figure, seen: set[str], timing: Timing) -> _Work:
-    """The work of a figure; its trials are then in `seen`."""
+    """The work of a figure; its trials and warm-ups are then in `seen`."""
     if isinstance(figure, Curves):
         rows = plan.keys(figure.name).values()
         new = [len(set(row) - seen) for row in rows]
@@ -131,7 +134,9 @@ def _work(plan: Plan, figure: Figure, seen: set[str], timing: Timing) -> _Work:
             timing.seconds(config) if take.hours is None else None
             for config, take in zip(configs, takes, strict=True)
         ]
-        return _Work(line, configs, takes, new, here)
+        warm = list(estimate.new_warmups(configs, seen))
+        hours, seconds = map(estimate.warmup_hours, warm), map(timing.warmup_seconds, warm)
+        return _Work(line, configs, takes, new, here, sum(hours), sum(seconds))
     if isinstance(figure, Acceptance):
         judges = list(figure.evaluations().values())
         takes = [estimate.of_judge(config, len(figure.variants)) for config in judges]
@@ -150,9 +155,13 @@ def _costs(work: _Work) -> Iterator[str]:
     elif memory:
         yield f"  memory: up to {max(memory):.1f} GB a trial"
     if any(seconds is not None for seconds in work.here):
-        yield f"  this machine: {_minutes(sum(work.seconds_here))}, one trial at a time"
+        yield f"  this machine: {_minutes(_one_by_one(work))}, one trial at a time"
     if work.unknown:
         yield f"  no estimate for {work.unknown} of {len(work.takes)}"
+
+
+def _one_by_one(work: _Work) -> float:
+    return work.warmup_seconds + sum(work.seconds_here)
 
 
 def _minutes(seconds: float) -> str:
@@ -174,7 +183,7 @@ def dry_run(plan: Plan, timing: Timing | None = None, jobs: int | None = None) -
     """
     timing = timing or Timing()
     seen: set[str] = set()
-    total = 0.0
+    total, warm = 0.0, 0.0
     here: list[float] = []
     for figure in plan.figures:
         yield f"{figure.label}: {figure.title}"
@@ -184,6 +193,7 @@ def dry_run(plan: Plan, timing: Timing | None = None, jobs: int | None = None) -
             yield from _costs(work)
         total += work.hours
         here += work.seconds_here
+        warm += work.warmup_seconds  # made before the first trial starts
     yield f"{len(plan.trials)} trials in total" + (f", {total:.0f} GPU hours" * (total > 0))
     if total:
         yield from estimate.ASSUMPTIONS
@@ -191,7 +201,7 @@ def dry_run(plan: Plan, timing: Timing | None = None, jobs: int | None = None) -
         jobs = jobs or local.default_jobs(len(here))
         at_once = f"{jobs} trials at once" if jobs > 1 else "one trial at a time"
         yield (
-            f"This machine: about {_minutes(side_by_side(here, jobs))} with {at_once}, "
+            f"This machine: about {_minutes(warm + side_by_side(here, jobs))} with {at_once}, "
             f"{_basis(timing)}." + " Side by side they are slower." * (jobs > 1)
         )
 
@@ -208,6 +218,6 @@ def _basis(timing: Timing) -> str:
     if timing.computed:
         found.append(
             "by FLOPs over the rate of matrix products on one core, and what SmolLM2-135M reaches "
-            "of it (all groups learnt from; completions of usual length)"
+            "of it (all groups learnt from; completions of usual length; each warm-up once)"
         )
     return "; ".join(found)

@@ -4,12 +4,13 @@ Memory is what `swarm.needs` counts. Time is FLOPs / (rate x utilisation), with 
 token that is read or written, and 6 N (8 N with gradient checkpointing) for a token that is learnt
 from, N parameters. On a GPU the rate and the utilisation are assumptions, the constants below. On
 this machine the rate is that of a matrix product, timed now, and the utilisation was measured with
-SmolLM2-135M (docs/performance.md).
+SmolLM2-135M (docs/performance.md). A warm-up counts once for all trials that share it, also if the
+cache has it; a solution counts as long as a completion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.measure.judge_eval import JudgeEval
 from swarmproof.policies.shapes import SHAPES, Shape
-from swarmproof.swarm import needs
+from swarmproof.reproduce import inputs
+from swarmproof.swarm import needs, warmup
 from swarmproof.tasks import Task
 from swarmproof.zoo import added
 from swarmproof.zoo.addable import ADDABLE
@@ -38,7 +40,7 @@ ASSUMPTIONS = (
     f"Hours: FLOPs / (peak x utilisation) on one H100 ({PEAK_FLOPS / 1e12:.0f} TFLOP/s in bf16), "
     f"{GENERATING:.0%} while generating, {LEARNING:.0%} while learning;",
     f"completions {MEAN_SHARE:.0%} of the maximum length on average. GB: all at maximum length. "
-    "Formulas, not measurements: swarmproof/reproduce/estimate.py.",
+    "A warm-up counts once. Formulas, not measurements: swarmproof/reproduce/estimate.py.",
 )
 
 
@@ -92,7 +94,8 @@ def of_trial(config: TrialConfig) -> Cost:
 def cpu_seconds(config: TrialConfig, rate: float, *, tiles: bool = False) -> float | None:
     """Processor seconds of a trial of a known model on one core; None if it is not known.
 
-    All groups are counted as learnt from. The defences and longer completions are not counted.
+    All groups are counted as learnt from. The warm-up, the defences and longer completions are not
+    counted.
 
     Args:
         rate: FLOP/s of a large matrix product on one core in the model's type.
@@ -102,10 +105,57 @@ def cpu_seconds(config: TrialConfig, rate: float, *, tiles: bool = False) -> flo
     if shape is None or config.model.device != "cpu":
         return None
     generating, learning = _flops(config, shape, 0.0, MEAN_SHARE_HERE)
-    at = CPU_FP32
-    if config.model.dtype == "bfloat16":
-        at = CPU_BF16_TILES if tiles else CPU_BF16
+    at = _shares(config.model.dtype, tiles=tiles)
     return generating / (rate * at[0]) + learning / (rate * at[1])
+
+
+def _shares(dtype: str, *, tiles: bool) -> tuple[float, float]:
+    if dtype != "bfloat16":
+        return CPU_FP32
+    return CPU_BF16_TILES if tiles else CPU_BF16
+
+
+def new_warmups(configs: Iterable[TrialConfig], seen: set[str]) -> Iterator[TrialConfig]:
+    """A config with the model of each warm-up whose key is not in `seen`; the key is then in it."""
+    for config in configs:
+        for path in warmup.paths(config) if config.warmup.steps else ():
+            key = inputs.warmup_key(config, path)
+            if key not in seen:
+                seen.add(key)
+                model = config.model.model_copy(update={"path": path})
+                yield config.model_copy(update={"model": model})
+
+
+def warmup_hours(config: TrialConfig) -> float:
+    """Of the warm-up of a known model on a GPU; 0 for others."""
+    if config.model.device == "cpu":
+        return 0.0
+    return _warmup_flops(config, MEAN_SHARE) / (PEAK_FLOPS * LEARNING) / 3600
+
+
+def warmup_seconds(config: TrialConfig, rate: float, *, tiles: bool = False) -> float:
+    """Processor seconds of the warm-up of a known model on one core; 0 for others.
+
+    Args:
+        rate: FLOP/s of a large matrix product on one core in the type of the warm-up.
+        tiles: as for `cpu_seconds`.
+    """
+    if config.model.device != "cpu":
+        return 0.0
+    _, share = _shares(config.warmup.dtype, tiles=tiles)
+    return _warmup_flops(config, MEAN_SHARE_HERE) / (rate * share)
+
+
+def _warmup_flops(config: TrialConfig, share: float) -> float:
+    shape = SHAPES.get(config.model.path)
+    tokens = needs.prompt_tokens(config) + share * config.sampling.max_new_tokens
+    examples = config.warmup.steps * config.warmup.batch
+    return _learning(config) * shape.parameters * examples * tokens if shape else 0.0
+
+
+def _learning(config: TrialConfig) -> int:
+    """FLOPs for each parameter and each token that is learnt from."""
+    return 8 if config.model.gradient_checkpointing else 6
 
 
 def of_judge(config: JudgeEval, num_variants: int) -> Cost:
@@ -133,13 +183,18 @@ def _flops(
     # Samples of the adversary, for each problem in which it has slots.
     own = batch.problems if swarm.topology == "horizontal" else batch.problems // swarm.nodes
     draws = own * attack.draws(swarm.topology) if swarm.malicious else 0
-    heldout = config.evaluation.problems / config.evaluation.every
-    written = (completions + draws + heldout) * mean
-    generating = 2 * shape.parameters * written
-    generating += 2 * judge_parameters * completions * JUDGEMENT_TOKENS
-    factor = 8 if config.model.gradient_checkpointing else 6
-    learning = factor * shape.parameters * completions * mean
-    return config.rounds * generating, config.rounds * learning
+    heldout = evaluations(config) * config.evaluation.problems
+    written = (config.rounds * (completions + draws) + heldout) * mean
+    judged = config.rounds * completions * JUDGEMENT_TOKENS
+    generating = 2 * shape.parameters * written + 2 * judge_parameters * judged
+    learning = _learning(config) * shape.parameters * completions * mean
+    return generating, config.rounds * learning
+
+
+def evaluations(config: TrialConfig) -> int:
+    """How often a trial is evaluated: every so many rounds, from the first on, and in the last."""
+    every, last = config.evaluation.every, config.rounds - 1
+    return last // every + 1 + (last % every != 0)
 
 
 def _judge(defenses: Sequence[Mapping[str, Any]]) -> str | None:

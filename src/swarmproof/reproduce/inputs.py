@@ -48,8 +48,7 @@ def other_start(finished: Mapping[str, Path], wanted: Mapping[str, TrialConfig])
     waiting: dict[str, tuple[TrialConfig, str]] = {}
     for name, config in wanted.items():
         for path in warmup.paths(config):
-            shared = [path, config.task, config.warmup.model_dump(mode="json"), config.model.device]
-            group = json.dumps(shared, sort_keys=True)
+            group = warmup_key(config, path)
             if name in finished:
                 told = str(_fingerprints(finished[name]).get(identity.warmed_at(path)))
                 starts.setdefault(group, {}).setdefault(told, []).append(finished[name])
@@ -67,6 +66,12 @@ def other_start(finished: Mapping[str, Path], wanted: Mapping[str, TrialConfig])
                 f"warm-up of {json.loads(group)[0]!r}, as other processors or versions give"
             )
     return ""
+
+
+def warmup_key(config: TrialConfig, path: str) -> str:
+    """What the trials have in common that start from the model at `path` after one warm-up."""
+    shared = [path, config.task, config.warmup.model_dump(mode="json"), config.model.device]
+    return json.dumps(shared, sort_keys=True)
 
 
 def made_with(folder: Path, *names: str) -> str:

@@ -36,9 +36,8 @@ class Pace:
 
     def seconds(self, config: TrialConfig) -> float:
         """Of the whole trial."""
-        every, last = config.evaluation.every, config.rounds - 1
-        evaluations = last // every + 1 + (last % every != 0)
-        return self.load + evaluations * self.evaluate + config.rounds * self.rest
+        evaluated = estimate.evaluations(config) * self.evaluate
+        return self.load + evaluated + config.rounds * self.rest
 
 
 @dataclass(slots=True)
@@ -70,11 +69,9 @@ class Timing:
         if not _is_here(config):
             return None
         if config.model.path in SHAPES:
-            dtype = config.model.dtype
-            if dtype not in self._rates:
-                self._rates[dtype] = matmul_rate(dtype)
             self.computed += 1
-            return estimate.cpu_seconds(config, self._rates[dtype], tiles=capacity.has_tiles())
+            rate = self._rate(config.model.dtype)
+            return estimate.cpu_seconds(config, rate, tiles=capacity.has_tiles())
         kind = _kind(config)
         if kind not in self._paces:
             if self._paces and self._spent >= self.budget:
@@ -85,6 +82,18 @@ class Timing:
             self._paces[kind] = measure(config)
             self._spent += time.perf_counter() - began
         return self._paces[kind].seconds(config)
+
+    def warmup_seconds(self, config: TrialConfig) -> float:
+        """Of the warm-up of a known model here; that of another is in the pace of its trials."""
+        if config.model.path not in SHAPES or not _is_here(config):
+            return 0.0
+        rate = self._rate(config.warmup.dtype)
+        return estimate.warmup_seconds(config, rate, tiles=capacity.has_tiles())
+
+    def _rate(self, dtype: str) -> float:
+        if dtype not in self._rates:
+            self._rates[dtype] = matmul_rate(dtype)
+        return self._rates[dtype]
 
     def _usual(self) -> Pace:
         paces = self._paces.values()

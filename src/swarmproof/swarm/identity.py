@@ -146,7 +146,7 @@ def warmed_at(path: str) -> str:
 def data_fingerprint(task: Task) -> str:
     """A hash of all problems of both splits, with answers and solutions, in their order."""
     return _hash(
-        json.dumps([split, *_values(problem)]).encode()
+        json.dumps([split, *values(problem)]).encode()
         for split in ("train", "test")
         for problem in task.problems(split)
     )
@@ -204,6 +204,37 @@ def remember(folder: Path, new: Mapping[str, str], *, resume: bool) -> None:
     write_json(folder / FINGERPRINTS, new)
 
 
+def require_shared(folder: Path, others: Iterable[Path], new: Mapping[str, str]) -> None:
+    """Check that other processes play their parts of a trial with the same data and models.
+
+    Their run ids would differ otherwise, and each would wait for messages that never come. Each
+    writes its own fingerprints before it reads those of the others, so that the last one sees all.
+
+    Args:
+        folder: of this part of the trial, which has its fingerprints.
+        others: of the other parts, which may have none yet.
+        new: the fingerprints of now.
+
+    Raises:
+        ValueError: another part has others.
+    """
+    for other in others:
+        if not (other / FINGERPRINTS).exists():
+            continue
+        old = read_json(other, FINGERPRINTS, f"delete {other} and resume")
+        if differing := _differing(old, new):
+            raise ValueError(
+                f"{folder} and {other} are parts of one trial, and do not agree on "
+                f"{' and '.join(differing)}; give all machines the same files, and for a warm-up "
+                "the same processor and torch, or share one $SWARMPROOF_CACHE, or leave out "
+                "[warmup]; then start anew in another folder with --out"
+            )
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
 def changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """In words, what differs in two tables of fingerprints; empty if nothing does.
 
@@ -213,14 +244,15 @@ def changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str
         new: those of now.
     """
     old = {key: told for key, told in _UNSAID.items() if key in new} | dict(old)
-    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    differing = _differing(old, new)
     unsaid = " and ".join(key for key in differing if key not in old)
     changed = " and ".join(key for key in differing if key in old)
     words = [f"{changed} changed since {folder} was made"] if changed else []
     return "; ".join([*words, f"{folder} does not say what {unsaid} was"] if unsaid else words)
 
 
-def _values(problem: Problem) -> list[Any]:
+def values(problem: Problem) -> list[Any]:
+    """What a problem is, for a hash."""
     return [problem.id, problem.question, problem.answer, list(problem.solutions)]
 
 

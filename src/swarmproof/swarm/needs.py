@@ -5,7 +5,8 @@ layers, width H, keys and values of width K, feed-forward width F, h query heads
 type of s bytes:
   weights s N; fp32 masters of bf16 weights 4 N; Adam 8 N; a frozen start for a KL term s N
   gradients s N, in bf16 then 4 N for the masters, when no pass is held any more
-  draws: 2 L K s for each token that has room and each token of a prompt, and 16 V for each row
+  draws: 2 L K s for each token that has room and each token of a prompt, and 16 V for each row;
+  of a group, one prompt while all its rows grow, and one for each row that is left afterwards
   a pass: for each token what every layer keeps for the backward pass (`_kept`), or, with gradient
   checkpointing, a layer's input and one layer at a time; for each predicted token 2 s V, its
   logits and their gradient
@@ -22,7 +23,7 @@ from swarmproof import registry, zoo
 from swarmproof.config import TrialConfig
 from swarmproof.defenses import Defense
 from swarmproof.policies import DrawEngine
-from swarmproof.policies.shapes import LONG_ROW, Shape, shape_of
+from swarmproof.policies.shapes import COMPACT_BELOW, LONG_ROW, Shape, shape_of
 from swarmproof.tasks import Task
 
 GB = 1e9
@@ -31,6 +32,7 @@ PROCESS = 0.45 * GB  # Python, torch, transformers and the data of a generated t
 # in the first round. Set by the peak of one run of SmolLM2-135M (docs/performance.md).
 LOST = 0.7
 PROMPT_TOKENS, LONG_PROMPT_TOKENS = 64, 200  # of generated tasks, and of data sets
+_LARGE_GROUP = 8  # rows
 AT_ONCE = 98_304  # tokens that are drawn at once where memory does not forbid it
 
 
@@ -125,7 +127,7 @@ def token_bytes(config: TrialConfig, shape: Shape, rows: int = 1) -> float:
     """
     length = config.sampling.max_new_tokens
     cache = 2 * shape.layers * shape.kv_width * _size(config.model.dtype)
-    return cache * (1 + _prompt_tokens(config) / (rows * length)) + 16 * shape.words / length
+    return cache * (1 + prompt_tokens(config) / (rows * length)) + 16 * shape.words / length
 
 
 def room(config: TrialConfig, shape: Shape) -> int:
@@ -168,7 +170,8 @@ def _draws(config: TrialConfig, shape: Shape) -> float:
     """Of the draws of a round, or of an evaluation if they are more."""
     batch, length = config.batch, config.sampling.max_new_tokens
     return max(
-        min(prompts * rows * length, AT_ONCE) * token_bytes(config, shape, rows)
+        min(prompts * rows * length, AT_ONCE)
+        * max(token_bytes(config, shape, rows), _left(rows) * token_bytes(config, shape))
         for prompts, rows in (
             (batch.problems, batch.group_size),
             (config.evaluation.problems, 1),
@@ -176,7 +179,17 @@ def _draws(config: TrialConfig, shape: Shape) -> float:
     )
 
 
-def _prompt_tokens(config: TrialConfig) -> int:
+def _left(rows: int) -> float:
+    """The share of the rows that is left when groups of so many are cut into single rows.
+
+    Small groups are cut when the batch is compacted for the first time, others the second time
+    (tried out with random lengths).
+    """
+    return COMPACT_BELOW if rows < _LARGE_GROUP else COMPACT_BELOW**2
+
+
+def prompt_tokens(config: TrialConfig) -> int:
+    """Of a prompt of the trial's task, about."""
     task = registry.build(Task, config.task)
     prompt = LONG_PROMPT_TOKENS if task.downloads else PROMPT_TOKENS
     return prompt * (1 + 2 * config.warmup.shots)  # a shot has a solution as well
@@ -185,7 +198,7 @@ def _prompt_tokens(config: TrialConfig) -> int:
 def _pass(config: TrialConfig, shape: Shape) -> tuple[float, float]:
     """Activations and logits of the largest pass."""
     batch, length = config.batch, config.sampling.max_new_tokens
-    prompt = _prompt_tokens(config)
+    prompt = prompt_tokens(config)
     group = prompt + batch.group_size * length
     tokens = min(max(config.grpo.micro_batch_tokens, group), batch.problems * group)
     size = _size(config.model.dtype)

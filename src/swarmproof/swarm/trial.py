@@ -23,6 +23,7 @@ class Trial:
     """One arm with one seed.
 
     `local`: the nodes that this process runs, if other processes run the rest; None: all of them.
+    `beside`: the folders of these other processes, where all must start from the same fingerprints.
     """
 
     experiment: str
@@ -31,6 +32,7 @@ class Trial:
     config: TrialConfig
     folder: Path
     local: tuple[NodeId, ...] | None = None
+    beside: tuple[Path, ...] = ()
 
 
 def run_trial(
@@ -71,6 +73,7 @@ def play_trial(trial: Trial, *, resume: bool) -> Iterator[tuple[RoundRecord, flo
     swarm = assemble(trial.config, trial.seed, trial.local)
     start, offsets = checkpoint.restore(trial.folder, swarm) if resume else (0, None)
     identity.remember(trial.folder, swarm.fingerprints, resume=resume)
+    identity.require_shared(trial.folder, trial.beside, swarm.fingerprints)
     warmup.remember(trial.folder, swarm.warmups)
     if offsets is None:
         (trial.folder / checkpoint.CHECKPOINT).unlink(missing_ok=True)

@@ -299,24 +299,23 @@ def _sample(tokens: tuple[int, ...], batch: int) -> Sample:
 def _accuracy(config: TrialConfig, path: str, task: Task, folder: Path) -> dict[str, Any]:
     """Accuracy of the model on held-out problems, one sampled completion each.
 
-    Computed once, and kept in `folder`.
+    Computed once for each task and set of problems, and kept in `folder`.
     """
     from swarmproof.policies import policy
 
     problems = task.problems("test")[: config.evaluation.problems]
     prompts = [task.prompt(problem) for problem in problems]
-    told = [config.model.dtype, config.sampling.model_dump(mode="json"), prompts]
-    name = f"accuracy-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.json"
+    graded = [config.task, [identity.values(problem) for problem in problems]]
+    told = [config.model.dtype, config.sampling.model_dump(mode="json"), prompts, graded]
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    name = f"accuracy-{key[:16]}.json"
     if (folder / name).is_file():
         return _accuracy_in(folder, name, len(problems))
     with _one_thread():
         model = config.model.model_copy(update={"path": path})
         read = policy.load(model, config.sampling)
         rng = Random("warmup/accuracy")
-        drawn = read.generator.generate(
-            prompts,
-            [[rng.getrandbits(62)] for _ in problems],
-        )
+        drawn = read.generator.generate(prompts, [[rng.getrandbits(62)] for _ in problems])
     texts = [read.codec.decode(rows) for rows in drawn]
     rewards = task.group_rewards(list(zip(problems, texts, strict=True)))
     found = {
