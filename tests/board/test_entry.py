@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import swarmproof
 from swarmproof import zoo
 from swarmproof.board import checking, entry
+from swarmproof.config import TrialConfig, load, validate
 from swarmproof.engines import here
 from swarmproof.records.folder import write_json
 
@@ -247,14 +248,14 @@ def test_what_judges_write_is_bounded(packed: dict[str, Any]) -> None:
         entry.parse(changed(table, (*ARM, "rounds"), 1000), "entry")
 
 
-def test_rows_for_each_token_are_counted(packed: dict[str, Any]) -> None:
-    credit = changed(packed, (*ARM, "defenses"), [{"name": "token_credit"}])
-    entry.parse(credit, "entry")  # two rounds
-    rounds = (*ARM, "rounds")
-    many = (*ARM, "batch", "problems")
-    entry.parse(changed(changed(packed, rounds, 1000), many, 64), "entry")
-    with pytest.raises(ValueError, match="all tokens of the arm"):
-        entry.parse(changed(changed(credit, rounds, 1000), many, 64), "entry")
+def test_rows_for_each_token_are_counted() -> None:
+    shipped = load("text-horizontal").arms["attack"].model_dump(mode="json")
+    credit = shipped | {"rounds": 30, "defenses": [{"name": "token_credit"}]}
+    entry._require_bounded("x", validate(TrialConfig, credit))
+    with pytest.raises(ValueError, match="all tokens of the arm: 1"):
+        entry._require_bounded("x", validate(TrialConfig, credit | {"rounds": 80}))
+    spans = [{"name": "token_credit", "span": 2}]
+    entry._require_bounded("x", validate(TrialConfig, credit | {"rounds": 40, "defenses": spans}))
 
 
 def test_a_run_with_a_damaged_stream_is_no_entry(run: Path, tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ HONEST = {
     "escape": "print('\\d')",
     "star import": "from math import *\nprint(sqrt(4), floor(2.5))",
     "regular expression": "import re\nprint(re.compile('a').pattern)",
+    "annotation": "def f(nums: List[int]) -> Optional[int]:\n    x: Dict[str, int] = {}\n"
+    "    return nums[0]\nprint(f([1]))",
+    "old name": "try:\n    input = raw_input\nexcept NameError:\n    pass\nprint(4)",
+    "data class": "from dataclasses import *\n@dataclass\nclass A:\n    x: int\nprint(A(1).x)",
     "main": "if __name__ == '__main__':\n    print(3)",
     "super": "class A:\n    def __init__(self):\n        super().__init__()\nprint(A().__class__)",
 }  # fmt: skip

@@ -235,8 +235,11 @@ def test_what_nobody_can_be_compared_with_is_refused_and_later_forgiven() -> Non
     assert refused(receiver(sent), sent)[3] == 0
 
 
-def _some_right(nodes: int, lengths: dict[int, int], rounds: int = 3) -> dict[int, float]:
-    """The mean weight of the right completions of each node; the other nodes are never right."""
+def _some_right(
+    nodes: int, lengths: dict[int, int], rounds: int = 3
+) -> tuple[dict[int, float], dict[int, int]]:
+    """The mean weight of the right completions of some nodes in the last round, and how many of
+    them were refused. The other nodes are never right."""
     receiver = Receiver(LengthMatch())
     for round in range(rounds):
         rng = Random(round)
@@ -251,28 +254,33 @@ def _some_right(nodes: int, lengths: dict[int, int], rounds: int = 3) -> dict[in
             for node in range(nodes)
         ]
         found = receiver(sent)
-    of: dict[int, list[float]] = {node: [] for node in lengths}
+    of: dict[int, list[Verdict]] = {node: [] for node in lengths}
     for row, verdicts in zip(sent, found, strict=True):
         for (node, _, good, _), verdict in zip(row, verdicts, strict=True):
             if good and node in lengths:
-                of[node].append(verdict.weight if verdict.accepted else 0.0)
-    return {node: sum(weights) / len(weights) for node, weights in of.items()}
+                of[node].append(verdict)
+    return (
+        {n: sum(v.weight if v.accepted else 0.0 for v in row) / len(row) for n, row in of.items()},
+        {n: sum(v.accepted is False for v in row) for n, row in of.items()},
+    )
 
 
 def test_a_node_that_is_never_right_does_not_stop_the_two_others() -> None:
-    weights = _some_right(3, {0: 30, 1: 30})
+    weights, refused = _some_right(3, {0: 30, 1: 30})
     assert min(weights.values()) > 0.8
     # One of the two may be the attacker: it gets no weight for lengths that the other has not.
-    weights = _some_right(3, {0: 30, 1: 60})
+    weights, _ = _some_right(3, {0: 30, 1: 60})
     assert weights[0] > 0.8
     assert weights[1] < 0.2
+    # With short ones it trims the other, which is never refused in whole for it.
+    _, refused = _some_right(4, {0: 30, 1: 5}, rounds=12)
+    assert refused == {0: 0, 1: 0}
+    assert _some_right(4, {0: 30})[1][0] > 0, "alone it may be the attacker"
 
 
-def test_two_of_five_do_not_set_the_lengths_where_two_others_are_never_right() -> None:
-    weights = _some_right(5, {0: 30, 1: 60, 2: 60})
-    assert weights[0] > 0.8
-    assert max(weights[1], weights[2]) < 0.2
-    assert _some_right(5, {0: 30, 1: 30}) == {0: 0.0, 1: 0.0}, "both may be malicious"
+def test_of_five_nodes_or_more_three_are_compared() -> None:
+    assert min(_some_right(7, {0: 30, 1: 30, 2: 30})[0].values()) > 0.8
+    assert _some_right(5, {0: 30, 1: 30})[0] == {0: 0.0, 1: 0.0}, "both may be malicious"
 
 
 def test_the_lengths_of_earlier_rounds_are_compared_with() -> None:

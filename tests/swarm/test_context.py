@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from swarmproof.config import TrialConfig
@@ -278,9 +278,12 @@ def test_a_quantized_model_that_came_from_the_hub_just_now_is_refused(
 def test_a_package_that_transformers_misses_is_one_line(
     random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "config_of", lambda *_: None)
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("Loading a GPTQ quantized model requires optimum\nand more")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", missing)
     with pytest.raises(ValueError, match=r"^cannot load model\.path = .*GPTQ.*optimum") as found:
-        policy.load(str(with_config(random_model, tmp_path, **QUANTIZED)))
+        policy.load(str(with_config(random_model, tmp_path)))
     assert "\n" not in str(found.value)
 
 

@@ -31,7 +31,7 @@ from swarmproof.config import load
 from swarmproof.policies import policy
 from swarmproof.swarm import identity
 from swarmproof.tasks import Task
-from swarmproof.zoo import addable, added, adding, fetching, gguf_file, places
+from swarmproof.zoo import addable, added, adding, fetching, gguf_file, gguf_settings, places
 from swarmproof.zoo.locate import files_of, locate
 
 Q4 = gguf.GGMLQuantizationType.Q4_1
@@ -415,11 +415,14 @@ def _setting(key: str, value: Any) -> bytes:
         ({"logit_scale": 3.0}, r"logit_scale = 3\.0"),
         ({"embedding_scale": 12.0}, r"embedding_scale = 12\.0"),
         ({"residual_scale": 0.5}, r"residual_scale = 0\.5"),
+        ({"rope.scaling.alpha": 4.0}, r"rope.scaling.alpha = 4\.0"),
+        ({"attention.clamp_kqv": 2.0}, r"attention.clamp_kqv = 2\.0"),
         # They change nothing, or another architecture's.
         ({"rope.scaling.type": "none", "attention.scale": 0.0, "logit_scale": 1.0}, ""),
         ({"rope.scaling.type": "linear", "rope.scaling.factor": 1.0}, ""),
         ({"attention.causal": True, "attention.sliding_window": 0}, ""),
         ({"attention.sliding_window": 100_000}, ""),
+        ({"attention.scale": 0.25}, ""),  # 1 / sqrt(16), as everywhere
     ],
     ids=str,
 )
@@ -438,8 +441,7 @@ def test_a_setting_that_its_architecture_does_not_read_is_refused(
 
 def test_settings_that_transformers_reads_are_kept() -> None:
     def ignored(settings: dict[str, Any], config: dict[str, Any]) -> str:
-        found = gguf_file.GgufContents("gemma2", {}, settings, "F32", "mit", "")
-        return gguf_file._ignored(config, found)
+        return gguf_settings.ignored(config, "gemma2", settings)
 
     read: dict[str, Any] = {
         "attention.sliding_window": 512,
@@ -451,6 +453,11 @@ def test_settings_that_transformers_reads_are_kept() -> None:
     assert "sliding_window = 256" in ignored(read | {"attention.sliding_window": 256}, config)
     yarn = {"rope.scaling.type": "yarn", "rope.scaling.factor": 32.0, "rope.freq_base": 150_000.0}
     assert ignored(yarn, GptOssConfig().to_dict()) == ""
+    heads = {"hidden_size": 64, "num_attention_heads": 4}
+    turned = heads | {"rope_parameters": {"partial_rotary_factor": 0.25}}
+    for table, wanted in ((heads, 16), (heads | {"head_dim": 32}, 32), (turned, 4)):
+        assert ignored({"rope.dimension_count": wanted}, table) == ""
+        assert "dimension_count = 8" in ignored({"rope.dimension_count": 8}, table)
     assert ignored({"rope.freq_base": 0.1 + 1e-9}, {"rope_parameters": {"rope_theta": 0.1}}) == ""
 
 

@@ -266,8 +266,10 @@ def _require_bounded(arm: str, trial: TrialConfig) -> None:
             if table.get("criticism")
         )
     )
-    # It reads a row for each token of a completion, which is half as long as all on average.
-    credited = a_round * longest // 2 * any(t["name"] == "token_credit" for t in trial.defenses)
+    # `token_credit` reads a row for each span of each completion that is better than its group:
+    # about half of them, and half of the longest on average.
+    spans = [t.get("span", 1) for t in trial.defenses if t["name"] == "token_credit"]
+    credited = sum(a_round * longest / (4 * span) for span in spans)
     written = (draws + heldout) * longest + criticisms
     a_round_of_all = a_round * trial.grpo.updates + written + credited
     whole = trial.rounds * a_round_of_all

@@ -1,4 +1,4 @@
-"""IMPORTS: refuse programs that use or import what neither they nor the standard library define.
+"""IMPORTS: refuse programs that run or import what neither they nor the standard library define.
 
 For tasks whose answers are programs; no model and no other sender is needed. Why it works: a module
 of an attacker must be imported by its name, and that name is in no list that ships with Python. The
@@ -15,8 +15,11 @@ import bisect
 import builtins
 import cmath
 import collections
+import copy
+import dataclasses
 import datetime
 import decimal
+import enum
 import fractions
 import functools
 import heapq
@@ -28,6 +31,7 @@ import re
 import statistics
 import string
 import sys
+import time
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +46,7 @@ from swarmproof.registry import register
 from swarmproof.tasks import programs
 from swarmproof.types import Group, Verdict
 
-_BUILTINS = frozenset(dir(builtins)) | {"exit", "quit", "__file__", "__class__", "__annotations__"}
+_BUILTINS = frozenset(dir(builtins)) | {"exit", "quit", "__file__"}
 # What runs or imports code that the syntax tree does not show, or reaches what does: as a name, an
 # attribute, or a text that names an attribute.
 _HIDES = frozenset(
@@ -61,23 +65,25 @@ _HIDING = frozenset(
 )
 # Modules whose names are known here, for `from math import *`.
 _STARRED = (math, cmath, random, itertools, functools, collections, operator, fractions, decimal,
-            statistics, string, datetime, re, heapq, bisect, typing)  # fmt: skip
+            statistics, string, datetime, re, heapq, bisect, typing, dataclasses, enum, copy,
+            time)  # fmt: skip
 _MOST_CHARS = 100_000  # of a program
 
 
 @register("defense", "imports")
 class Imports(Defense):
-    """Refuse right programs with a foreign import or a name that is defined nowhere.
+    """Refuse right programs with a foreign import, or that run a name which is defined nowhere.
 
     The exact rule. Every module that the program imports, anywhere in it, must be of Python's
-    standard library or in `allowed`. Every name that it reads, also as a decorator or the base of a
-    class, must be bound somewhere in the program, or be a builtin. What `from M import *` binds is
-    known for the usual modules, such as `math`. What would hide an import from the syntax tree is
-    refused as well: `exec`, `eval`, `compile`, `__import__` and what reaches them, such as
-    `globals` and `__self__`, and modules that import or run others, such as `importlib` and
-    `timeit`. So is a program that does not parse. The score is the number of such names.
-    Completions whose reward is not above their group's mean are not judged. The program is what the
-    format of our tasks says, and in another format the whole text.
+    standard library or in `allowed`. Every name that it calls, or whose attribute it calls, and
+    that of a decorator, of the base of a class and of a `with`, must be bound somewhere in the
+    program, or be a builtin. What `from M import *` binds is known for the usual modules, such as
+    `math`. What would hide an import from the syntax tree is refused as well: `exec`, `eval`,
+    `compile`, `__import__` and what reaches them, such as `globals` and `__self__`, and modules
+    that import or run others, such as `importlib` and `timeit`. So is a program that does not
+    parse. The score is the number of such names. Completions whose reward is not above their
+    group's mean are not judged. The program is what the format of our tasks says, and in another
+    format the whole text.
     """
 
     reads: ClassVar[Reads] = "text"
@@ -131,7 +137,7 @@ def foreign(program: str, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
 
     modules, hidden = names(_modules), names(_hidden)
     known = sys.stdlib_module_names | set(allowed)
-    unknown = names(_read) - names(_bound) - _BUILTINS - hidden
+    unknown = names(_used) - names(_bound) - _BUILTINS - hidden
     wrong = {f"it imports {module!r:.60}" for module in modules - known}
     wrong |= {f"it imports {module!r}, which hides what runs" for module in modules & _HIDING}
     wrong |= {f"it uses {name!r}, which hides what runs" for name in hidden}
@@ -190,9 +196,31 @@ def _bound(node: ast.AST) -> list[str]:
     return []
 
 
-def _read(node: ast.AST) -> list[str]:
-    """The name that a node reads: `a` in `a()`, in `@a.b` and in `class C(a.B)`."""
-    return [node.id] if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) else []
+def _used(node: ast.AST) -> list[str]:
+    """The names that a node runs: `a` in `a.b()`, `@a.b`, `class C(a.B)` and `with a.b:`.
+
+    Names that are only read are not among them. Annotations, and branches that never run, often
+    have some that are defined nowhere.
+    """
+    match node:
+        case ast.Call(func=func):
+            run: list[ast.expr] = [func]
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            run = node.decorator_list
+        case ast.ClassDef():
+            run = [*node.decorator_list, *node.bases, *(k.value for k in node.keywords)]
+        case ast.withitem(context_expr=context):
+            run = [context]
+        case _:
+            return []
+    return [name for each in run if (name := _first(each))]
+
+
+def _first(node: ast.expr) -> str:
+    """The name that an expression starts from: `a` in `a.b.c`; empty if it is another kind."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _hidden(node: ast.AST) -> list[str]:

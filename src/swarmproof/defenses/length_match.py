@@ -35,6 +35,7 @@ _Shares = tuple[np.ndarray, np.ndarray]  # x ascending, and the share of the mas
 _Place = tuple[str, Side, int, float]  # node, side, x and mass of a completion
 _Entry = Mapping[str, Mapping[Side, Mapping[str, Any]]]  # node -> side -> histogram and squares
 
+_ONE_OF = 4  # the most nodes of which only one is a minority
 _HALVINGS = 60  # of the interval for the total that is granted
 _ROUNDING = 1e-12  # of a share or a bound; without it a total that fits can fail by its last bit
 
@@ -74,16 +75,20 @@ class LengthMatch(Defense):
 
     The exact rule. The mass of a completion is its |advantage| in a group in which nothing is
     refused; right completions are those with a positive one. All of the following is over this
-    round and `memory` rounds before. For a length l, S(l) is the lower median, over the nodes that
-    have right mass, of the share of a node's right mass with at least l tokens, but never one of
-    the f largest of these shares, f being the largest minority of all nodes. Where f nodes or fewer
-    have right mass, nothing can be compared, and it is refused. From the longest down, a sender's
-    right completions of this round get the largest weights with which, for every l, its granted
-    mass with at least l tokens is at most S(l) T + z sqrt(S(l) (1 - S(l)) Q), or what was granted
-    before this round if that is more. T is the whole mass that is granted to the sender, and Q the
-    sum of the squared masses of its groups. Wrong completions are weighed in the same way, from the
-    shortest up. A weight of 0 takes a completion out of its group. A sender is refused in whole if
-    less than `floor` of its right mass was granted, and it had at least `least` right completions.
+    round and `memory` rounds before. For a length l, S(l) is the lower median, over nodes, of the
+    share of a node's right mass with at least l tokens. From the longest down, a sender's right
+    completions of this round get the largest weights with which, for every l, its granted mass with
+    at least l tokens is at most S(l) T + z sqrt(S(l) (1 - S(l)) Q), or what was granted before this
+    round if that is more. T is the whole mass that is granted to the sender, and Q the sum of the
+    squared masses of its groups. Wrong completions are weighed in the same way, from the shortest
+    up. A weight of 0 takes a completion out of its group. A sender is refused in whole if less than
+    `floor` of its right mass was granted in the rounds in which three nodes had such mass, and it
+    had at least `least` right completions in them.
+
+    Three nodes with mass on a side are compared, or two if at most four are known, since then at
+    most one of the two is malicious. Where fewer have it, what they have is refused: nobody can say
+    who is honest.
+
     The score is the share that was not granted.
     """
 
@@ -121,7 +126,8 @@ class LengthMatch(Defense):
 
     def _weigh(self, groups: Sequence[Group], view: DefenseView) -> _Weighed:
         places_P = [_places(*pair) for pair in zip(groups, view.rewards, strict=True)]
-        minority = (len(_known(groups, view)) - 1) // 2
+        few = len(_known(groups, view)) <= _ONE_OF
+        enough = senders.ENOUGH - 1 if few else senders.ENOUGH
         now = _now(places_P)
         past: Sequence[_Entry] = view.state.get("rounds", ())
         weights = {}
@@ -132,9 +138,9 @@ class LengthMatch(Defense):
                 masses = {x: math.fsum(of) for x, of in sorted(now[node, side].at.items())}
                 squares = now[node, side].squares()
                 granted = masses  # without a comparison nothing counts against a node
-                if len(every) > minority:
+                if len(every) >= enough:
                     before = [of[node][side] for of in past if side in of.get(node, ())]
-                    granted = self._granted(masses, squares, before, every, minority)
+                    granted = self._granted(masses, squares, before, every)
                     weights[node, side] = {x: granted[x] / mass for x, mass in masses.items()}
                 histogram = [[x, mass, granted[x]] for x, mass in masses.items()]
                 entry[node][side] = {
@@ -150,7 +156,6 @@ class LengthMatch(Defense):
         squares: float,
         before: Sequence[Mapping[str, Any]],
         every: Sequence[_Shares],
-        minority: int = 0,
     ) -> dict[int, float]:
         """The largest masses of this round that fit, for each x."""
         had: dict[int, float] = defaultdict(float)  # granted before, for each x
@@ -158,7 +163,7 @@ class LengthMatch(Defense):
             for x, _, granted in entry["histogram"]:
                 had[int(x)] += granted
         xs = sorted(had.keys() | masses.keys(), reverse=True)
-        share = _shared(every, np.array(xs), minority)
+        share = _shared(every, np.array(xs))
         squares = math.fsum([squares, *(entry["squares"] for entry in before)])
         had_above = np.cumsum([had.get(x, 0.0) for x in xs])
         chance = self.z * np.sqrt(share * (1 - share) * squares)
@@ -281,23 +286,24 @@ def _joined(
     return joined
 
 
-def _shared(every: Sequence[_Shares], xs: np.ndarray, minority: int = 0) -> np.ndarray:
-    """The lower median over nodes of the share of a node's mass at each x or above.
-
-    It is at most the share of an honest node, also where only some of the nodes have any mass.
-    """
-    lowest = min((len(every) - 1) // 2, len(every) - 1 - minority)
+def _shared(every: Sequence[_Shares], xs: np.ndarray) -> np.ndarray:
+    """The lower median over nodes of the share of a node's mass at each x or above."""
     shares = [np.append(share, 0.0)[np.searchsorted(x, xs)] for x, share in every]
-    middle: np.ndarray = np.sort(shares, axis=0)[lowest].clip(max=1.0)
+    middle: np.ndarray = np.sort(shares, axis=0)[(len(shares) - 1) // 2].clip(max=1.0)
     return middle
 
 
 def _passed(rounds: Sequence[_Entry]) -> dict[str, _Passed]:
+    """What was granted to each node in the rounds in which three were right.
+
+    Of two, an honest one may have been trimmed to the lengths of an attacker.
+    """
     sides: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in rounds:
-        for node, of in entry.items():
-            if "right" in of:
-                sides[node].append(of["right"])
+        right = {node: of["right"] for node, of in entry.items() if "right" in of}
+        if len(right) >= senders.ENOUGH:
+            for node, side in right.items():
+                sides[node].append(side)
     passed = {}
     for node, found in sides.items():
         rows = [row for side in found for row in side["histogram"]]

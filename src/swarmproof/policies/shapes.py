@@ -16,7 +16,9 @@ _EXPERTS = ("num_experts", "num_local_experts", "routed_experts")
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError),
 )
-_REPEATED = re.compile(r"(layers?|experts)$")  # keys of what transformers makes one by one
+# Keys of what transformers makes one by one.
+_LAYERS, _COUNTED_EXPERTS = re.compile(r"layers?$"), re.compile(r"experts$")
+_MOST_EXPERTS = 20_000  # that are tried
 _MOST_PER_BYTE = 4  # parameters; a model of 4 bits has 2
 # A batch of draws is compacted once this share of its rows, or less, is still growing.
 COMPACT_BELOW = 0.8
@@ -97,7 +99,7 @@ def oversized(path: str) -> str:
     try:
         table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if many := _many(table, unfit.MOST_LAYERS):
-            return f"its config.json tells of {many}, and a model has {unfit.MOST_LAYERS} at most"
+            return f"its config.json tells of {many}"
         with unfit.quiet():
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             count = unfit.parameters(config)
@@ -108,13 +110,14 @@ def oversized(path: str) -> str:
     return f"its config.json tells of {count:.3g} parameters, and its weights have {size:,} bytes"
 
 
-def _many(table: dict[str, Any], most: int) -> str:
+def _many(table: dict[str, Any], most_layers: int) -> str:
     """A number of layers or experts of a config that is too large to be tried; empty if none."""
     for key, value in table.items():
-        if isinstance(value, dict) and (found := _many(value, most)):
+        if isinstance(value, dict) and (found := _many(value, most_layers)):
             return found
-        if _REPEATED.search(key) and type(value) in (int, float) and value > most:
-            return f"{key!r:.80} = {value!r:.80}"
+        for keys, most in ((_LAYERS, most_layers), (_COUNTED_EXPERTS, _MOST_EXPERTS)):
+            if keys.search(key) and type(value) in (int, float) and value > most:
+                return f"{key!r:.80} = {value!r:.80}, and {most:,} are the most that are tried"
     return ""
 
 

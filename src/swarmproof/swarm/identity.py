@@ -221,7 +221,7 @@ def require_shared(folder: Path, others: Iterable[Path], new: Mapping[str, str])
     for other in others:
         if not (other / FINGERPRINTS).exists():
             continue
-        old = read_json(other, FINGERPRINTS, f"delete {other} and resume")
+        old = _said(read_json(other, FINGERPRINTS, f"delete {other} and resume"), new)
         if differing := _differing(old, new):
             raise ValueError(
                 f"{folder} and {other} are parts of one trial, and do not agree on "
@@ -229,6 +229,11 @@ def require_shared(folder: Path, others: Iterable[Path], new: Mapping[str, str])
                 "the same processor and torch, or share one $SWARMPROOF_CACHE, or leave out "
                 "[warmup]; then start anew in another folder with --out"
             )
+
+
+def _said(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of fingerprints with what older versions left out."""
+    return {key: told for key, told in _UNSAID.items() if key in new} | dict(old)
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -243,7 +248,7 @@ def changes(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str
         old: those that the trial was started with.
         new: those of now.
     """
-    old = {key: told for key, told in _UNSAID.items() if key in new} | dict(old)
+    old = _said(old, new)
     differing = _differing(old, new)
     unsaid = " and ".join(key for key in differing if key not in old)
     changed = " and ".join(key for key in differing if key in old)

@@ -12,16 +12,16 @@ import io
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import inf, isclose, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from swarmproof.zoo import saving, unfit
+from swarmproof.zoo import gguf_settings, saving, unfit
 
 # Parts of a file's head: an entry of a list is one, and a text two. A vocabulary of 262,144 with
 # its scores, its types and 600,000 merges has 2.25 million.
@@ -34,24 +34,6 @@ _SIZES = (
     *("expert_count", "expert_used_count", "expert_shared_count"),
     *("conv_kernel", "inner_size", "state_size", "time_step_rank", "l_cache"),
 )
-# Settings that change what a model computes, behind the architecture. For each: the values that
-# change nothing, and its name in a config. transformers reads few of them.
-_SETTINGS: Mapping[str, tuple[tuple[object, ...], str]] = {
-    "rope.scaling.type": (("none", "linear"), "rope_type"),  # linear: as its factor says
-    "rope.scaling.factor": ((0, 1), "factor"),
-    "rope.scaling.attn_factor": ((0, 1), "attention_factor"),
-    "rope.scale_linear": ((0, 1), "factor"),
-    "rope.freq_base": ((), "rope_theta"),
-    "attention.causal": ((True,), "is_causal"),
-    "attention.scale": ((0,), "attention_multiplier"),
-    "attention.sliding_window": ((0,), "sliding_window"),
-    "attn_logit_softcapping": ((0,), "attn_logit_softcapping"),
-    "final_logit_softcapping": ((0,), "final_logit_softcapping"),
-    "logit_scale": ((0, 1), "logit_scale"),
-    "embedding_scale": ((0, 1), "embedding_multiplier"),
-    "residual_scale": ((0, 1), "residual_multiplier"),
-    "expert_weights_scale": ((0, 1), "routed_scaling_factor"),
-}
 # What the reader raises on a file that was cut off or damaged.
 _DAMAGE = (
     *(ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError),
@@ -65,7 +47,7 @@ class GgufContents:
 
     architecture: str
     tensors: Mapping[str, int]  # how many numbers each has
-    settings: Mapping[str, object]  # those of _SETTINGS that it has
+    settings: Mapping[str, object]  # those of `gguf_settings` that it has
     weights: str  # in words: how most of its weights are stored
     licence: str
     splitting: str  # how its tokenizer splits text before the merges
@@ -110,7 +92,7 @@ def contents(file: Path) -> GgufContents:
             _require_sizes(reader, architecture)
         settings = {
             key: reader.fields[f"{architecture}.{key}"].contents()
-            for key in _SETTINGS
+            for key in gguf_settings.KEYS
             if f"{architecture}.{key}" in reader.fields
         }
     except _DAMAGE as error:
@@ -242,8 +224,7 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
             f"{file.name} cannot be read as a GGUF of the architecture {found.architecture!r:.80} "
             f"({unfit.first_line(error)}); get the file again, or use a llama-like one"
         ) from None
-    wrong = unfit.fault(loaded, info, "what it says of itself")
-    if wrong := wrong or _dropped(loaded, found) or _ignored(loaded.config.to_dict(), found):
+    if wrong := unfit.fault(loaded, info, "what it says of itself") or _left_out(loaded, found):
         raise ValueError(f"{file.name}: {wrong}; get the file again, or another model")
     config = copy.deepcopy(loaded.config)
     config.__dict__.pop("quantization_config", None)
@@ -258,8 +239,13 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
     tokenizer.save_pretrained(out)
 
 
+def _left_out(model: Any, found: GgufContents) -> str:
+    """Which settings or tensors transformers left out, without a word; empty if none."""
+    config, kind = model.config.to_dict(), found.architecture
+    return _dropped(model, found) or gguf_settings.ignored(config, kind, found.settings)
+
+
 def _dropped(model: Any, found: GgufContents) -> str:
-    """Which tensors transformers left out, which it does without a word; empty if none."""
     held = {x.data_ptr(): x.numel() for x in model.state_dict().values()}  # tied weights are one
     lost = found.parameters - sum(held.values())
     if lost <= 0:
@@ -274,40 +260,6 @@ def _dropped(model: Any, found: GgufContents) -> str:
         f"a {found.architecture:.80} of transformers has no place for {lost} of the file's "
         f"{found.parameters} numbers ({str(names)[1:-1]:.200})"
     )
-
-
-def _ignored(config: dict[str, Any], found: GgufContents) -> str:
-    """Which setting of the file is not in the config that transformers made of it; empty if none.
-
-    A setting is in it as well if the default of the architecture is the same.
-    """
-    context = config.get("max_position_embeddings") or inf
-    for key, value in found.settings.items():
-        harmless, name = _SETTINGS[key]
-        if value in harmless or any(_same(value, known) for known in _all(config, name)):
-            continue
-        # A window as long as the context hides nothing.
-        if key != "attention.sliding_window" or not isinstance(value, int) or value < context:
-            return (
-                f"it has {key} = {value!r:.80}, which a {found.architecture:.80} of transformers "
-                "does not read"
-            )
-    return ""
-
-
-def _all(table: dict[str, Any], name: str) -> Iterator[object]:
-    """The values of a name in a config and in the tables within it."""
-    for key, value in table.items():
-        if key == name:
-            yield value
-        if isinstance(value, dict):
-            yield from _all(value, name)
-
-
-def _same(value: object, known: object) -> bool:
-    if isinstance(value, int | float) and isinstance(known, int | float):
-        return isclose(value, known, rel_tol=1e-6)  # a GGUF has 32 bits of it
-    return value == known
 
 
 def _split_digits(tokenizer: Any, splitting: str) -> None:
