@@ -39,6 +39,7 @@ _NOT_SEVERAL = (
     "white space, and numbers that differ each time: neither is a word",
     "half of the nodes or more acting together: they can frame an honest node",
     "of three nodes, one that copies another: it frames the third",
+    "while only two nodes are ever right: one of them with short completions trims the other",
 )
 
 PRESETS: Mapping[str, Preset] = {

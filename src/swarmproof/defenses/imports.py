@@ -72,7 +72,7 @@ _MOST_CHARS = 100_000  # of a program
 
 @register("defense", "imports")
 class Imports(Defense):
-    """Refuse right programs with a foreign import, or that run a name which is defined nowhere.
+    """Refuse right programs that import a foreign module or run a name that is defined nowhere.
 
     The exact rule. Every module that the program imports, anywhere in it, must be of Python's
     standard library or in `allowed`. Every name that it calls, or whose attribute it calls, and
