@@ -1,4 +1,7 @@
-"""The dimensions of a model, from its config or a table, without loading it. Imports no torch."""
+"""The dimensions of a model, from its config or a table, without loading it.
+
+Imports no torch, except to count the parameters of a config (`oversized`).
+"""
 
 from __future__ import annotations
 

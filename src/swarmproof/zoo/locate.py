@@ -1,4 +1,7 @@
-"""Locates a model: a zoo name, an added one, a directory, or a hub id. Imports no torch."""
+"""Locates a model: a zoo name, an added one, a directory, or a hub id; and reads its config.json.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
