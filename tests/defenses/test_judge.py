@@ -175,6 +175,12 @@ def test_what_earns_nothing_is_not_judged(on_reject: str) -> None:
     assert len(ASKED) == 1
 
 
+@pytest.mark.parametrize("rewards", [[0.0, -1.0, -1.0], [1.0, -1.0, -1.0], [-0.04, -0.07, -0.07]])
+def test_where_rewards_may_be_negative_all_but_the_lowest_is_judged(rewards: list[float]) -> None:
+    verdicts = inspected(judge_of(), [group("bad", "bad too", "good")], [rewards])
+    assert [v.accepted for v in verdicts[0]] == [False, None, None]
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "  \n", ":", "Solution", "Thought process:", "…!?", "<think></think> <answer>4</answer>",

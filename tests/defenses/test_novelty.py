@@ -58,6 +58,24 @@ def test_fresh_junk_each_time_is_refused_and_nothing_else() -> None:
     assert "is new" in reason
 
 
+@pytest.mark.parametrize("first", [0x1F300, 0x2190, 0xF0000])
+def test_marks_that_no_keyboard_has_are_junk_too(first: int) -> None:
+    """Emoji, arrows and private characters, others each time."""
+    receiver, rng = warm(Novelty()), Random(0)
+    for seed in range(3):
+        sent = [
+            [
+                (node, "".join(chr(first + rng.randrange(400)) for _ in range(9)) + text, reward)
+                if node == 3
+                else (node, text, reward)
+                for node, text, reward in group
+            ]
+            for group in a_round(seed)
+        ]
+        counts = refused(receiver(sent), sent)
+    assert counts == {0: 0, 1: 0, 2: 0, 3: 48}
+
+
 def test_equal_rates_of_new_words_are_no_reason() -> None:
     receiver = Receiver(Novelty())
     for seed in range(8):

@@ -13,7 +13,16 @@ from scipy import stats
 
 from swarmproof.defenses import DefenseView, LengthMatch, Novelty, Signature
 from swarmproof.defenses.base import Setting
-from swarmproof.defenses.senders import high, key, middle, once, raw_advantages, right, suspicion
+from swarmproof.defenses.senders import (
+    high,
+    key,
+    middle,
+    nothing,
+    once,
+    raw_advantages,
+    right,
+    suspicion,
+)
 from swarmproof.guard.advantages import advantages
 from swarmproof.types import Group
 
@@ -55,6 +64,19 @@ def test_high_is_the_largest_that_a_minority_cannot_set_alone(nodes: int, minori
     assert high(others) == sorted(others)[-minority]
     if nodes > 3:  # of three nodes, a copier and its victim leave nobody to compare with
         assert high([0.0, 0.0, *[1.0] * (nodes - 3)]) == 1.0
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.1, 0.2, 0.3, 0.7, 1.0]), max_size=9), st.randoms())
+def test_the_order_of_rewards_does_not_decide_what_is_right(rewards: list[float], rng: Any) -> None:
+    pairs = sorted(zip(rewards, right(rewards), strict=True))
+    rng.shuffle(rewards)
+    assert pairs == sorted(zip(rewards, right(rewards), strict=True))
+    assert nothing(rewards) == min([0.0, *rewards])
+
+
+def test_a_reward_that_is_the_mean_but_for_rounding_is_not_above_it() -> None:
+    assert right([0.1, 0.2, 0.3]) == [False, False, True]
+    assert right([0.3, 0.2, 0.1]) == [True, False, False]
 
 
 def test_right_is_above_the_mean_or_in_a_group_of_equals_positive() -> None:

@@ -124,6 +124,29 @@ def test_three_nodes_of_which_one_leaves_out_the_usual_words_cannot_frame_the_ot
     assert found[0] == found[1] == 0
 
 
+def test_what_two_of_four_write_and_two_do_not_is_refused() -> None:
+    """Nobody can say whether these two plant a phrase together or have a style that one honest node
+    has not, and a malicious one leaves out (docs/defenses/text.md).
+    """
+
+    def sent(*writers: int) -> list[list[Sent]]:
+        rng = Random(0)
+        return [
+            [
+                (n, "We add: " * (n in writers) + honest(rng), int(i == 0))
+                for n in (0, 1, 2, 3)
+                for i in (0, 1)
+            ]
+            for _ in range(24)
+        ]
+
+    def found(*writers: int) -> dict[Any, int]:
+        return refused(Receiver(Signature())(sent(*writers)), sent(*writers))
+
+    assert found(0, 2) == {0: 48, 1: 0, 2: 48, 3: 0}
+    assert found(0, 2, 3) == {0: 0, 1: 0, 2: 0, 3: 0}
+
+
 def test_two_senders_are_not_compared_and_it_says_so() -> None:
     sent = [[(0, "a b", 1), (1, "a b", 0)]]
     ((first, second),) = Receiver(Signature())(sent)

@@ -117,6 +117,19 @@ def test_every_rule_on_one_group_by_hand() -> None:
     assert all(row[0].refused for row in rows.values()), "the verdict stays, whatever it did"
 
 
+def test_zeroed_is_the_lowest_of_a_group_with_negative_rewards() -> None:
+    """0 would be the best reward of these groups."""
+    for rewards in ([-4, -4, -3, -7], [-1, -1, 1, -1], [-1, 0, 0, 0]):
+        verdicts = [ACCEPTED, ACCEPTED, REFUSED, ACCEPTED]
+        found = samples_of(rewards, verdicts, {"d": "zero_reward"})
+        counted = [*rewards[:2], min(rewards), rewards[3]]
+        assert [s.advantage for s in found] == pytest.approx(exact(counted), rel=1e-9)
+        assert found[2].advantage == min(s.advantage for s in found)
+        assert found[2].reward == rewards[2], "what is recorded is the task's"
+    known: list[tuple[Verdict, ...]] = [()] * 3
+    assert not can_teach(group_of(3), [-1, -1, -1], known, Rules({"d": "zero_reward"}), ["d"])
+
+
 @pytest.mark.parametrize("rule", RULES)
 @given(group=GROUPS)
 def test_a_dropped_completion_leaves_no_trace(

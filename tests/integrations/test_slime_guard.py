@@ -171,6 +171,12 @@ def test_each_rule_does_what_the_table_says(
         assert batch[3].remove_sample is removed
 
 
+def test_zeroed_is_the_lowest_of_a_group_with_negative_rewards() -> None:
+    keys, zeroed = [1, 1, 2, 2], [True, False, True, False]
+    assert slime._zeroed(keys, [1.0, -1.0, -1.0, 0.5], zeroed) == [-1.0, -1.0, -1.0, 0.5]
+    assert slime._zeroed(keys, [1.0, 0.0, 0.5, 0.5], zeroed) == [0.0, 0.0, 0.0, 0.5]
+
+
 @pytest.mark.parametrize("rule", ["drop", "zero_reward"])
 def test_the_filter_alone_refuses_what_it_cannot_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str

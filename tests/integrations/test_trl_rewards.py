@@ -22,6 +22,8 @@ from swarmproof.guard.advantages import advantages
 from swarmproof.integrations.ledger import Ledger
 from swarmproof.integrations.sidecar import Sidecar
 from swarmproof.integrations.trl import wrap
+from swarmproof.integrations.trl.batches import changed
+from swarmproof.integrations.watch import Treatment
 from trl_trainers import (
     BAD,
     PROMPTS,
@@ -114,6 +116,14 @@ def test_monitor_and_zero_reward(
     wrapped = wrap(Guard([Bad()], on_reject=rule), by_text)
     found = scored(trainer(random_model, tmp_path, wrapped, rollout_func=fixed()))["advantages"]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=1e-6)
+
+
+def test_zeroed_is_the_lowest_of_a_group_with_negative_rewards() -> None:
+    """For each function: the reward of length is negative, and 0 would be the best of all."""
+    right, short = [1.0, 0.0, 0.0, 1.0], [-0.07, -0.04, -0.05, -0.02]
+    zeroed = [Treatment(zeroed=True), Treatment(), Treatment(), Treatment(zeroed=True)]
+    told = changed([right, short], zeroed, ["a", "a", "b", "b"])
+    assert told == [[0.0, 0.0, 0.0, 0.0], [-0.07, -0.04, -0.05, -0.05]]
 
 
 def test_weights_weigh_the_mean(random_model: Path, tmp_path: Path) -> None:

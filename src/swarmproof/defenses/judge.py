@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from swarmproof.config import OnReject
+from swarmproof.defenses import senders
 from swarmproof.defenses.base import Defense, DefenseView, Reads
 from swarmproof.judges import AnyJudge, Judgement, Local, prompting
 from swarmproof.registry import register
@@ -85,11 +86,15 @@ class Judge(Defense):
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         beside = [self._beside(group, view) for group in groups]
+        # Above the lowest reward, and not only above the mean: it may be the best that is left.
+        earns = [
+            [reward > senders.nothing(rewards) for reward in rewards] for rewards in view.rewards
+        ]
         wanted = [
             (group.problem.question, completion.text, shown)
-            for group, rewards, shown in zip(groups, view.rewards, beside, strict=True)
-            for completion, reward in zip(group.completions, rewards, strict=True)
-            if reward
+            for group, earns_G, shown in zip(groups, earns, beside, strict=True)
+            for completion, earned in zip(group.completions, earns_G, strict=True)
+            if earned
         ]
         found = self._judged(wanted, view)
         # An unrewarded completion is a negative example: without it, the rewarded ones have
@@ -97,10 +102,10 @@ class Judge(Defense):
         unrewarded = self.verdict(None, 0.0, "earns nothing, and so is not judged")
         return [
             [
-                found[group.problem.question, completion.text, shown] if reward else unrewarded
-                for completion, reward in zip(group.completions, rewards, strict=True)
+                found[group.problem.question, completion.text, shown] if earned else unrewarded
+                for completion, earned in zip(group.completions, earns_G, strict=True)
             ]
-            for group, rewards, shown in zip(groups, view.rewards, beside, strict=True)
+            for group, earns_G, shown in zip(groups, earns, beside, strict=True)
         ]
 
     def _beside(self, group: Group, view: DefenseView) -> tuple[str, ...]:  # noqa: ARG002

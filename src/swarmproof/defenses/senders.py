@@ -17,6 +17,7 @@ ENOUGH = 3  # senders: of two that differ, nobody can say which one is honest
 TOO_FEW = f"fewer than {ENOUGH} nodes sent anything, so that no majority can be compared"
 
 _EPSILON = 1e-4  # as in the learner's advantages
+_ROUNDING = 1e-9  # of the range of a group's rewards
 
 T = TypeVar("T")
 
@@ -46,15 +47,25 @@ def key(node: NodeId) -> str:
     return repr(node)
 
 
+def nothing(rewards_G: Sequence[float]) -> float:
+    """The reward of a completion that earns nothing: 0, or the group's lowest where that is less.
+
+    Where rewards may be negative, 0 can be the best reward of a group.
+    """
+    return min(0.0, *rewards_G, 0.0)
+
+
 def right(rewards_G: Sequence[float]) -> list[bool]:
     """Whether each completion of a group is a good one: its reward is above the group's mean.
 
-    If all rewards are equal, a positive reward decides.
+    If all rewards are equal, a positive reward decides. A reward that differs from the mean by
+    rounding alone is not above it, so that the order of a group decides nothing.
     """
-    mean = sum(rewards_G) / len(rewards_G) if rewards_G else 0.0
-    if all(reward == rewards_G[0] for reward in rewards_G):
+    if not rewards_G or all(reward == rewards_G[0] for reward in rewards_G):
         return [reward > 0 for reward in rewards_G]
-    return [reward > mean for reward in rewards_G]
+    mean = math.fsum(rewards_G) / len(rewards_G)
+    rounding = _ROUNDING * (max(rewards_G) - min(rewards_G))
+    return [reward - mean > rounding for reward in rewards_G]
 
 
 def raw_advantages(rewards_G: Sequence[float]) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from swarmproof.config import OnReject
+from swarmproof.defenses.senders import nothing
 from swarmproof.types import Group, NodeId, Sample, Verdict
 
 # Added to the standard deviation, as in TRL's GRPOTrainer.
@@ -24,7 +25,7 @@ class Effect:
 
     votes: bool  # it counts in its group's mean and deviation
     trains: bool  # its tokens have a gradient
-    zeroed: bool  # its reward counts as 0
+    zeroed: bool  # it earns nothing: its reward counts as 0, or as the lowest of its group
 
 
 # The only definition of the rules; docs/metrics.md has an example of each.
@@ -137,7 +138,8 @@ def complete(
     ]
     in_force = [rules.in_force(row) for row in verdicts]
     weights = [_weight(row) * e.votes for row, e in zip(in_force, effects, strict=True)]
-    counted = [0.0 if e.zeroed else reward for reward, e in zip(rewards, effects, strict=True)]
+    least = nothing(rewards)
+    counted = [least if e.zeroed else reward for reward, e in zip(rewards, effects, strict=True)]
     advantage = advantages(counted, weights, scale_rewards=rules.scale_rewards)
     if rules.foreign_teach == "positive":
         others = np.array([completion.node in rules.foreign for completion in group.completions])
@@ -169,15 +171,16 @@ def can_teach(
 ) -> bool:
     """Whether a group can have an advantage, whatever the defences `to_come` say.
 
-    If all rewards are equal, they stay equal when some are removed; a reward may still become 0.
+    If all rewards are equal, they stay equal when some are removed; some may still be zeroed.
     """
     may_zero = any(EFFECTS[rules.by_defense[name]].zeroed for name in to_come)
     effects = [
         rules.effect(row, completion.node)
         for row, completion in zip(known_G, group.completions, strict=True)
     ]
-    left = {0.0 if e.zeroed else r for r, e in zip(rewards_G, effects, strict=True) if e.votes}
-    return len(left) > 1 or (may_zero and any(left))
+    least = nothing(rewards_G)
+    left = {least if e.zeroed else r for r, e in zip(rewards_G, effects, strict=True) if e.votes}
+    return len(left) > 1 or (may_zero and bool(left - {least}))
 
 
 def _weight(verdicts: Sequence[Verdict]) -> float:

@@ -4,7 +4,7 @@
 |---|---|---|
 | `monitor` | yes | the verdict is only written down |
 | `mask` | yes | `action_ranges` is empty, so no token trains |
-| `zero_reward` | yes | reward and score are 0 |
+| `zero_reward` | yes | reward and score are 0, or stay where they are negative |
 | `drop` | no | OpenRLHF takes the group's mean over all rewards: refused in one line |
 
 **Masks, still votes.** The reward of a masked completion moves the advantages of the others in its
@@ -104,7 +104,7 @@ def _inspect(inspector: Hook, output: dict[str, Any], tokenizer: Any) -> dict[st
     if not treatment.trains:
         told["action_ranges"] = []
     if treatment.zeroed:
-        told |= {"reward": 0.0, "scores": 0.0}
+        told |= {name: min(0.0, float(output[name])) for name in ("reward", "scores")}
     # Numbers only, and in every output: OpenRLHF makes a tensor of each.
     refused = float(bool(seen.columns[0]["guard/refused"]))
     told["extra_logs"] = {**(output.get("extra_logs") or {}), "guard_refused": refused}

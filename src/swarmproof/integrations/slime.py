@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from swarmproof.defenses.senders import nothing
 from swarmproof.integrations.configured import Hook, Seam, hook
 from swarmproof.integrations.rows import TrainerRow
 from swarmproof.types import Tokens
@@ -81,22 +82,35 @@ def post_process(args: Any, samples: Sequence[Any]) -> tuple[list[float], list[f
     _inspect(_hook(), args, [sample for sample in rows if _SEEN not in (sample.metadata or {})])
     seen = [sample.metadata.pop(_SEEN) for sample in rows]
     raw = [_reward(args, sample) for sample in rows]
-    told = [0.0 if now["zeroed"] else float(r or 0.0) for now, r in zip(seen, raw, strict=True)]
+    keys = [sample.group_index for sample in rows]
+    told = _zeroed(keys, [float(r or 0.0) for r in raw], [now["zeroed"] for now in seen])
     if not (args.rewards_normalization and args.advantage_estimator in _CENTRED):
         return raw, told
     weights = [now["weight"] for now in seen]
-    return raw, _by_group(args, [sample.group_index for sample in rows], told, weights)
+    return raw, _by_group(args, keys, told, weights)
+
+
+def _zeroed(keys: Sequence[int], rewards: Sequence[float], zeroed: Sequence[bool]) -> list[float]:
+    members = _members(keys)
+    return [
+        nothing([rewards[i] for i in members[key]]) if is_zeroed else reward
+        for key, reward, is_zeroed in zip(keys, rewards, zeroed, strict=True)
+    ]
+
+
+def _members(keys: Sequence[int]) -> dict[int, list[int]]:
+    members: dict[int, list[int]] = {}
+    for i, key in enumerate(keys):
+        members.setdefault(key, []).append(i)
+    return members
 
 
 def _by_group(
     args: Any, keys: Sequence[int], rewards: Sequence[float], weights: Sequence[float]
 ) -> list[float]:
     scaled = args.grpo_std_normalization and args.advantage_estimator in _SCALED
-    members: dict[int, list[int]] = {}
-    for i, key in enumerate(keys):
-        members.setdefault(key, []).append(i)
     result = np.zeros(len(keys))
-    for group in members.values():
+    for group in _members(keys).values():
         of = [rewards[i] for i in group], [weights[i] for i in group]
         result[group] = normalised(*of, scaled=scaled)
     told: list[float] = result.tolist()

@@ -3,7 +3,7 @@
 | on_reject | achieved | how |
 |---|---|---|
 | `drop` | yes, both together | reward -1e9; out of mean and deviation, with advantage 0 |
-| `zero_reward` | yes | the manager's reward is 0 |
+| `zero_reward` | yes | the manager's reward is 0, or the task's where that is negative |
 | `monitor` | yes | the verdict is only written down |
 | `mask` | no | refused in one line: use `drop` |
 
@@ -139,7 +139,10 @@ def _inspect(inspector: Hook, item: Any, tokenizer: Any, result: dict[str, Any])
         **result["reward_extra_info"],
         "guard_refused": float(bool(seen.columns[0]["guard/refused"])),
     }
-    return {"reward_score": 0.0 if treatment.zeroed else score, "reward_extra_info": extra}
+    return {
+        "reward_score": min(0.0, score) if treatment.zeroed else score,
+        "reward_extra_info": extra,
+    }
 
 
 def _tokens(item: Any) -> tuple[list[int], list[int]]:

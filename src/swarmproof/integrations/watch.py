@@ -23,7 +23,7 @@ class Treatment:
 
     votes: bool = True  # it counts in its group's mean
     trains: bool = True  # its tokens have a gradient
-    zeroed: bool = False  # its reward counts as 0
+    zeroed: bool = False  # it earns nothing: `defenses.senders.nothing`
     weight: float = 1.0  # in [0, 1], in the mean and in the loss
     token_credit: tuple[float, ...] | None = None  # multiplies each token's advantage
 

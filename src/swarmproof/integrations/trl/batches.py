@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swarmproof.defenses.senders import nothing
 from swarmproof.integrations.rows import TrainerRow
 from swarmproof.integrations.watch import Treatment
 from swarmproof.policies.codec import Codec
@@ -176,20 +177,22 @@ def changed(
 ) -> list[list[float | None]]:
     """What TRL is told, so that its own advantages follow the treatments.
 
-    None for what does not vote; 0 for what is zeroed. Where a defence weighs completions, TRL,
-    which knows no weights, gets m + w (r - m), with m the weighted mean of the group. Its mean of
-    these is m again, so that r - m is weighed by w, as in the guard; only the deviation that it
-    divides by is that of the new values.
+    None for what does not vote; for what is zeroed 0, or the group's lowest where that is less.
+    Where a defence weighs completions, TRL, which knows no weights, gets m + w (r - m), with m the
+    weighted mean of the group. Its mean of these is m again, so that r - m is weighed by w, as in
+    the guard; only the deviation that it divides by is that of the new values.
     """
     result: list[list[float | None]] = []
     for row in rewards_FN:
-        told = [_told(r, t) for r, t in zip(row, treatments, strict=True)]
+        told: list[float | None] = [None] * len(row)
         members: dict[Hashable, list[int]] = {}
-        for i, r in enumerate(told):
-            if r is not None:
+        for i, r in enumerate(row):
+            if treatments[i].votes and not missing(r):
                 members.setdefault(groups[i], []).append(i)
         for indices in members.values():
-            values = [float(told[i] or 0.0) for i in indices]
+            values = _zeroed(
+                [float(row[i] or 0.0) for i in indices], [treatments[i] for i in indices]
+            )
             weights = [treatments[i].weight for i in indices]
             for i, value in zip(indices, _weighed(values, weights), strict=True):
                 told[i] = value
@@ -197,10 +200,9 @@ def changed(
     return result
 
 
-def _told(reward: float | None, treatment: Treatment) -> float | None:
-    if not treatment.votes or missing(reward):
-        return None
-    return 0.0 if treatment.zeroed else float(reward or 0.0)
+def _zeroed(values: Sequence[float], treatments: Sequence[Treatment]) -> list[float]:
+    least = nothing(values)
+    return [least if t.zeroed else value for value, t in zip(values, treatments, strict=True)]
 
 
 def _weighed(values: Sequence[float], weights: Sequence[float]) -> Sequence[float]:
