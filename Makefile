@@ -28,10 +28,11 @@ swarm: $(NET)
 
 # One torch thread in each worker: they share the cores already. One worker more than cores, since many
 # tests wait for processes and servers. A file at a time, so that one worker of pytest starts one Ray
-# cluster.
+# cluster, in the order of tests/conftest.py.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: $(DEV)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 test-integrations:
 	@PYTHON=$(PYTHON) tests/integrations/environments.sh $(ARGS)

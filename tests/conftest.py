@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,32 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+# A file is tested by one worker. With one of these at the end, the other workers would have nothing
+# to do.
+_FIRST = (
+    "cli/test_cli.py",
+    "engines/test_on_ray.py",
+    "tracking/test_tracking.py",
+    "cli/test_boarding.py",
+    "test_api.py",
+    "reproduce/test_runner.py",
+    "board/test_board_kept.py",
+    "swarm/test_refill.py",
+    "policies/test_finite.py",
+    "swarm/test_processes.py",
+    "judges/test_serve.py",
+    "swarm/test_resume.py",
+    "zoo/test_tiny_judge.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest, and then those with most tests."""
+    folder = Path(__file__).parent
+    num_tests = Counter(item.path for item in items)
+    place = {folder / name: (i, 0) for i, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, (len(_FIRST), -num_tests[item.path])))
 
 
 @pytest.fixture(scope="session")

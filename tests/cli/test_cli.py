@@ -322,17 +322,17 @@ def test_a_run_ends_with_a_table_and_its_files(tmp_path: Path) -> None:
     assert "Settings that differ from the shipped text-horizontal: rounds = 2" in done.stdout
     assert "runs/text-horizontal-1/report.html" in done.stdout
     (folder / "report.html").unlink()
-    again = swarmproof("report", folder, cwd=tmp_path)
+    again = in_this_process("report", folder, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (folder / "report.html").stat().st_size > 0
-    used = swarmproof("run", "--out", folder, "--arm=attack", *SMALL, cwd=tmp_path)
+    used = in_this_process("run", "--out", folder, "--arm=attack", *SMALL, cwd=tmp_path)
     assert_one_line(used, "already holds a run", "--resume")
     shutil.copytree(folder, tmp_path / "other")
-    both = swarmproof("report", folder, "other", cwd=tmp_path)
+    both = in_this_process("report", folder, "other", cwd=tmp_path)
     assert both.returncode == 0, both.stderr
     assert "other: logit: The text attack" in both.stdout
     assert (tmp_path / "report-text-horizontal-1+other" / "report.html").stat().st_size > 0
-    export = swarmproof("report", folder, "other", "--export=x.json", cwd=tmp_path)
+    export = in_this_process("report", folder, "other", "--export=x.json", cwd=tmp_path)
     assert_one_line(export, "--export writes the numbers of one run")
 
 
@@ -411,7 +411,8 @@ def test_a_dry_run_downloads_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path) -> None:
     small = [*SMALL, "--set=rounds=12", "--set=checkpoint_every=5"]
-    arguments = ["reproduce", "fig16", *small, "--out=out", "--export=results"]
+    # In one process: how trials at once are stopped is tested above.
+    arguments = ["reproduce", "fig16", *small, "--jobs=0", "--out=out", "--export=results"]
     process = subprocess.Popen(
         [sys.executable, "-m", "swarmproof", *arguments],
         cwd=tmp_path,
