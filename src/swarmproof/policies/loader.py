@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -240,11 +239,8 @@ def unsupported(model: Any) -> str:
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"}:
         return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"
-    window, context = (
-        getattr(config, n, None) for n in ("sliding_window", "max_position_embeddings")
-    )
-    if getattr(config, "layer_types", None) is None and window and window < (context or math.inf):
-        return f"a sliding window of {window} tokens, less than its context of {context}"
+    if getattr(config, "layer_types", None) is None and (found := _window(config)):
+        return found
     if getattr(config, "attn_logit_softcapping", None):
         return "soft-capped attention"
     rope = getattr(config, "rope_parameters", None) or {}
@@ -252,3 +248,16 @@ def unsupported(model: Any) -> str:
     if any("dynamic" in str(table.get("rope_type")) for table in tables if isinstance(table, dict)):
         return "positions that are scaled by the longest row of a batch (dynamic)"
     return ""
+
+
+def _window(config: Any) -> str:
+    """The sliding window of a model; empty if there is none, or its whole context fits into it."""
+    window = getattr(config, "sliding_window", None)
+    if not window:
+        return ""
+    if type(window) is not int:
+        return f"a sliding window of {window!r:.80} tokens"
+    context = shapes.positions(config.to_dict(), "this model")  # scaled positions included
+    if context is not None and window >= context:
+        return ""
+    return f"a sliding window of {window} tokens, less than its context of {context or 'no limit'}"
