@@ -143,7 +143,9 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     try:
         with unfit.quiet():
             tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except unfit.UNFIT as error:
+    except Exception as error:
+        if not isinstance(error, unfit.UNFIT) and not unfit.is_damage(error):
+            raise
         # transformers then tries to read the file in another format, and names the wrong package.
         misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
         if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
@@ -170,12 +172,15 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
 
 def _cannot_load(key: str, path: str, error: Exception, *, found: bool) -> ValueError:
     """`found`: its files were found, and cannot be used."""
-    remedy = (
-        "check its config.json, or get the model's files again"
-        if found
-        else "check the name, that its tokenizer is with it, and that the hub can be reached or "
-        "the model is in the local cache"
-    )
+    if unfit.is_damage(error):
+        remedy = "get the model's files again"
+    elif found:
+        remedy = "check its config.json, or get the model's files again"
+    else:
+        remedy = (
+            "check the name, that its tokenizer is with it, and that the hub can be reached or "
+            "the model is in the local cache"
+        )
     return ValueError(f"cannot load {key} = {path!r}: {unfit.first_line(error)}; {remedy}")
 
 
