@@ -56,6 +56,7 @@ def load(
                 attn_implementation=ATTENTION,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
+                trust_remote_code=False,
             )
     except torch.OutOfMemoryError:
         raise
@@ -142,7 +143,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     """
     try:
         with unfit.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
+            tokenizer = AutoTokenizer.from_pretrained(locate(path, key), trust_remote_code=False)
     except Exception as error:
         if not isinstance(error, unfit.UNFIT) and not unfit.is_damage(error):
             raise
@@ -172,6 +173,8 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
 
 def _cannot_load(key: str, path: str, error: Exception, *, found: bool) -> ValueError:
     """`found`: its files were found, and cannot be used."""
+    if wants := unfit.wants_code(error):
+        return ValueError(f"{key} = {path!r} {wants}")
     if unfit.is_damage(error):
         remedy = "get the model's files again"
     elif found:

@@ -132,8 +132,10 @@ def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
 
     try:
         with unfit.quiet():
-            return dict(AutoConfig.from_pretrained(source).to_dict())
+            return dict(AutoConfig.from_pretrained(source, trust_remote_code=False).to_dict())
     except unfit.UNFIT as error:
+        if wants := unfit.wants_code(error):
+            raise ValueError(f"{key} = {path!r} {wants}") from None
         raise ValueError(
             f"cannot load the config of {key} = {path!r}: {unfit.first_line(error)}; check its "
             "config.json, or get the model's files again"

@@ -34,6 +34,13 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, _DAMAGED) or type(error) is Exception
 
 
+def wants_code(error: Exception) -> str:
+    """What to say if transformers refused a model because its folder has the code to run it."""
+    if "trust_remote_code" not in str(error):
+        return ""
+    return "needs code of its own, which is never run; use a model that transformers itself knows"
+
+
 def first_line(error: Exception) -> str:
     """The first line of what an error says, with the next one if it ends in a colon."""
     if isinstance(error, pickle.UnpicklingError | EOFError):  # torch advises to run what is in it
@@ -63,7 +70,7 @@ def parameters(config: Any) -> int:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return sum(weight.numel() for weight in model.parameters())
 
 
