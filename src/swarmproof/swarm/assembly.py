@@ -230,6 +230,7 @@ def _cohort(
 
     path = warm[members.path].path if members.path in warm else members.path
     model = config.model.model_copy(update={"path": path})
+    needs.require_limit(config)
     shape = shape_of(path)
     room = None if shape is None else needs.room(config, shape)
     trained = policy.train(model, config.grpo, config.sampling, room, parts.engine)
