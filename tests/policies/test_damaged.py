@@ -97,6 +97,61 @@ def test_a_fault_of_ours_beside_a_tokenizer_is_no_damage(
         load(str(qwen2_dir))
 
 
+def with_generation(model: Path, folder: Path, text: str) -> Path:
+    path = copied(model, folder)
+    (path / "generation_config.json").write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"eos_token_id": [0, 1', "[]", "null", "[" * 100_000, "\x00"]
+)
+def test_a_damaged_generation_config_is_refused_and_not_dropped(
+    qwen2_dir: Path, tmp_path: Path, text: str
+) -> None:
+    """transformers would go on without the ends of text that it declares."""
+    folder = with_generation(qwen2_dir, tmp_path, text)
+    refused(folder, rf"^model\.path = .*: cannot read its generation_config\.json .*{AGAIN}")
+
+
+def test_a_model_without_a_generation_config_has_no_fault(qwen2_dir: Path, tmp_path: Path) -> None:
+    folder = copied(qwen2_dir, tmp_path)
+    (folder / "generation_config.json").unlink()
+    load(str(folder))
+
+
+def test_the_generation_config_of_a_hub_model_is_read_from_the_cache(
+    qwen2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_generation(qwen2_dir, tmp_path, "{")
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache", lambda *_: str(folder / "config.json")
+    )
+    with pytest.raises(ValueError, match=r"nobody/model.*cannot read its generation_config\.json"):
+        load("nobody/model")
+
+
+@pytest.mark.parametrize(
+    "end", [[[2]], {"a": 1}, "abc", "0", True, 1.5, [None, 0], [0, "1"]], ids=str
+)
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_an_end_of_text_that_is_no_token_id_is_refused_with_its_file(
+    qwen2_dir: Path, tmp_path: Path, name: str, end: Any
+) -> None:
+    folder = copied(qwen2_dir, tmp_path)
+    table = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(table | {"eos_token_id": end}))
+    line = refused(folder, r"token_id|end-of-text")
+    assert re.search(rf"[ /]{re.escape(name)}[ ,;]", line)
+
+
+def test_an_end_of_text_that_is_not_declared_is_no_fault(qwen2_dir: Path, tmp_path: Path) -> None:
+    folder = copied(qwen2_dir, tmp_path)
+    for end in (None, [], -1):
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
+        load(str(folder))
+
+
 def with_code(model: Path, folder: Path) -> Path:
     """A model of a kind that transformers lacks. Its code leaves a file behind when it runs."""
     path = copied(model, folder)

@@ -17,7 +17,7 @@ from swarmproof.policies import selftest, shapes
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
 from swarmproof.zoo import unfit
-from swarmproof.zoo.locate import config_of, files_of, locate
+from swarmproof.zoo.locate import config_of, files_of, locate, require_generation
 
 _ONE_VERSION = "get the model's files again, all of one version"
 
@@ -45,6 +45,7 @@ def load(
             f"{table}.device is {device}, and torch sees no GPU; set {table}.device to cpu"
         )
     config_of(path, key)  # refuses a quantized model
+    require_generation(path, key)
     if wrong := shapes.oversized(path):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     tokenizer = load_tokenizer(path, key)
@@ -62,7 +63,8 @@ def load(
         raise
     except unfit.UNFIT as error:
         raise _cannot_load(key, path, error, found=not isinstance(error, OSError)) from None
-    config_of(path, key)  # again: that of a hub model may be there only now
+    config_of(path, key)  # again: those of a hub model may be there only now
+    require_generation(path, key)
     if wrong := unfit.fault(model, info, "its config.json"):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     if found := unsupported(model):
