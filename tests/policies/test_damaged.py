@@ -147,7 +147,8 @@ def test_an_end_of_text_that_is_no_token_id_is_refused_with_its_file(
 
 def test_an_end_of_text_that_is_not_declared_is_no_fault(qwen2_dir: Path, tmp_path: Path) -> None:
     folder = copied(qwen2_dir, tmp_path)
-    for end in (None, [], -1):
+    ends: tuple[Any, ...] = (None, [], -1)
+    for end in ends:
         (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
         load(str(folder))
 

@@ -115,7 +115,7 @@ def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
             "with resize_token_embeddings"
         )
     # An id that stands for no token cannot be sampled. It is mostly a default of a config class.
-    ends = {end for end in _declared_ends(model) if end in known}
+    ends = {end for end in _declared_ends(model, where) if end in known}
     control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     if ordinary := sorted(ends - control):
         raise ValueError(
@@ -126,11 +126,22 @@ def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
     return Codec(tokenizer, rows, ends)
 
 
-def _declared_ends(model: Any) -> set[int]:
-    configs = (model.config.get_text_config(), getattr(model, "generation_config", None))
-    declared = [getattr(config, "eos_token_id", None) for config in configs]
-    listed = [ids if isinstance(ids, list | tuple) else [ids] for ids in declared]
-    return {int(end) for ids in listed for end in ids if end is not None}
+def _declared_ends(model: Any, where: str) -> set[int]:
+    found: set[int] = set()
+    for file, config in (
+        ("config.json", model.config.get_text_config()),
+        ("generation_config.json", getattr(model, "generation_config", None)),
+    ):
+        told = getattr(config, "eos_token_id", None)
+        ends = [] if told is None else told if isinstance(told, list | tuple) else [told]
+        for end in ends:
+            if type(end) is not int:  # a bool is none, though Python counts with it
+                raise ValueError(
+                    f"{where} declares as its end-of-text {end!r:.80}, which is no token id; "
+                    f"correct eos_token_id in its {file}, or get the model's files again"
+                )
+        found.update(ends)
+    return found
 
 
 def load_tokenizer(path: str, key: str = "model.path") -> Any:
