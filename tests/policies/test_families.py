@@ -56,6 +56,14 @@ ACCEPTED: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         {"head_dim": 8, "layer_types": ["full_attention"] * 2},
     ),
+    "Gemma 3 text, full attention, a soft cap": (
+        "gemma3_text",
+        {
+            "head_dim": 8,
+            "layer_types": ["full_attention"] * 2,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
     "Phi-3 without a window": ("phi3", {"sliding_window": None}),
     "Mistral without a window": ("mistral", {"sliding_window": None}),
     "Mistral with a window as long as its scaled context": (
@@ -77,6 +85,16 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "mistral",
         {**YARN, "sliding_window": 64},
         "a sliding window of 64 tokens, less than its context of 256",
+    ),
+    "Gemma 3 text, a soft cap over ids without a token": (
+        "gemma3_text",
+        {
+            "head_dim": 8,
+            "layer_types": ["full_attention"] * 2,
+            "vocab_size": len(byte_tokenizer()) + 3,
+            "final_logit_softcapping": 5.0,
+        },
+        r"caps its logits \(final_logit_softcapping\), and 3 of its embeddings have no token",
     ),
     "a window that is no number": (
         "llama",

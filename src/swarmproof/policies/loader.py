@@ -19,6 +19,8 @@ from swarmproof.policies.codec import Codec
 from swarmproof.zoo import unfit
 from swarmproof.zoo.locate import config_of, files_of, locate, require_generation
 
+# What configs of transformers call a soft cap of the last logits.
+_LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _ONE_VERSION = "get the model's files again, all of one version"
 
 
@@ -123,7 +125,14 @@ def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
             f"text {tokenizer.decode(ordinary[:1])!r}; correct eos_token_id in its config.json "
             "and generation_config.json"
         )
-    return Codec(tokenizer, rows, ends)
+    codec = Codec(tokenizer, rows, ends)
+    caps = [name for name in _LOGIT_CAPS if getattr(model.config.get_text_config(), name, None)]
+    if caps and codec.unknown_ids:  # a cap makes of minus infinity a number
+        raise ValueError(
+            f"{where} caps its logits ({caps[0]}), and {len(codec.unknown_ids)} of its embeddings "
+            "have no token, which cannot be hidden then; use a model whose embeddings all have one"
+        )
+    return codec
 
 
 def _declared_ends(model: Any, where: str) -> set[int]:
