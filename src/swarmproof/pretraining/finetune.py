@@ -59,7 +59,8 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
         ValueError: the base was not added, the folder is not empty, or the disk is too small.
     """
     base = _base(recipe)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not free or out.is_symlink():
         raise ValueError(f"{out} is there already; delete it, or choose another folder with --out")
     transformers_logging.disable_progress_bar()
     tokens = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
