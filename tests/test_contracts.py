@@ -269,9 +269,18 @@ class Careless(DrawEngine):
         )
 
 
+class Endless(DrawEngine):
+    """Draws on, whatever the longest completion is."""
+
+    def start(self, model: Any, codec: Any, sampling: Any, room: int | None) -> Any:
+        longer = sampling.model_copy(update={"max_new_tokens": 1000})
+        return PackedGenerator(model, codec, longer, room)
+
+
 @pytest.mark.parametrize(
     ("kind", "promise"),
     [
+        (Endless, "a completion is longer than sampling.max_new_tokens"),
         (Stale, "a token is not the draw of its slot after the weights have changed"),
         (Careless, "a token is not the draw of its slot: off by"),
     ],

@@ -308,6 +308,7 @@ def check_generator(engine: DrawEngine, policy: Policy) -> None:
         assert [*map(len, drawn)] == [3, 1], "it does not draw one completion for each seed"
         for row in drawn:
             for ids in row:
+                assert len(ids) <= most, "a completion is longer than sampling.max_new_tokens"
                 assert ids[-1] in ends or len(ids) == most, "a completion is cut off too early"
                 assert ends.isdisjoint(ids[:-1]), "a completion goes on after end-of-text"
         margins = policy.scorer.score(prompts, drawn, seeds, ["margin"]).column("margin")

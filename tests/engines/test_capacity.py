@@ -22,6 +22,12 @@ def small(**model: Any) -> TrialConfig:
     return load("small/text-horizontal", overrides=overrides).arms["no-attack"]
 
 
+def disk_of(config: TrialConfig) -> float:
+    found = needs.checkpoint_bytes(config)
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets what the machine has."""
@@ -39,7 +45,7 @@ def test_what_fits_is_let_through(machine: Any, tmp_path: Path) -> None:
     config = small()
     found = needs.of_trial(config)
     assert found is not None
-    machine(found.peak, 2 * needs.checkpoint_bytes(config))
+    machine(found.peak, 2 * disk_of(config))
     capacity.require([config], tmp_path, HERE, resume=False)
 
 
@@ -69,7 +75,7 @@ def test_too_little_disk_is_said_unless_the_checkpoints_are_there(
     machine: Any, tmp_path: Path
 ) -> None:
     config = small()
-    machine(disk=3 * needs.checkpoint_bytes(config) - 1)
+    machine(disk=3 * disk_of(config) - 1)
     capacity.require([config], tmp_path, HERE, resume=False)
     with pytest.raises(ValueError, match=r"checkpoints of 2 trials need 4\.8 GB.*--out"):
         capacity.require([config] * 2, tmp_path, HERE, resume=False)

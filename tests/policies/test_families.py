@@ -36,6 +36,16 @@ SMALL: dict[str, Any] = {
     "eos_token_id": byte_tokenizer().eos_token_id,
     "pad_token_id": byte_tokenizer().eos_token_id,
 }
+# A context of 64 positions, and of 256 after scaling.
+YARN: dict[str, Any] = {
+    "max_position_embeddings": 64,
+    "rope_parameters": {
+        "rope_type": "yarn",
+        "rope_theta": 10_000.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+}
 ACCEPTED: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama, SmolLM2": ("llama", {}),
     "Llama, tied": ("llama", {"tie_word_embeddings": True}),
@@ -46,8 +56,20 @@ ACCEPTED: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         {"head_dim": 8, "layer_types": ["full_attention"] * 2},
     ),
+    "Gemma 3 text, full attention, a soft cap": (
+        "gemma3_text",
+        {
+            "head_dim": 8,
+            "layer_types": ["full_attention"] * 2,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
     "Phi-3 without a window": ("phi3", {"sliding_window": None}),
     "Mistral without a window": ("mistral", {"sliding_window": None}),
+    "Mistral with a window as long as its scaled context": (
+        "mistral",
+        {**YARN, "sliding_window": 256},
+    ),
     "OLMo 2": ("olmo2", {}),
     "GPT-NeoX": ("gpt_neox", {"num_key_value_heads": None}),
 }
@@ -59,6 +81,26 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "Phi-3 mini 4k": ("phi3", {"sliding_window": 256}, "window of 256 tokens"),
     "Mistral 7B v0.1": ("mistral", {"sliding_window": 256}, "window of 256 tokens"),
+    "Mistral with a window as long as its context before scaling": (
+        "mistral",
+        {**YARN, "sliding_window": 64},
+        "a sliding window of 64 tokens, less than its context of 256",
+    ),
+    "Gemma 3 text, a soft cap over ids without a token": (
+        "gemma3_text",
+        {
+            "head_dim": 8,
+            "layer_types": ["full_attention"] * 2,
+            "vocab_size": len(byte_tokenizer()) + 3,
+            "final_logit_softcapping": 5.0,
+        },
+        r"caps its logits \(final_logit_softcapping\), and 3 of its embeddings have no token",
+    ),
+    "a window that is no number": (
+        "llama",
+        {"sliding_window": "abc"},
+        "a sliding window of 'abc' tokens",
+    ),
 }
 
 

@@ -188,6 +188,13 @@ def test_checkpointing_recomputes_and_changes_nothing(model_dir: Path) -> None:
         torch.testing.assert_close(found[1][name], value, atol=1e-7, rtol=1e-5)
 
 
+def test_checkpointing_says_nothing_of_what_transformers_deprecates(
+    model_dir: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    policy(model_dir, checkpointing=True, dtype="float32")
+    assert [str(found.message) for found in recwarn] == []
+
+
 def test_bf16_with_checkpointing_points_where_fp32_points(model_dir: Path) -> None:
     batch, logps, directions = random_batch(3), [], []
     for dtype in ("float32", "bfloat16"):

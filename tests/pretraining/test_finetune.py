@@ -170,6 +170,10 @@ def test_it_never_overwrites_and_says_the_size_first(
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="is there already"):
         pretrain.train(TOY, tmp_path / "full", 0, silent)
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="link is there already"):
+        pretrain.train(TOY, tmp_path / "link", 0, silent)
+    (tmp_path / "link").unlink()
     lines: list[str] = []
     usage = SimpleNamespace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)

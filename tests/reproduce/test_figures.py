@@ -215,6 +215,16 @@ def test_a_zoo_model_needs_no_gpu_and_fetches_nothing() -> None:
     assert {estimate.of_trial(arm) for arm in arms} == {estimate.Cost(None, None)}
 
 
+def test_a_local_folder_is_not_told_as_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arm = load("text-horizontal", overrides=["model.path=models/mine"]).arms["no-attack"]
+    assert estimate.fetches([arm]) == ["model models/mine"]
+    (tmp_path / "models/mine").mkdir(parents=True)
+    assert estimate.fetches([arm]) == []
+
+
 def test_a_judges_table_is_read_by_judge_and_variant() -> None:
     row = {"count": 1, "of": 4, "rate": 0.25, "ci95": [0.05, 0.7]}
     found = {"14B": {"accepted": {"MATH": {"sampled": row}, "TEXT": {"sampled": row}}}}

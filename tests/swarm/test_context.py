@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from swarmproof import zoo
 from swarmproof.config import TrialConfig
 from swarmproof.policies import loader, policy
 from swarmproof.swarm import context
 from swarmproof.swarm.assembly import check
+from swarmproof.swarm.warmup import task_of
 from swarmproof.zoo import locate
 from swarms import trial_config
 
@@ -88,6 +91,67 @@ def test_every_model_of_a_swarm_is_checked(
     path = with_config(foreign_model, tmp_path, max_position_embeddings=20)
     config = trial_config(random_model, swarm={"models": [str(random_model), str(path)]})
     assert f"swarm.models = {str(path)!r} has 20 positions" in refused(config, "positions")
+
+
+WARM = {"steps": 2, "batch": 4, "problems": 8}
+
+
+def warm_tokens(path: Path) -> int:
+    """Of the longest prompt with its solution and end-of-text, one a byte but for the tags."""
+    config = trial_config(path, warmup=WARM)
+    tokenizer = loader.load_tokenizer(str(path))
+    task = task_of(config)
+    pairs = [
+        task.prompt(p) + task.oracle(p, i) for p in task.problems("train")[-8:] for i in (0, 1)
+    ]
+    return max(len(tokenizer(pair).input_ids) for pair in pairs) + 1
+
+
+def test_a_solution_of_the_warm_up_fits_exactly_or_is_refused_before_it_is_taught(
+    random_model: Path, tmp_path: Path
+) -> None:
+    most = warm_tokens(random_model)
+    path = with_config(random_model, tmp_path / "fits", max_position_embeddings=most)
+    short = {"max_new_tokens": 8}
+    check(trial_config(path, warmup=WARM, sampling=short))
+    path = with_config(random_model, tmp_path / "short", max_position_embeddings=most - 1)
+    check(trial_config(path, sampling=short))
+    line = refused(
+        trial_config(path, warmup=WARM, sampling=short),
+        "warm-up teaches the problem 'letters/train/",
+    )
+    assert f"with its solution it has {most} tokens" in line
+    assert f"the context of model.path = {str(path)!r} has {most - 1} positions" in line
+
+
+def test_a_warm_up_that_does_not_fit_is_one_line_of_the_command(tmp_path: Path) -> None:
+    path = with_config(zoo.path("tiny-math"), tmp_path, max_position_embeddings=80)
+    warm = ("warmup.steps=3", "warmup.problems=32", "sampling.max_new_tokens=8")
+    assert re.search(r"warm-up teaches .* has 80 positions; use", told(path, tmp_path, *warm))
+
+
+def test_problems_that_only_the_accuracy_after_a_warm_up_draws_must_fit(
+    random_model: Path, tmp_path: Path
+) -> None:
+    """The attack does not apply to the first held-out problem, so no round evaluates it."""
+    path = with_config(random_model, tmp_path, max_position_embeddings=150)
+    rows = [{"question": str(n), "answer": "2 + 2 = 4 #### 4"} for n in range(20)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [{"question": "a" * 200, "answer": "1 #### 1"}, rows[0] | {"question": "b"}]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table: dict[str, Any] = {
+        "task": {
+            "name": "gsm8k",
+            "path": str(tmp_path / "train.jsonl"),
+            "test_path": str(tmp_path / "test.jsonl"),
+            "prompt_template": "{question}:",
+        },
+        "attack": {"name": "equation"},
+        "swarm": {"topology": "vertical", "malicious": 0},
+        "sampling": {"max_new_tokens": 8},
+    }
+    check(trial_config(path, **table))
+    refused(trial_config(path, warmup=WARM, **table), "has 201 tokens, .* has 150 positions")
 
 
 @pytest.mark.parametrize(
@@ -210,11 +274,12 @@ def test_a_config_that_transformers_refuses_is_one_line(random_model: Path, tmp_
     assert told(path, tmp_path) == f"error: arm no-attack: {line}"
 
 
-def told(path: Path, tmp_path: Path) -> str:
+def told(path: Path, tmp_path: Path, *changes: str) -> str:
     """The one line of a run with this model, which writes nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "swarmproof", "run", "text-horizontal", "--arm", "no-attack",
-         "--set", f"model.path={path}", "--out", str(tmp_path / "run")],
+         "--set", f"model.path={path}", "--out", str(tmp_path / "run"),
+         *(word for change in changes for word in ("--set", change))],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2

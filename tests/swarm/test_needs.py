@@ -21,6 +21,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from models import save_random_llama
 from swarmproof.config import TrialConfig
+from swarmproof.engines import capacity
 from swarmproof.policies import loss, policy, sampler
 from swarmproof.policies.attention import NAME as PACKED
 from swarmproof.policies.attention import DecodeLayout
@@ -312,6 +313,44 @@ def test_a_config_without_a_limit_is_what_it_was(llama: Path) -> None:
 def test_no_estimate_for_a_model_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": 8}')
     assert needs.of_trial(trial_config(tmp_path)) is None
+    assert needs.checkpoint_bytes(trial_config(tmp_path)) is None
+
+
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
+
+
+def with_experts(llama: Path, folder: Path) -> Path:
+    """Its config tells of experts, so the planner does not know its shape; its weights load."""
+    path = Path(shutil.copytree(llama, folder / "experts"))
+    table = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(table | EXPERTS))
+    return path
+
+
+def test_a_limit_that_cannot_be_kept_is_refused_and_not_ignored(
+    llama: Path, tmp_path: Path
+) -> None:
+    path = with_experts(llama, tmp_path)
+    needs.require_limit(limited(path, None))
+    assert assemble(limited(path, None), 0).cohorts
+    words = rf"^model\.memory_gb is 2, and .*{path}.* not known.*mixture of experts.*leave .* out"
+    for ask in (needs.require_limit, lambda config: assemble(config, 0)):
+        with pytest.raises(ValueError, match=words) as caught:
+            ask(limited(path, 2.0))
+        assert "\n" not in str(caught.value)
+    # One of several models is enough.
+    swarm = {"models": [str(llama), str(path)]}
+    model = {"memory_gb": 2.0}
+    with pytest.raises(ValueError, match=words):
+        needs.require_limit(trial_config(llama, swarm=swarm, model=model))
+
+
+def test_a_plan_does_not_make_up_the_size_of_checkpoints(llama: Path, tmp_path: Path) -> None:
+    known, other = trial_config(llama), trial_config(with_experts(llama, tmp_path))
+    lines = [*capacity.lines({"a": known, "b": other}, 2)]
+    assert "checkpoints of 4 trials: unknown" in lines
+    (line,) = (x for x in capacity.lines({"a": known}, 2) if x.startswith("checkpoints"))
+    assert line.endswith(" GB on disk")
 
 
 def test_the_passes_of_a_single_round_find_no_moments_of_adam(llama: Path) -> None:

@@ -529,6 +529,16 @@ def test_a_name_that_is_taken_is_not_overwritten(quantized: Path, home: Path) ->
     assert added.names() == ()
 
 
+def test_a_link_to_nothing_is_refused_before_the_work(quantized: Path, tmp_path: Path) -> None:
+    link, said = tmp_path / "link", list[str]()
+    link.symlink_to(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="link is there already; delete it"):
+        add("mine", said, file=quantized, out=link)
+    assert said == []
+    assert link.is_symlink()
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_a_known_model_that_is_not_here_says_how_it_is_added() -> None:
     with pytest.raises(ValueError, match="`swarmproof zoo add smollm2-135m` adds it"):
         locate("smollm2-135m")

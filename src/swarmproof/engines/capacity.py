@@ -98,7 +98,8 @@ def require(configs: Sequence[TrialConfig], folder: Path, place: Place, *, resum
 
 
 def _require_disk(configs: Sequence[TrialConfig], folder: Path) -> None:
-    disk = sum(map(needs.checkpoint_bytes, configs)) + max(map(needs.checkpoint_bytes, configs))
+    sizes = [needs.checkpoint_bytes(config) or 0 for config in configs]  # as far as it is known
+    disk = sum(sizes) + max(sizes)
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     room = shutil.disk_usage(there).free
     if disk > room:
@@ -134,8 +135,9 @@ def lines(arms: Mapping[str, TrialConfig], seeds: int) -> Iterator[str]:
             yield "  no estimate: a model is not on this machine, or its config is of another kind"
         else:
             yield from found.lines()
-    disk = seeds * sum(map(needs.checkpoint_bytes, arms.values()))
-    yield f"checkpoints of {seeds * len(arms)} trials: {disk / GB:.2f} GB on disk"
+    sizes = [size for size in map(needs.checkpoint_bytes, arms.values()) if size is not None]
+    disk = f"{seeds * sum(sizes) / GB:.2f} GB on disk" if len(sizes) == len(arms) else "unknown"
+    yield f"checkpoints of {seeds * len(arms)} trials: {disk}"
     if (free := free_memory()) is not None:
         yield f"free memory of this machine: {free / GB:.1f} GB"
 

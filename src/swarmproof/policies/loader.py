@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,8 +17,10 @@ from swarmproof.policies import selftest, shapes
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
 from swarmproof.zoo import unfit
-from swarmproof.zoo.locate import config_of, files_of, locate
+from swarmproof.zoo.locate import config_of, files_of, locate, require_generation
 
+# What configs of transformers call a soft cap of the last logits.
+_LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _ONE_VERSION = "get the model's files again, all of one version"
 
 
@@ -46,6 +47,7 @@ def load(
             f"{table}.device is {device}, and torch sees no GPU; set {table}.device to cpu"
         )
     config_of(path, key)  # refuses a quantized model
+    require_generation(path, key)
     if wrong := shapes.oversized(path):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     tokenizer = load_tokenizer(path, key)
@@ -57,12 +59,14 @@ def load(
                 attn_implementation=ATTENTION,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
+                trust_remote_code=False,
             )
     except torch.OutOfMemoryError:
         raise
     except unfit.UNFIT as error:
         raise _cannot_load(key, path, error, found=not isinstance(error, OSError)) from None
-    config_of(path, key)  # again: that of a hub model may be there only now
+    config_of(path, key)  # again: those of a hub model may be there only now
+    require_generation(path, key)
     if wrong := unfit.fault(model, info, "its config.json"):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     if found := unsupported(model):
@@ -113,7 +117,7 @@ def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
             "with resize_token_embeddings"
         )
     # An id that stands for no token cannot be sampled. It is mostly a default of a config class.
-    ends = {end for end in _declared_ends(model) if end in known}
+    ends = {end for end in _declared_ends(model, where) if end in known}
     control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     if ordinary := sorted(ends - control):
         raise ValueError(
@@ -121,14 +125,32 @@ def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
             f"text {tokenizer.decode(ordinary[:1])!r}; correct eos_token_id in its config.json "
             "and generation_config.json"
         )
-    return Codec(tokenizer, rows, ends)
+    codec = Codec(tokenizer, rows, ends)
+    caps = [name for name in _LOGIT_CAPS if getattr(model.config.get_text_config(), name, None)]
+    if caps and codec.unknown_ids:  # a cap makes of minus infinity a number
+        raise ValueError(
+            f"{where} caps its logits ({caps[0]}), and {len(codec.unknown_ids)} of its embeddings "
+            "have no token, which cannot be hidden then; use a model whose embeddings all have one"
+        )
+    return codec
 
 
-def _declared_ends(model: Any) -> set[int]:
-    configs = (model.config.get_text_config(), getattr(model, "generation_config", None))
-    declared = [getattr(config, "eos_token_id", None) for config in configs]
-    listed = [ids if isinstance(ids, list | tuple) else [ids] for ids in declared]
-    return {int(end) for ids in listed for end in ids if end is not None}
+def _declared_ends(model: Any, where: str) -> set[int]:
+    found: set[int] = set()
+    for file, config in (
+        ("config.json", model.config.get_text_config()),
+        ("generation_config.json", getattr(model, "generation_config", None)),
+    ):
+        told = getattr(config, "eos_token_id", None)
+        ends = [] if told is None else told if isinstance(told, list | tuple) else [told]
+        for end in ends:
+            if type(end) is not int:  # a bool is none, though Python counts with it
+                raise ValueError(
+                    f"{where} declares as its end-of-text {end!r:.80}, which is no token id; "
+                    f"correct eos_token_id in its {file}, or get the model's files again"
+                )
+        found.update(ends)
+    return found
 
 
 def load_tokenizer(path: str, key: str = "model.path") -> Any:
@@ -143,8 +165,10 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
     """
     try:
         with unfit.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(locate(path, key))
-    except unfit.UNFIT as error:
+            tokenizer = AutoTokenizer.from_pretrained(locate(path, key), trust_remote_code=False)
+    except Exception as error:
+        if not isinstance(error, unfit.UNFIT) and not unfit.is_damage(error):
+            raise
         # transformers then tries to read the file in another format, and names the wrong package.
         misled = "tiktoken" in str(error) and find_spec("sentencepiece") is None
         if misled and any(file.name == "tokenizer.model" for file in files_of(path, key)):
@@ -171,12 +195,17 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
 
 def _cannot_load(key: str, path: str, error: Exception, *, found: bool) -> ValueError:
     """`found`: its files were found, and cannot be used."""
-    remedy = (
-        "check its config.json, or get the model's files again"
-        if found
-        else "check the name, that its tokenizer is with it, and that the hub can be reached or "
-        "the model is in the local cache"
-    )
+    if wants := unfit.wants_code(error):
+        return ValueError(f"{key} = {path!r} {wants}")
+    if unfit.is_damage(error):
+        remedy = "get the model's files again"
+    elif found:
+        remedy = "check its config.json, or get the model's files again"
+    else:
+        remedy = (
+            "check the name, that its tokenizer is with it, and that the hub can be reached or "
+            "the model is in the local cache"
+        )
     return ValueError(f"cannot load {key} = {path!r}: {unfit.first_line(error)}; {remedy}")
 
 
@@ -240,11 +269,8 @@ def unsupported(model: Any) -> str:
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"}:
         return f"layers of {', '.join(sorted(layers - {'full_attention'}))}"
-    window, context = (
-        getattr(config, n, None) for n in ("sliding_window", "max_position_embeddings")
-    )
-    if getattr(config, "layer_types", None) is None and window and window < (context or math.inf):
-        return f"a sliding window of {window} tokens, less than its context of {context}"
+    if getattr(config, "layer_types", None) is None and (found := _window(config)):
+        return found
     if getattr(config, "attn_logit_softcapping", None):
         return "soft-capped attention"
     rope = getattr(config, "rope_parameters", None) or {}
@@ -252,3 +278,16 @@ def unsupported(model: Any) -> str:
     if any("dynamic" in str(table.get("rope_type")) for table in tables if isinstance(table, dict)):
         return "positions that are scaled by the longest row of a batch (dynamic)"
     return ""
+
+
+def _window(config: Any) -> str:
+    """The sliding window of a model; empty if there is none, or its whole context fits into it."""
+    window = getattr(config, "sliding_window", None)
+    if not window:
+        return ""
+    if type(window) is not int:
+        return f"a sliding window of {window!r:.80} tokens"
+    context = shapes.positions(config.to_dict(), "this model")  # scaled positions included
+    if context is not None and window >= context:
+        return ""
+    return f"a sliding window of {window} tokens, less than its context of {context or 'no limit'}"

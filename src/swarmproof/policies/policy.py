@@ -18,6 +18,7 @@ from swarmproof.policies.drawing import DrawEngine, Packed
 from swarmproof.policies.generator import Generator
 from swarmproof.policies.learner import Learner
 from swarmproof.policies.scorer import Scorer
+from swarmproof.zoo import unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ def train(
 
 
 def _checkpoint_gradients(model: Any) -> None:
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    with unfit.quiet():  # later versions deprecate this name, and earlier ones have no other
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     # transformers checkpoints activations in training mode only. In that mode parts of a layer use
     # dropout, but verification must not be random: so only the layers themselves are set to it.
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]

@@ -59,10 +59,11 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
         ValueError: the base was not added, the folder is not empty, or the disk is too small.
     """
     base = _base(recipe)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not free or out.is_symlink():
         raise ValueError(f"{out} is there already; delete it, or choose another folder with --out")
     transformers_logging.disable_progress_bar()
-    tokens = AutoTokenizer.from_pretrained(base)
+    tokens = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     documents = _documents(recipe, seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of sums depends on it, and so do the bytes
@@ -70,7 +71,10 @@ def tune(recipe: Recipe, teach: Any, out: Path, seed: int, log: Log) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_pretrained(
-                base, dtype=torch.float32, attn_implementation="eager"
+                base,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                trust_remote_code=False,
             )
             # The embeddings and the first layers stay as they are. So the words that the corpus
             # lacks keep their place beside the others, and it takes a third of the memory.

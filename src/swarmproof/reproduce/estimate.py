@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from swarmproof import registry, zoo
@@ -57,7 +58,8 @@ def fetches(tables: Iterable[TrialConfig | JudgeEval]) -> list[str]:
     found: dict[str, None] = {}
     for table in tables:
         for kind, name in _named(table):
-            if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            here = name.startswith((".", "/", "~")) or (kind == "model" and Path(name).is_dir())
+            if name.count("/") == 1 and not here:
                 found[f"{kind} {name}"] = None
     return list(found)
 

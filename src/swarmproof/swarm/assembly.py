@@ -114,15 +114,22 @@ def check(config: TrialConfig) -> None:
         locate(path, config.models_key)
     for path in paths:
         hub.reach(path, config.models_key)
-    prompted = [*parts.task.problems("train"), *_heldout(config, parts)]
     for path in dict.fromkeys(paths):
-        context.require(
-            path, parts.task, prompted, config.sampling.max_new_tokens, config.models_key
-        )
+        _require_positions(config, parts, path)
     if len(paths) > 1:
         from swarmproof.policies import sharing
 
         sharing.require(paths, parts.task, config.sampling.max_new_tokens)
+
+
+def _require_positions(config: TrialConfig, parts: _Parts, path: str) -> None:
+    """Raise ValueError unless all that a trial gives a model fits into its context."""
+    task, key = parts.task, config.models_key
+    prompted = [*task.problems("train"), *_heldout(config, parts)]
+    if config.warmup.in_use:  # its accuracy asks problems to which the attack need not apply
+        prompted += task.problems("test")[: config.evaluation.problems]
+    context.require(path, task, prompted, config.sampling.max_new_tokens, key)
+    context.require_taught(path, task, warmup.lessons(config, task), key)
 
 
 def assemble(config: TrialConfig, run_seed: int, local: Collection[NodeId] | None = None) -> Swarm:
@@ -223,6 +230,7 @@ def _cohort(
 
     path = warm[members.path].path if members.path in warm else members.path
     model = config.model.model_copy(update={"path": path})
+    needs.require_limit(config)
     shape = shape_of(path)
     room = None if shape is None else needs.room(config, shape)
     trained = policy.train(model, config.grpo, config.sampling, room, parts.engine)

@@ -1,4 +1,4 @@
-"""Check that every prompt, with its completion, fits into the context of a model.
+"""Check that every prompt, with its completion or solution, fits into the context of a model.
 
 Beyond its context a model uses positions that it never learnt, without any error. Reads
 `config.json` and, only if a prompt may be too long, the tokenizer; no weights.
@@ -75,6 +75,39 @@ def _require_fit(
     )
 
 
+def require_taught(path: str, task: Task, lessons: Iterable[tuple[Problem, str]], key: str) -> None:
+    """Raise ValueError unless the prompts of a warm-up, and their solutions, fit into the context.
+
+    Args:
+        path: path of the model: a zoo name, a directory, or a hub id.
+        task: makes the prompts.
+        lessons: the problems that are taught, with a solution of each.
+        key: name of the config key of the model, for errors.
+    """
+    context = context_of(path, key)
+    if context is None:
+        return
+    taught = dict.fromkeys((problem.id, task.prompt(problem), text) for problem, text in lessons)
+    room = context - _AROUND
+    long = [x for x in taught if 2 * len("".join(x[1:]).encode("utf-8", "replace")) > room]
+    if not long:
+        return
+    from swarmproof.policies import loader
+    from swarmproof.policies.codec import Codec
+
+    codec = Codec(loader.load_tokenizer(path, key))
+    sizes = [
+        (len(codec.encode_prompt(p)) + len(codec.encode(text)), name) for name, p, text in long
+    ]
+    longest, name = max(sizes)
+    if longest > context:
+        raise ValueError(
+            f"the warm-up teaches the problem {name!r:.80}: with its solution it has {longest} "
+            f"tokens, and the context of {key} = {path!r} has {context} positions; use another "
+            "model, or leave the warm-up out (warmup.steps = 0)"
+        )
+
+
 def context_of(path: str, key: str = "model.path") -> int | None:
     """The number of positions of a model; None if its config has no limit.
 
@@ -99,8 +132,10 @@ def _by_transformers(source: str, path: str, key: str) -> dict[str, Any]:
 
     try:
         with unfit.quiet():
-            return dict(AutoConfig.from_pretrained(source).to_dict())
+            return dict(AutoConfig.from_pretrained(source, trust_remote_code=False).to_dict())
     except unfit.UNFIT as error:
+        if wants := unfit.wants_code(error):
+            raise ValueError(f"{key} = {path!r} {wants}") from None
         raise ValueError(
             f"cannot load the config of {key} = {path!r}: {unfit.first_line(error)}; check its "
             "config.json, or get the model's files again"

@@ -113,10 +113,11 @@ def of_trial(config: TrialConfig) -> Needs | None:
     return replace(needs, draws=min(needs.draws, max(0.0, limit * GB - needs.kept)))
 
 
-def checkpoint_bytes(config: TrialConfig) -> float:
-    """Of a checkpoint on disk: masters and Adam's moments in 32 bits."""
+def checkpoint_bytes(config: TrialConfig) -> float | None:
+    """Of a checkpoint on disk: masters and Adam's moments in 32 bits; None if it is not known."""
     shapes = [shape_of(path) for path in config.model_paths]
-    return 12 * sum(shape.parameters for shape in shapes if shape is not None)
+    known = [shape.parameters for shape in shapes if shape is not None]
+    return 12 * sum(known) if len(known) == len(shapes) else None
 
 
 def token_bytes(config: TrialConfig, shape: Shape, rows: int = 1) -> float:
@@ -137,7 +138,7 @@ def room(config: TrialConfig, shape: Shape) -> int:
         ValueError: the memory is too small for the trial; names what it needs.
     """
     limit, needs = config.model.memory_gb, of_trial(config)
-    if not limit or needs is None:
+    if not limit or needs is None:  # `require_limit` refuses a limit for what is not known
         return AT_ONCE
     each = token_bytes(config, shape) * _lost(config)
     one = config.sampling.max_new_tokens * each
@@ -152,10 +153,20 @@ def room(config: TrialConfig, shape: Shape) -> int:
 
 
 def require_limit(config: TrialConfig) -> None:
-    """Raise ValueError if `model.memory_gb` is too small for the trial."""
-    shapes = [shape for path in config.model_paths if (shape := shape_of(path)) is not None]
-    if config.model.memory_gb and shapes:
-        room(config, max(shapes, key=lambda shape: shape.parameters))
+    """Raise ValueError if `model.memory_gb` is too small for the trial, or cannot be kept."""
+    if not config.model.memory_gb:
+        return
+    shapes = []
+    for path in config.model_paths:
+        shape = shape_of(path)
+        if shape is None:
+            raise ValueError(
+                f"model.memory_gb is {config.model.memory_gb:g}, and what the model {path!r} needs "
+                "is not known: it is not on this machine, or its config.json is of another kind, "
+                "such as that of a mixture of experts; leave model.memory_gb out"
+            )
+        shapes.append(shape)
+    room(config, max(shapes, key=lambda shape: shape.parameters))
 
 
 def _lost(config: TrialConfig) -> float:

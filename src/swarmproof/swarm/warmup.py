@@ -169,21 +169,26 @@ def _reserved(config: TrialConfig, task: Task) -> list[Problem]:
     return reserved
 
 
-def _examples(config: TrialConfig, task: Task) -> list[tuple[str, str]]:
-    """Prompt and solution of every example of the warm-up, in the order of the steps."""
+def lessons(config: TrialConfig, task: Task) -> list[tuple[Problem, str]]:
+    """Problem and solution of every example of the warm-up, in the order of the steps."""
     settings = config.warmup
     if not settings.steps:  # all of the problems may be shown, and none is left
         return []
     reserved = _reserved(config, task)[settings.shots :]
     rng = Random(f"warmup/{settings.seed}")
-    found: list[tuple[str, str]] = []
+    found: list[tuple[Problem, str]] = []
     for epoch in range(-(-settings.steps * settings.batch // len(reserved))):
         rng.shuffle(reserved)
         found += [
-            (task.prompt(problem), task.oracle(problem, (epoch + i) % _STYLES))
+            (problem, task.oracle(problem, (epoch + i) % _STYLES))
             for i, problem in enumerate(reserved)
         ]
     return found[: settings.steps * settings.batch]
+
+
+def _examples(config: TrialConfig, task: Task) -> list[tuple[str, str]]:
+    """Prompt and solution of every example."""
+    return [(task.prompt(problem), solution) for problem, solution in lessons(config, task)]
 
 
 def _folder(config: TrialConfig, path: str, examples: Sequence[tuple[str, str]]) -> Path:

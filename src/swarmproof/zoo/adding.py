@@ -175,7 +175,7 @@ def add(
     """
     added.require_free(name)
     folder = (out or places.models() / name).absolute()
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():  # a link to nothing cannot be replaced either
         raise ValueError(
             f"{folder} is there already; delete it to add {name} again, or choose another folder "
             "with --out"

@@ -205,12 +205,16 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
     try:
         # Its bar of hundreds of tensors cannot be switched off.
         with contextlib.redirect_stderr(io.StringIO()), unfit.quiet():
-            config = AutoConfig.from_pretrained(alone, gguf_file="model.gguf")
+            config = AutoConfig.from_pretrained(
+                alone, gguf_file="model.gguf", trust_remote_code=False
+            )
             claimed = unfit.parameters(config)
             if claimed > 2 * found.parameters:
                 raise ValueError(f"it claims {claimed} parameters and has {found.parameters}")
             # With the config they do not read the whole file again.
-            tokenizer = AutoTokenizer.from_pretrained(alone, config=config, gguf_file="model.gguf")
+            tokenizer = AutoTokenizer.from_pretrained(
+                alone, config=config, gguf_file="model.gguf", trust_remote_code=False
+            )
             loaded, info = AutoModelForCausalLM.from_pretrained(
                 alone,
                 config=config,
@@ -218,6 +222,7 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
+                trust_remote_code=False,
             )
     except (*_DAMAGE, RuntimeError, ImportError) as error:
         raise ValueError(

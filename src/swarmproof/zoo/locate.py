@@ -1,4 +1,4 @@
-"""Locates a model: a zoo name, an added one, a directory, or a hub id; and reads its config.json.
+"""Locates a model: a zoo name, an added one, a directory, or a hub id; and reads its configs.
 
 Imports no torch.
 """
@@ -70,14 +70,33 @@ def config_of(path: str, key: str = "model.path") -> Any:
     file = _config_file(path, key)
     if file is None:
         return None
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{key} = {path!r}: cannot read its config.json ({error}); get the model's files again"
-        ) from None
+    config = _read(file, f"{key} = {path!r}")
     require_plain(config, f"{key} = {path!r}")
     return config
+
+
+def require_generation(path: str, key: str = "model.path") -> None:
+    """Raise ValueError if a model has a `generation_config.json` that cannot be read.
+
+    transformers would leave it out without a word, and with it the ends of text that it declares.
+    """
+    config = _config_file(path, key)
+    if config is None:
+        return
+    file, where = config.with_name("generation_config.json"), f"{key} = {path!r}"
+    if file.exists() and not isinstance(_read(file, where), dict):
+        raise ValueError(
+            f"{where}: cannot read its {file.name} (it is no table); get the model's files again"
+        )
+
+
+def _read(file: Path, where: str) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{where}: cannot read its {file.name} ({error}); get the model's files again"
+        ) from None
 
 
 def require_plain(config: Any, where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -9,19 +11,40 @@ from contextlib import contextmanager
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
+_WEIGHTS = (SafetensorError, pickle.UnpicklingError, EOFError)  # of files of weights
 # What transformers raises on files that are not there, not whole, or do not fit each other.
 UNFIT = (
     *(OSError, ValueError, LookupError, RuntimeError, TypeError, ArithmeticError),
     *(AssertionError, AttributeError, StrictDataclassError, ImportError),
+    *_WEIGHTS,
 )
+_DAMAGED = (*_WEIGHTS, json.JSONDecodeError, UnicodeDecodeError)
 
 MOST_LAYERS = 1_000  # the deepest models have fewer than 200
 _LAYER = ".0."  # in a name without the number of its layer
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether an error, raised while a model is read, means a file that is not whole.
+
+    The package tokenizers raises a bare `Exception` for any file that it cannot read.
+    """
+    return isinstance(error, _DAMAGED) or type(error) is Exception
+
+
+def wants_code(error: Exception) -> str:
+    """What to say if transformers refused a model because its folder has the code to run it."""
+    if "trust_remote_code" not in str(error):
+        return ""
+    return "needs code of its own, which is never run; use a model that transformers itself knows"
+
+
 def first_line(error: Exception) -> str:
     """The first line of what an error says, with the next one if it ends in a colon."""
+    if isinstance(error, pickle.UnpicklingError | EOFError):  # torch advises to run what is in it
+        return "its weights are damaged, or hold more than numbers"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     return " ".join(lines[: 1 + lines[0].endswith(":")]).rstrip(": ")[:300]
 
@@ -47,7 +70,7 @@ def parameters(config: Any) -> int:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return sum(weight.numel() for weight in model.parameters())
 
 
