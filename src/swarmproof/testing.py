@@ -322,7 +322,7 @@ def _guard(defense: Defense, task: Task, policy: Policy) -> Guard:
         [defense],
         model=policy,
         sampling=policy.sampling,
-        programs=task.writes_programs,
+        programs=task.writes_programs or defense.only_programs,
         malicious=frozenset(),  # only for those that are bounds, which need the truth
     )
 

@@ -146,6 +146,8 @@ class Defense(Plugin):
     columns: ClassVar[tuple[str, ...]] = ()
     # Whether it is told who is malicious: a bound on what any filter can do, not a defence.
     knows_senders: ClassVar[bool] = False
+    # Whether it reads programs only, and so has no verdict on any other answer.
+    only_programs: ClassVar[bool] = False
 
     on_reject: OnReject | None = Field(
         default=None,

@@ -47,7 +47,8 @@ class Guard:
         foreign: senders whose completions another model wrote.
         foreign_teach: `positive`: train on these only where they are better than their group's
             mean.
-        programs: whether the answers are programs; a judge is given this information.
+        programs: whether the answers are programs; None: what the preset is for, else False. A
+            judge is given this information, and `imports` reads nothing else.
 
     Raises:
         ValueError: an unknown name or setting, or a missing input that a defence needs.
@@ -66,13 +67,15 @@ class Guard:
         scale_rewards: bool = True,
         foreign: frozenset[NodeId] = frozenset(),
         foreign_teach: Literal["all", "positive"] = "all",
-        programs: bool = False,
+        programs: bool | None = None,
         malicious: frozenset[NodeId] | None = None,
     ) -> None:
         if preset is not None:
             if defenses:
                 raise ValueError("give a preset or defences, not both")
-            defenses = presets.preset(preset).defenses
+            found = presets.preset(preset)
+            defenses = found.defenses
+            programs = found.programs if programs is None else programs
         if on_reject not in EFFECTS:
             known = registry.did_you_mean(str(on_reject), EFFECTS)
             raise ValueError(f"on_reject = {on_reject!r:.60} is not a rule{known}")
@@ -91,7 +94,7 @@ class Guard:
             if isinstance(sampling, SamplingConfig)
             else validate(SamplingConfig, dict(sampling or {}))
         )
-        self.seed, self.programs, self._malicious = seed, programs, malicious
+        self.seed, self.programs, self._malicious = seed, bool(programs), malicious
         self._given_model, self._given_tokenizer = model, tokenizer
         self._model: AskedModel | None = None
         self._states: dict[str, State] = {}
@@ -245,6 +248,11 @@ class Guard:
             defense.require()
             if defense.reads == "model" and self._given_model is None:
                 raise ValueError(f"the defence {defense.name!r} asks a model; give Guard one")
+            if defense.only_programs and not self.programs:
+                raise ValueError(
+                    f"the defence {defense.name!r} reads programs only, and this guard is not told "
+                    "that the answers are programs; give programs=True (in a file: programs = true)"
+                )
 
     def _tokenised(self, groups: Sequence[Group]) -> tuple[Sequence[Group], list[list[Verdicts]]]:
         """Groups with tokens for every completion, and refusals of completions without any."""
