@@ -44,7 +44,8 @@ class Replay(Defense):
     completion is refused if the margin of any token exceeds `tolerance`: a mean would miss one
     edited token. It is also refused if more than `ties` of its tokens have a margin above 0, since
     an attacker that uses every near tie inside the tolerance can steer. End-of-text is a token like
-    the others. Nothing may follow it, and a completion without it must have the maximum length.
+    the others. Nothing may follow it, and a completion without it must have the maximum length. The
+    guard refuses one that is longer, if it was told the maximum.
 
     With a tolerance above 0.01, as where precisions differ, tokens with a margin above 0 are
     compared with chance. A completion may have more than `ties` of them, as long as

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
+from swarmproof.defenses.base import DefenseView, Scores
 from swarmproof.types import Completion, Group, TokenScores
 
 ValueT = TypeVar("ValueT")
@@ -17,6 +20,28 @@ class Given:
     """Scores that the caller already has."""
 
     scores: Sequence[Sequence[TokenScores]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The scores of some of the groups that they were given for."""
+
+    source: Scores
+    indices: Sequence[int]
+
+    @property
+    def scores(self) -> Sequence[Sequence[TokenScores]]:
+        return [self.source.scores[p] for p in self.indices]
+
+    def column(self, name: str) -> Sequence[Sequence[np.ndarray]]:
+        """As `DefenseView.column`, which says more where the source has no columns."""
+        found = DefenseView(rewards=(), seed=0, source=self.source).column(name)
+        return [found[p] for p in self.indices]
+
+
+def require_rows(what: str, groups: Sequence[Group], rows: Sequence[object]) -> None:
+    if len(rows) != len(groups):
+        raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")
 
 
 def require_rewards(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
@@ -39,8 +64,7 @@ def _each(
     what: str, groups: Sequence[Group], rows: Sequence[Sequence[ValueT]]
 ) -> Iterator[tuple[int, int, Completion, ValueT]]:
     """Yield every completion with its value and place; raise ValueError unless each has one."""
-    if len(rows) != len(groups):
-        raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")
+    require_rows(what, groups, rows)
     for p, (group, row) in enumerate(zip(groups, rows, strict=True)):
         if len(row) != len(group.completions):
             raise ValueError(

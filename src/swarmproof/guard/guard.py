@@ -13,16 +13,13 @@ from typing import Any, Literal
 from swarmproof import registry
 from swarmproof.config import OnReject, SamplingConfig, presets, validate
 from swarmproof.defenses.base import AskedModel, Defense, DefenseView, Scores, State
-from swarmproof.guard import given
+from swarmproof.guard import entering, given
 from swarmproof.guard.advantages import EFFECTS, Rules
-from swarmproof.guard.gate import MOST_SUSPICIOUS
-from swarmproof.guard.inspection import Inspecting, Inspection, Verdicts
+from swarmproof.guard.gate import TOKENS
+from swarmproof.guard.inspection import Inspecting, Inspection
 from swarmproof.policies.codec import Codec
 from swarmproof.randomness import derive_seed
-from swarmproof.types import Completion, Group, NodeId, Sample, TokenScores, Verdict
-
-# The name in verdicts of completions that no model can score.
-TOKENS = "tokens"
+from swarmproof.types import Group, NodeId, Sample, TokenScores
 
 
 class Guard:
@@ -39,7 +36,8 @@ class Guard:
         model: scores completions for defences that read scores: a path (zoo name, folder or hub
             id), or a loaded causal LM, whose current weights are used at each call.
         tokenizer: the tokenizer of a loaded model; a path includes its own.
-        sampling: the strategy that sampled the completions: a `SamplingConfig` or its fields.
+        sampling: the strategy that sampled the completions: a `SamplingConfig` or its fields. A
+            completion longer than a `max_new_tokens` that is given here is refused.
         on_reject: the effect of a refusal, for defences that do not set their own.
         seed: seed of the defences' random draws. Peers must not know it.
         scale_rewards: divide advantages by the group's deviation (False: Dr. GRPO).
@@ -97,6 +95,7 @@ class Guard:
         self.seed, self.programs, self._malicious = seed, bool(programs), malicious
         self._given_model, self._given_tokenizer = model, tokenizer
         self._model: AskedModel | None = None
+        self._own_codec: Codec | None = None
         self._states: dict[str, State] = {}
         self._require()
 
@@ -119,6 +118,8 @@ class Guard:
             ValueError: rewards or scores do not fit the groups, or are not finite.
         """
         own = given.Given(scores) if isinstance(scores, Sequence) else scores
+        if not all(group.completions for group in groups):
+            return self._without_empty(groups, rewards, round, own)
         inspecting = self.begin(groups, rewards, round=round, scores=own)
         self._feed(inspecting, own)
         if inspecting.void:
@@ -126,6 +127,26 @@ class Guard:
             inspecting = self.begin(groups, rewards, round=round, scores=own, void=void)
             self._feed(inspecting, own)
         return self.finish(inspecting)
+
+    def _without_empty(
+        self,
+        groups: Sequence[Group],
+        rewards: Sequence[Sequence[float]],
+        round: int,
+        scores: Scores | None,
+    ) -> Inspection:
+        """The result for groups of which some have no completions: nothing reads these."""
+        given.require_rewards(groups, rewards)
+        if scores is not None:
+            given.require_rows("scores", groups, scores.scores)
+        full = [p for p, group in enumerate(groups) if group.completions]
+        chosen = None if scores is None else given.Chosen(scores, full)
+        found = self([groups[p] for p in full], [rewards[p] for p in full], round, chosen)
+        inspected = list(groups)
+        samples: list[list[Sample]] = [[] for _ in groups]
+        for p, group, row in zip(full, found.groups, found.samples, strict=True):
+            inspected[p], samples[p] = group, row
+        return replace(found, groups=inspected, samples=samples)
 
     def _feed(self, inspecting: Inspecting, own: Scores | None) -> None:
         groups = inspecting.groups
@@ -166,7 +187,8 @@ class Guard:
         given.require_rewards(groups, rewards)
         # Arrays are welcome; what follows compares and hashes plain numbers.
         rewards = [[float(reward) for reward in row] for row in rewards]
-        groups, extra = self._tokenised(groups)
+        codec, scored = self._codec(), scores is not None
+        groups, extra = entering.entered(groups, codec, self._most_tokens, scored=scored)
         if scores is not None:
             given.require_scores(groups, scores.scores)
         asks = any(defense.reads == "model" for defense in self.defenses)
@@ -175,7 +197,7 @@ class Guard:
             seed=derive_seed(self.seed, "defense", round),
             sampling=self.sampling,
             round=round,
-            codec=self._codec(),
+            codec=codec,
             model=self._loaded() if asks else None,
             foreign=self.rules.foreign,
             programs=self.programs,
@@ -254,26 +276,6 @@ class Guard:
                     "that the answers are programs; give programs=True (in a file: programs = true)"
                 )
 
-    def _tokenised(self, groups: Sequence[Group]) -> tuple[Sequence[Group], list[list[Verdicts]]]:
-        """Groups with tokens for every completion, and refusals of completions without any."""
-        extra: list[list[Verdicts]] = [[()] * len(group.completions) for group in groups]
-        codec = self._codec()
-        if codec is None:
-            return groups, extra
-        result = list(groups)
-        for p, group in enumerate(groups):
-            if all(completion.token_ids for completion in group.completions):
-                continue
-            completions = list(group.completions)
-            for g, completion in enumerate(completions):
-                if not completion.token_ids:
-                    ids, why = _encoded(codec, completion)
-                    completions[g] = replace(completion, token_ids=ids)
-                    if why:
-                        extra[p][g] = (Verdict(TOKENS, False, MOST_SUSPICIOUS, why),)
-            result[p] = replace(group, completions=tuple(completions))
-        return result, extra
-
     def _whole(self, groups: Sequence[Group], scores: Scores | None) -> Callable[[], Scores]:
         if scores is not None:
             return lambda: scores
@@ -284,12 +286,18 @@ class Guard:
             [name for d in self.defenses if d.reads == "round" for name in d.columns],
         )
 
+    @property
+    def _most_tokens(self) -> int | None:
+        """The tokens that a completion may have, if `sampling` says so: the default does not."""
+        known = "max_new_tokens" in self.sampling.model_fields_set
+        return self.sampling.max_new_tokens if known else None
+
     def _codec(self) -> Codec | None:
-        if self._given_model is None and self._given_tokenizer is None:
-            return None
-        if self._given_model is None:
-            return Codec(self._given_tokenizer)
-        return self._loaded().codec
+        if self._given_model is not None:
+            return self._loaded().codec
+        if self._own_codec is None and self._given_tokenizer is not None:
+            self._own_codec = Codec(self._given_tokenizer)  # once: it keeps what it reads
+        return self._own_codec
 
     def _scorer(self) -> Any:
         if self._given_model is None:
@@ -320,12 +328,3 @@ def _built(defense: Defense | str | Mapping[str, Any]) -> Defense:
     if isinstance(defense, Defense):
         return defense
     return registry.build(Defense, {"name": defense} if isinstance(defense, str) else defense)
-
-
-def _encoded(codec: Codec, completion: Completion) -> tuple[tuple[int, ...], str]:
-    """Token ids for a completion without any, and the reason to refuse it, which may be empty."""
-    try:
-        return codec.encode(completion.text), ""
-    except ValueError as error:
-        # A placeholder for the model, so that the others of the group can be scored.
-        return (codec.eos_token_id,), str(error)
