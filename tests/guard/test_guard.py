@@ -218,7 +218,7 @@ def test_a_path_a_loaded_model_and_given_scores_say_the_same(random_model: Path)
     assert not by_path.kept[0][0]
     for a, b in zip(by_path.verdicts, by_model.verdicts, strict=True):
         assert [v.accepted for *_, v in a] == [v.accepted for *_, v in b]
-        assert [v.score for (v,) in a] == pytest.approx([v.score for (v,) in b], abs=1e-4)
+        assert [v.score for *_, v in a] == pytest.approx([v.score for *_, v in b], abs=1e-4)
     assert loaded.config._attn_implementation == "sdpa", "the trainer's model is left as it was"
 
 
