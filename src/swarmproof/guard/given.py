@@ -39,6 +39,13 @@ class Chosen:
         return [found[p] for p in self.indices]
 
 
+def whole_number(name: str, value: object) -> int:
+    """A count from a state, which may come from a file."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"the state of a guard has {name} = {value!r:.60}; it is a whole number")
+    return value
+
+
 def require_rows(what: str, groups: Sequence[Group], rows: Sequence[object]) -> None:
     if len(rows) != len(groups):
         raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")

@@ -97,13 +97,14 @@ class Guard:
         self._model: AskedModel | None = None
         self._own_codec: Codec | None = None
         self._states: dict[str, State] = {}
+        self._next_round = 0  # of a call that is told none
         self._require()
 
     def __call__(
         self,
         groups: Sequence[Group],
         rewards: Sequence[Sequence[float]],
-        round: int = 0,
+        round: int | None = None,
         scores: Scores | Sequence[Sequence[TokenScores]] | None = None,
     ) -> Inspection:
         """Inspect a round's groups.
@@ -111,12 +112,14 @@ class Guard:
         Args:
             groups: P groups, all groups of the round: some defences compare them.
             rewards: the trainer's own rewards, P x G.
-            round: number of the training round; the defences' random draws depend on it.
+            round: number of the training round. The defences' random draws depend on it, and when
+                they forget. None: that of the last call + 1, from 0 on.
             scores: P x G, if the trainer has them already; else the guard's model computes them.
 
         Raises:
             ValueError: rewards or scores do not fit the groups, or are not finite.
         """
+        round = self._next_round if round is None else round
         own = given.Given(scores) if isinstance(scores, Sequence) else scores
         if not all(group.completions for group in groups):
             return self._without_empty(groups, rewards, round, own)
@@ -126,7 +129,8 @@ class Guard:
             void = frozenset(inspecting.void)
             inspecting = self.begin(groups, rewards, round=round, scores=own, void=void)
             self._feed(inspecting, own)
-        return self.finish(inspecting)
+        found, self._next_round = self.finish(inspecting), round + 1
+        return found
 
     def _without_empty(
         self,
@@ -237,8 +241,9 @@ class Guard:
         return self._codec()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the defences, as plain JSON values."""
-        return {"defenses": {name: dict(state) for name, state in self._states.items() if state}}
+        """The state of the defences and the number of the next round, as plain JSON values."""
+        states = {name: dict(state) for name, state in self._states.items() if state}
+        return {"defenses": states} | ({"round": self._next_round} if self._next_round else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`.
@@ -262,6 +267,7 @@ class Guard:
                 raise ValueError(  # noqa: TRY004 - from a file
                     f"the state of the defence {name!r:.60} is not a table"
                 )
+        self._next_round = given.whole_number("round", state.get("round", 0))
         self._states = {name: dict(table) for name, table in states.items()}
 
     def _require(self) -> None:
