@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Setting, State
+from swarmproof.defenses.base import Count, Defense, DefenseView, Rounds, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Completion, Group, Verdict
 
@@ -65,6 +65,8 @@ class Replay(Defense):
     """
 
     threshold_field: ClassVar[str] = "tolerance"
+    # Of each round: node -> tokens that lost their draw, tokens.
+    state_type: ClassVar[Any] = dict[Rounds, list[dict[str, tuple[Count, Count]]]]
 
     tolerance: float = Field(
         default=1e-3, ge=0, description="margin, in units of logit / temperature, that may be lost"

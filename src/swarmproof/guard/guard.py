@@ -251,24 +251,20 @@ class Guard:
         Raises:
             ValueError: the state does not fit this guard.
         """
-        states = state.get("defenses")
+        states = state.get("defenses") if isinstance(state, Mapping) else None
         if not isinstance(states, Mapping):
             raise ValueError(  # noqa: TRY004 - from a file, so a mistake in data
                 "the state of a guard is a table that contains a table `defenses`"
             )
-        known = {defense.name for defense in self.defenses}
-        if unknown := sorted(set(states) - known):
+        known = {defense.name: defense for defense in self.defenses}
+        if unknown := [name for name in states if name not in known]:
             raise ValueError(
                 f"the state has an entry for the defence {unknown[0]!r:.60}, which this guard does "
                 "not have; build the guard with the same defences"
             )
-        for name, table in states.items():
-            if not isinstance(table, Mapping):
-                raise ValueError(  # noqa: TRY004 - from a file
-                    f"the state of the defence {name!r:.60} is not a table"
-                )
+        checked = {name: given.state(known[name], table) for name, table in states.items()}
         self._next_round = given.whole_number("round", state.get("round", 0))
-        self._states = {name: dict(table) for name, table in states.items()}
+        self._states = {**checked}
 
     def _require(self) -> None:
         """Raise ValueError at once for settings with which no call could succeed."""
@@ -333,4 +329,10 @@ class Guard:
 def _built(defense: Defense | str | Mapping[str, Any]) -> Defense:
     if isinstance(defense, Defense):
         return defense
-    return registry.build(Defense, {"name": defense} if isinstance(defense, str) else defense)
+    table = {"name": defense} if isinstance(defense, str) else defense
+    plugin = registry.find("defense", table)
+    try:  # first, because it tells a wrong parameter in one line
+        validate(plugin, {key: value for key, value in table.items() if key != "name"})
+    except ValueError as error:
+        raise ValueError(f"the defence {plugin.name!r}: {error}") from None
+    return registry.build(Defense, table)
