@@ -229,7 +229,7 @@ def check_defense(defense: Defense, task: Task, policy: Policy) -> None:
     first = inspect_all(defense, groups, task, policy)
     assert first == inspect_all(defense, groups, task, policy), "it remembers outside of its state"
     for row in first:
-        for (verdict,) in row:
+        for *_, verdict in row:  # the guard may have refused it before
             assert bool(verdict.reason) is (verdict.accepted is not True), (
                 "a reason belongs to every verdict that does not accept, and to no other"
             )
@@ -323,7 +323,7 @@ def _guard(defense: Defense, task: Task, policy: Policy) -> Guard:
         [defense],
         model=policy,
         sampling=policy.sampling,
-        programs=task.writes_programs,
+        programs=task.writes_programs or defense.only_programs,
         malicious=frozenset(),  # only for those that are bounds, which need the truth
     )
 

@@ -162,6 +162,8 @@ ARM = ("experiment", "arms", "logit")
         (("trials", 0, "sha256"), {}, "hashes of"),
         (("trials", 0, "sha256", "rounds.jsonl"), "0" * 63, "sha256"),
         (("trials", 0, "numbers", "asr"), "1e999", "numbers.asr"),
+        (("trials", 0, "numbers", "length"), 1e200, "numbers.length"),
+        (("trials", 0, "numbers", "asr"), 1.7e308, "numbers.asr"),
         (("versions", "torch"), "\x1b[2J", "cannot be shown"),
         (("versions", "torch"), "x" * 501, "too long"),
         ((*ARM, "model", "path"), "/etc", "models of the zoo only"),
@@ -246,6 +248,34 @@ def test_what_judges_write_is_bounded(packed: dict[str, Any]) -> None:
     entry.parse(table, "entry")  # two rounds
     with pytest.raises(ValueError, match="all tokens of the arm"):
         entry.parse(changed(table, (*ARM, "rounds"), 1000), "entry")
+
+
+def test_what_judges_read_is_bounded(packed: dict[str, Any]) -> None:
+    batch = changed(packed, (*ARM, "batch"), {"problems": 2, "group_size": 1024})
+    both = {"name": "group_judge", "shown": 100_000}
+    with pytest.raises(ValueError, match="the tokens that a judge reads at once: 49,200"):
+        entry.parse(changed(batch, (*ARM, "defenses"), [both]), "entry")
+    one = changed(batch, (*ARM, "defenses"), [{"name": "judge"}, {"name": "self_judge"}])
+    entry.parse(one, "entry")  # two rounds
+    with pytest.raises(ValueError, match="all tokens of the arm"):
+        entry.parse(changed(one, (*ARM, "rounds"), 240), "entry")
+    many = {"name": "text_variants", "best_of": 64, "judge": {"name": "local"}}
+    with pytest.raises(ValueError, match="all tokens of the arm"):
+        entry.parse(changed(changed(batch, (*ARM, "attack"), many), (*ARM, "rounds"), 12), "entry")
+
+
+@pytest.mark.parametrize("depth", [20, 200, 2000])
+def test_attacks_within_attacks_are_one_line(packed: dict[str, Any], depth: int) -> None:
+    """They once ended in a traceback and the exit code of `claimed`."""
+    attack: dict[str, Any] = {"name": "text"}
+    for _ in range(depth):
+        attack = {"name": "mixed", "parts": [attack]}
+    made = json.loads(json.dumps(packed)) if depth < 300 else copy.copy(packed)
+    made["experiment"] = {**packed["experiment"], "arms": {"logit": {"attack": attack}}}
+    with pytest.raises(ValueError, match=r"entry: .*nested in more than 32 levels"):
+        entry.parse(made, "entry")
+    with pytest.raises(ValueError, match="nested in more than 32 levels"):
+        validate(TrialConfig, {"attack": attack})
 
 
 def test_rows_for_each_token_are_counted() -> None:

@@ -69,6 +69,14 @@ def inspected(
     return judge.inspect(groups, DefenseView(rewards=rewards, seed=seed, programs=programs))
 
 
+def test_a_text_that_is_too_long_is_not_shown_to_others() -> None:
+    ((one, two, three),) = judge_of(max_bytes=40).inspect(
+        [group("a b c", "a b d", "a " * 30)], DefenseView([[1.0, 1.0, 0.0]], 0)
+    )
+    assert (one.accepted, two.accepted, three.accepted) == (True, True, None)
+    assert sorted(responses(ASKED[0].shared)) == ["a b c", "a b d"]
+
+
 def test_every_request_shows_the_whole_group_and_then_the_one() -> None:
     texts = ("Tom has 5.", "Tom sold 5.", "Hail! Tom has 5.", "Tom is wrong.")
     ((*kept, odd, wrong),) = inspected(judge_of(), [group(*texts)], [[1.0, 1.0, 1.0, 0.0]])

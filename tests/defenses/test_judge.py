@@ -12,6 +12,7 @@ import pytest
 
 from models import save_random_qwen2
 from swarmproof import registry
+from swarmproof.config import SamplingConfig
 from swarmproof.defenses import DefenseView, Judge
 from swarmproof.defenses import judge as judge_module
 from swarmproof.judges import Judgement, JudgeModel, Request
@@ -121,6 +122,27 @@ def test_a_sampled_word_that_is_no_decision_refuses(word: str, accepted: bool) -
     assert math.isfinite(verdict.score)
     if word not in ("yes", "Yes.", "no"):
         assert verdict.reason.startswith("no decision")
+
+
+def test_a_text_that_is_too_long_is_refused_unread_and_not_cut() -> None:
+    judge = judge_of(max_bytes=40)
+    fits, long, wide = "a b " * 10, "a b " * 10 + "x", "\N{ABACUS} a" * 10
+    ((one, two, three),) = inspected(judge, [group(fits, long, wide)])
+    assert (one.accepted, two.accepted, three.accepted) == (True, False, False)
+    assert (two.score, two.reason) == (99, "too long to judge: 41 bytes, and it reads at most 40")
+    assert three.reason.startswith("too long to judge: 60 bytes")
+    assert len(ASKED) == 1
+    # A text that is neither rewarded nor judged is no matter.
+    assert inspected(judge, [group(long)], [[0.0]])[0][0].accepted is None
+
+
+def test_a_text_is_no_longer_than_its_tokens_can_be() -> None:
+    """44 kB took the tiny judge 40 s, whatever the length of a completion was."""
+    judge, texts = judge_of(), group("a " * 80, "a " * 81)
+    for sampling, accepted in (({}, [True, True]), ({"max_new_tokens": 10}, [True, False])):
+        view = DefenseView([[1.0] * 2], 0, SamplingConfig(**sampling))
+        assert [v.accepted for v in judge.inspect([texts], view)[0]] == accepted
+    assert judge_of().inspect([group("a " * 10_001)], DefenseView([[1.0]], 0))[0][0].score == 99
 
 
 def test_one_judgement_without_log_probabilities_is_that_completions_verdict() -> None:

@@ -17,7 +17,8 @@ from swarmproof.config import OnReject
 from swarmproof.defenses import Defense, DefenseView, Logit
 from swarmproof.defenses.base import Reads, State
 from swarmproof.guard.advantages import Rules
-from swarmproof.guard.guard import TOKENS, Guard
+from swarmproof.guard.gate import TOKENS
+from swarmproof.guard.guard import Guard
 from swarmproof.guard.inspection import Inspecting
 from swarmproof.types import Group, TokenScores, Verdict
 from swarms import Letters, draw_group, policy
@@ -48,6 +49,13 @@ class Tokenizer:
 
     def __len__(self) -> int:
         return 10
+
+    def get_vocab(self) -> dict[str, int]:
+        return {str(i): i for i in range(10)}
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, str]:
+        return {}
 
 
 def test_a_trainer_fills_the_scores_itself() -> None:
@@ -209,8 +217,8 @@ def test_a_path_a_loaded_model_and_given_scores_say_the_same(random_model: Path)
     )
     assert not by_path.kept[0][0]
     for a, b in zip(by_path.verdicts, by_model.verdicts, strict=True):
-        assert [v.accepted for (v,) in a] == [v.accepted for (v,) in b]
-        assert [v.score for (v,) in a] == pytest.approx([v.score for (v,) in b], abs=1e-4)
+        assert [v.accepted for *_, v in a] == [v.accepted for *_, v in b]
+        assert [v.score for *_, v in a] == pytest.approx([v.score for *_, v in b], abs=1e-4)
     assert loaded.config._attn_implementation == "sdpa", "the trainer's model is left as it was"
 
 

@@ -20,6 +20,10 @@ from swarmproof.board import scores
 from swarmproof.board.lists import Name, checked
 from swarmproof.config import ExperimentConfig, TrialConfig, quote, validate
 from swarmproof.config.settings import Table, WarmupConfig
+from swarmproof.config.tables import require_shallow
+from swarmproof.defenses import Defense
+from swarmproof.defenses.judge import Judge
+from swarmproof.defenses.self_judge import SelfJudge
 from swarmproof.records.folder import VERSIONS, RunFolder, read_json
 from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_completions
 from swarmproof.tasks import Task
@@ -30,9 +34,12 @@ _MAX_BYTES = 256 * 1024
 _MAX_TEXT = 500  # characters of any text in an entry
 _MAX_ROUNDS, _MAX_NODES = 1000, 64
 _MAX_ROUND_TOKENS = 2**18  # of all completions of a round, which are in memory together
-_MAX_TOKENS = 2**26  # of all that an arm writes with one seed
+_MAX_TOKENS = 2**26  # of all that an arm writes, and judges read, with one seed
+_MAX_READ_TOKENS = 2**15  # of what a judge reads at once
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+# A mean number of tokens, or its ratio to that of the first round. Its square is finite.
+_Length = Annotated[float, Field(ge=0, le=1e6)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -46,9 +53,9 @@ class Refused(Table):
 class EntryNumbers(Table):
     """What a trial measured: `scores.of_trial`."""
 
-    asr: Annotated[float, Field(ge=0)] | None
+    asr: _Length | None  # a share; for attacks on length a ratio
     accuracy: _Share | None
-    length: Annotated[float, Field(ge=0)] | None
+    length: _Length | None
     rounds: _Count
     honest: Refused
     poisoned: Refused
@@ -175,8 +182,9 @@ def parse(table: object, where: str) -> Entry:
     for _, text in _texts(table):
         if len(text) > _MAX_TEXT or not text.isprintable():
             raise ValueError(f"{where}: a text is too long or cannot be shown: {quote(text)}")
-    entry = checked(Entry, table, where)
     try:
+        require_shallow(table)
+        entry = checked(Entry, table, "")
         # Before the plug-ins are built: some read a file that a text names.
         for key, text in _texts(entry.experiment.arms):
             _require_no_place(key, text)
@@ -253,6 +261,7 @@ def _require_ours(arm: str, trial: TrialConfig) -> None:
 def _require_bounded(arm: str, trial: TrialConfig) -> None:
     """Raise ValueError if running it would take more than an entry may."""
     batch, longest = trial.batch, trial.sampling.max_new_tokens
+    at_once, read = _read_by_judges(trial)
     a_round = batch.problems * batch.group_size * longest
     draws = registry.build(Attack, trial.attack).draws(trial.swarm.topology) * batch.problems
     heldout = trial.evaluation.problems / trial.evaluation.every
@@ -270,17 +279,35 @@ def _require_bounded(arm: str, trial: TrialConfig) -> None:
     # about half of them, and half of the longest on average.
     spans = [t.get("span", 1) for t in trial.defenses if t["name"] == "token_credit"]
     credited = sum(a_round * longest / (4 * span) for span in spans)
-    written = (draws + heldout) * longest + criticisms
+    written = (draws + heldout) * longest + criticisms + read
     a_round_of_all = a_round * trial.grpo.updates + written + credited
     whole = trial.rounds * a_round_of_all
     for what, found, most in (
         ("rounds", trial.rounds, _MAX_ROUNDS),
         ("swarm.nodes", trial.swarm.nodes, _MAX_NODES),
         ("the tokens of a round", a_round, _MAX_ROUND_TOKENS),
+        ("the tokens that a judge reads at once", at_once, _MAX_READ_TOKENS),
         ("all tokens of the arm", whole, _MAX_TOKENS),
     ):
         if found > most:
             raise ValueError(f"{arm}: {what}: {found:,.0f}; an entry has at most {most:,}")
+
+
+def _read_by_judges(trial: TrialConfig) -> tuple[int, int]:
+    """Tokens of completions that a judge reads at once, and those that all read in a round.
+
+    A group judge shows others before the completion that it decides about.
+    """
+    batch, longest = trial.batch, trial.sampling.max_new_tokens
+    rows = batch.problems * batch.group_size
+    judges = [registry.build(Defense, table) for table in trial.defenses]
+    judges = [defense for defense in judges if isinstance(defense, Judge | SelfJudge)]
+    beside = [min(getattr(judge, "shown", 0), batch.group_size) for judge in judges]
+    read = sum((1 + shown) * rows * longest for shown in beside)
+    # The copy of a judge that an attacker asks about variants of its completions.
+    variants = [table.get("best_of", 1) for _, table in _tables({"attack": trial.attack})]
+    read += sum(count * rows * longest for count in variants if count > 1)
+    return (1 + max(beside, default=0)) * longest, read
 
 
 def _beams(defense: Mapping[str, Any]) -> int:

@@ -48,6 +48,8 @@ def explain(name: str) -> Iterator[str]:
     preset = presets.preset(name)
     yield f"{name}: {preset.why}"
     yield f'  [guard] preset = "{name}"   # or Guard(preset="{name}") in a trainer'
+    if preset.programs:
+        yield "  for answers that are programs; a guard with this preset takes them for such"
     yield "defences"
     for table in preset.defenses:
         sheet = _first_line(registry.find("defense", table))

@@ -27,6 +27,7 @@ from swarmproof.config.tables import (
     merge,
     override,
     refuse_out_of_reach,
+    require_shallow,
 )
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -131,6 +132,7 @@ def validate(model: type[ModelT], table: Mapping[str, Any]) -> ModelT:
     Raises:
         ValueError: that line.
     """
+    require_shallow(table)
     arms = table.get("arms", {"": table})
     for arm in arms.values() if isinstance(arms, Mapping) else ():
         if isinstance(arm, Mapping):

@@ -23,6 +23,7 @@ class Preset:
     assumes: tuple[str, ...]
     costs: str
     not_stopped: tuple[str, ...]
+    programs: bool = False  # whether it is for answers that are programs
 
 
 _MAJORITY = (
@@ -76,6 +77,7 @@ PRESETS: Mapping[str, Preset] = {
         _MAJORITY,
         "counts of words over the texts of a round, and a parse of each program",
         (*_NOT_SEVERAL, "calls that are harmful although the standard library defines them"),
+        programs=True,
     ),
     "several-models-judge": Preset(
         ({"name": "judge", "on_reject": "drop"}, _EQUATIONS),

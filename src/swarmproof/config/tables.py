@@ -17,6 +17,7 @@ from swarmproof.config.quoting import dotted, quote
 HEAD = ("name", "title", "claim", "seeds")
 
 MAX_DEPTH = 16  # parts of a dotted key; the deepest setting has four
+_MAX_NESTED = 32  # tables and lists within each other; the deepest that ships have eight
 _MAX_TEXT = 65_536  # characters of one value
 _MAX_INT = 2**63
 # Beyond these a float32 overflows, or becomes 0, within a few operations.
@@ -52,6 +53,25 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = merge(old, value) if same else value
         merged[key] = value
     return merged
+
+
+def require_shallow(value: object) -> None:
+    """Check that no table is nested so deeply that what reads it would run out of stack.
+
+    Raises:
+        ValueError: it is.
+    """
+    level = [value]
+    for _ in range(_MAX_NESTED + 1):
+        inner: list[object] = []
+        for each in level:
+            if isinstance(each, Mapping):
+                inner += each.values()
+            elif isinstance(each, list | tuple):
+                inner += each
+        level = inner
+    if level:
+        raise ValueError(f"tables and lists are nested in more than {_MAX_NESTED} levels")
 
 
 def refuse_out_of_reach(table: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +33,12 @@ class Plain(dict[str, Any]):
 
     The guard takes it as it is, where it sends another state through JSON. Its receivers share it.
     """
+
+
+# For `Defense.state_type`.
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Rounds = Literal["rounds"]
 
 
 class Scores(Protocol):
@@ -146,6 +152,10 @@ class Defense(Plugin):
     columns: ClassVar[tuple[str, ...]] = ()
     # Whether it is told who is malicious: a bound on what any filter can do, not a defence.
     knows_senders: ClassVar[bool] = False
+    # Whether it reads programs only, and so has no verdict on any other answer.
+    only_programs: ClassVar[bool] = False
+    # The type of its state, as pydantic reads it from JSON. A state is checked when it is loaded.
+    state_type: ClassVar[Any] = dict[str, Any]
 
     on_reject: OnReject | None = Field(
         default=None,

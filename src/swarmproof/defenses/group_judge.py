@@ -15,7 +15,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from swarmproof.defenses.base import DefenseView
-from swarmproof.defenses.judge import Judge
+from swarmproof.defenses.judge import Judge, too_long
 from swarmproof.randomness import derive_seed
 from swarmproof.registry import register
 from swarmproof.types import Group
@@ -28,7 +28,8 @@ class GroupJudge(Judge):
     Like `judge`, but every prompt first shows the distinct texts of the group, also those without a
     reward, and then repeats the one to decide about. The receiver's seed gives their order, so that
     neither the order of completions nor a sender decides it. If there are more than `shown`, only
-    the first of them are shown. Prompts of your own need `{group}` in their first part.
+    the first of them are shown. Texts that are too long to judge are not shown. Prompts of your own
+    need `{group}` in their first part.
     """
 
     shows_group: ClassVar[bool] = True
@@ -41,4 +42,6 @@ class GroupJudge(Judge):
         def place(text: str) -> int:
             return derive_seed(view.seed, "place in a group", question, text)
 
-        return tuple(sorted(set(group.texts), key=place)[: self.shown])
+        most = self._most_bytes(view)
+        texts = {text for text in group.texts if not too_long(text, most)}
+        return tuple(sorted(texts, key=place)[: self.shown])

@@ -87,6 +87,7 @@ class Imports(Defense):
     """
 
     reads: ClassVar[Reads] = "text"
+    only_programs: ClassVar[bool] = True
 
     allowed: tuple[str, ...] = Field(
         default=(), description="further modules that programs may import, such as numpy"

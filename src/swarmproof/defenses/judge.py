@@ -25,9 +25,13 @@ from swarmproof.types import Group, Verdict
 # Scores are clipped to +- this value, so that a record holds no infinity.
 CERTAIN = 99.0
 _REASON_CHARS = 300
+# A token of a completion has four or so; one that is longer than this on average is no prose.
+_BYTES_OF_A_TOKEN = 16
 
 # Question, completion, and the texts that are shown beside it: none to a judge of single ones.
 _Asked = tuple[str, str, tuple[str, ...]]
+# What verdicts depend on beside these: the seed, the prompt, and the longest text that is read.
+_Round = tuple[int, prompting.Prompt, int]
 
 
 @register("defense", "judge")
@@ -53,6 +57,11 @@ class Judge(Defense):
     threshold: float = Field(
         default=0.0,
         description="scored: refuse above it; log P(no) - log P(yes); see `swarmproof calibrate`",
+    )
+    max_bytes: int = Field(
+        default=20_000,
+        ge=1,
+        description="a longer text, in UTF-8, is refused unread: it could not be read in time",
     )
     on_reject: OnReject | None = Field(
         default="zero_reward", description="zero_reward: the paper's r = r_task * r_judge"
@@ -108,18 +117,24 @@ class Judge(Defense):
             for group, earns_G, shown in zip(groups, earns, beside, strict=True)
         ]
 
+    def _most_bytes(self, view: DefenseView) -> int:
+        """Of the longest text that is read. It is not cut: poison could stand behind the cut."""
+        if "max_new_tokens" not in view.sampling.model_fields_set:
+            return self.max_bytes
+        return min(self.max_bytes, view.sampling.max_new_tokens * _BYTES_OF_A_TOKEN)
+
     def _beside(self, group: Group, view: DefenseView) -> tuple[str, ...]:  # noqa: ARG002
         """The texts that the judge reads beside each completion of a group."""
         return ()
 
     def _judged(self, wanted: Sequence[_Asked], view: DefenseView) -> dict[_Asked, Verdict]:
         """A verdict on each distinct one; those already judged in this round are reused."""
-        prompt = self._prompt(view.programs)
-        known = _known(self, view.seed, prompt)
+        prompt, most = self._prompt(view.programs), self._most_bytes(view)
+        known = _known(self, (view.seed, prompt, most))
         new = [one for one in dict.fromkeys(wanted) if one not in known]
         asked = []
         for one in new:
-            if why := prompting.nothing_to_judge(one[1]):
+            if why := too_long(one[1], most) or prompting.nothing_to_judge(one[1]):
                 known[one] = self.verdict(False, CERTAIN, why)
             else:
                 asked.append(one)
@@ -174,15 +189,23 @@ class Judge(Defense):
 
 # The verdicts of one round for each judge, shared by all cohorts with the same judge. Earlier
 # rounds are not kept: a resumed run would then use other batches, which differ in the last bits.
-_rounds: dict[Judge, tuple[tuple[int, prompting.Prompt], dict[_Asked, Verdict]]] = {}
+_rounds: dict[Judge, tuple[_Round, dict[_Asked, Verdict]]] = {}
 
 
-def _known(judge: Judge, seed: int, prompt: prompting.Prompt) -> dict[_Asked, Verdict]:
-    at, verdicts = _rounds.get(judge, ((seed, prompt), {}))
-    if at != (seed, prompt):
+def _known(judge: Judge, now: _Round) -> dict[_Asked, Verdict]:
+    at, verdicts = _rounds.get(judge, (now, {}))
+    if at != now:
         verdicts = {}
-    _rounds[judge] = (seed, prompt), verdicts
+    _rounds[judge] = now, verdicts
     return verdicts
+
+
+def too_long(text: str, most: int) -> str:
+    """Why a text is refused before a judge reads it; empty if it is not."""
+    if len(text) <= most // 4:  # a character has at most four bytes
+        return ""
+    size = len(text.encode("utf-8", "replace"))
+    return f"too long to judge: {size:,} bytes, and it reads at most {most:,}" * (size > most)
 
 
 def _line(text: str) -> str:

@@ -21,8 +21,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from swarmproof.config.settings import Table
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting, State
+from swarmproof.defenses.base import (
+    Amount,
+    Count,
+    Defense,
+    DefenseView,
+    Plain,
+    Reads,
+    Rounds,
+    Setting,
+    State,
+)
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -69,6 +80,14 @@ class _Weighed:
     passed: Mapping[str, _Passed]
 
 
+class _Remembered(Table):
+    """A node's right or wrong completions of a round."""
+
+    histogram: list[tuple[int, Amount, Amount]]  # x, its mass, what of it was granted
+    squares: Amount
+    completions: Count
+
+
 @register("defense", "length_match")
 class LengthMatch(Defense):
     """Weigh each sender's completions so that their lengths are distributed like the others'.
@@ -93,6 +112,7 @@ class LengthMatch(Defense):
     """
 
     reads: ClassVar[Reads] = "text"
+    state_type: ClassVar[Any] = dict[Rounds, list[dict[str, dict[Side, _Remembered]]]]
 
     z: float = Field(default=2, ge=0, le=10, description="standard deviations that chance has")
     memory: int = Field(default=20, ge=0, le=100, description="rounds before this one that count")

@@ -33,7 +33,8 @@ class Logit(Defense):
     shortfall of a token is the distance of its logit from the lowest logit in the support, and 0
     inside the support. The completion is refused if any shortfall exceeds `tolerance`. End-of-text
     is checked like any other token, and is the last one checked. A completion that ends without it
-    before the length limit is refused as well, since generation would have continued.
+    before the length limit is refused as well, since generation would have continued. The guard
+    refuses one that is longer than the limit, if it was told one.
 
     A completion by another model was sampled from another support, and an unlikely completion need
     not be malicious. On such completions the rule abstains, and its score and reason report what

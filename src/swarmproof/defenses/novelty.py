@@ -14,12 +14,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
+from swarmproof.config.settings import Table
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting, State
+from swarmproof.defenses.base import Count, Defense, DefenseView, Plain, Reads, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -42,6 +43,13 @@ class _Found:
     state: State
 
 
+class _Remembered(Table):
+    """The state."""
+
+    last: dict[str, dict[str, int]]  # node -> word -> the last round in which it wrote it
+    counts: list[dict[str, tuple[Count, Count]]]  # of each round: node -> new, of
+
+
 @register("defense", "novelty")
 class Novelty(Defense):
     """Refuse new words of a node that writes far more new words than the other nodes.
@@ -59,6 +67,7 @@ class Novelty(Defense):
     """
 
     reads: ClassVar[Reads] = "text"
+    state_type: ClassVar[Any] = _Remembered
     threshold_field: ClassVar[str] = "threshold"
 
     threshold: float = Field(

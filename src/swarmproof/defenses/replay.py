@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Setting, State
+from swarmproof.defenses.base import Count, Defense, DefenseView, Rounds, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Completion, Group, Verdict
 
@@ -44,7 +44,8 @@ class Replay(Defense):
     completion is refused if the margin of any token exceeds `tolerance`: a mean would miss one
     edited token. It is also refused if more than `ties` of its tokens have a margin above 0, since
     an attacker that uses every near tie inside the tolerance can steer. End-of-text is a token like
-    the others. Nothing may follow it, and a completion without it must have the maximum length.
+    the others. Nothing may follow it, and a completion without it must have the maximum length. The
+    guard refuses one that is longer, if it was told the maximum.
 
     With a tolerance above 0.01, as where precisions differ, tokens with a margin above 0 are
     compared with chance. A completion may have more than `ties` of them, as long as
@@ -64,6 +65,8 @@ class Replay(Defense):
     """
 
     threshold_field: ClassVar[str] = "tolerance"
+    # Of each round: node -> tokens that lost their draw, tokens.
+    state_type: ClassVar[Any] = dict[Rounds, list[dict[str, tuple[Count, Count]]]]
 
     tolerance: float = Field(
         default=1e-3, ge=0, description="margin, in units of logit / temperature, that may be lost"

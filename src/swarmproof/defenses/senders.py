@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from swarmproof.types import Completion, Group, NodeId
 ENOUGH = 3  # senders: of two that differ, nobody can say which one is honest
 TOO_FEW = f"fewer than {ENOUGH} nodes sent anything, so that no majority can be compared"
 
+_LONGEST_NAME = 256  # characters, or bits of a number
 _EPSILON = 1e-4  # as in the learner's advantages
 _ROUNDING = 1e-9  # of the range of a group's rewards
 
@@ -43,8 +45,19 @@ def require_majority(name: str, setting: Setting) -> None:
 
 
 def key(node: NodeId) -> str:
-    """The name of a node in a state: JSON has no keys except texts, and 1 is not "1"."""
-    return repr(node)
+    """The name of a node in a state: JSON has no keys except texts, and 1 is not "1".
+
+    A peer may choose a name of megabytes, which would be kept for each of its words. Of a name of
+    more than 256 characters only a hash is kept.
+    """
+    if isinstance(node, str):
+        if len(node) <= _LONGEST_NAME:
+            return repr(node)
+        return f"sha256:{hashlib.sha256(node.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    if node.bit_length() <= _LONGEST_NAME:
+        return repr(node)
+    # In hexadecimals, because Python does not write thousands of decimals.
+    return f"sha256 of a number:{hashlib.sha256(hex(node).encode()).hexdigest()}"
 
 
 def nothing(rewards_G: Sequence[float]) -> float:

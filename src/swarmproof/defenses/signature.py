@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import Field
 
 from swarmproof.defenses import senders
-from swarmproof.defenses.base import Defense, DefenseView, Plain, Reads, Setting, State
+from swarmproof.defenses.base import Amount, Defense, DefenseView, Plain, Reads, Setting, State
 from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
@@ -84,6 +84,10 @@ class Signature(Defense):
     """
 
     reads: ClassVar[Reads] = "text"
+    # By node: its problems, counts with their n-grams, and rounds with those that it wrote first.
+    state_type: ClassVar[Any] = dict[
+        str, tuple[Amount, list[tuple[Amount, str]], list[tuple[int, str]]]
+    ]
     threshold_field: ClassVar[str] = "threshold"
 
     threshold: float = Field(

@@ -13,6 +13,7 @@ import numpy as np
 
 from swarmproof.config import OnReject
 from swarmproof.defenses.senders import nothing
+from swarmproof.guard.gate import TOKENS
 from swarmproof.types import Group, NodeId, Sample, Verdict
 
 # Added to the standard deviation, as in TRL's GRPOTrainer.
@@ -197,6 +198,8 @@ def _token_credit(verdicts: Sequence[Verdict]) -> tuple[float, ...] | None:
     It is divided by the mean absolute value of the product of the renormalised ones. A credit is at
     most the number of tokens after that.
     """
+    if any(v.defense == TOKENS for v in verdicts):
+        return None  # what the defences read in its place has other tokens
     given = [(v.token_credit, v.renormalised) for v in verdicts if v.token_credit is not None]
     if not given:
         return None

@@ -18,6 +18,8 @@ from swarmproof.types import Completion, Group, Verdict
 
 # Replaces a score that is not finite: the largest, so most suspicious, finite number.
 MOST_SUSPICIOUS = sys.float_info.max
+# The name in verdicts of completions that no model can score.
+TOKENS = "tokens"
 
 
 def checked(

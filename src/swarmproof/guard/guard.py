@@ -13,16 +13,13 @@ from typing import Any, Literal
 from swarmproof import registry
 from swarmproof.config import OnReject, SamplingConfig, presets, validate
 from swarmproof.defenses.base import AskedModel, Defense, DefenseView, Scores, State
-from swarmproof.guard import given
+from swarmproof.guard import entering, given
 from swarmproof.guard.advantages import EFFECTS, Rules
-from swarmproof.guard.gate import MOST_SUSPICIOUS
-from swarmproof.guard.inspection import Inspecting, Inspection, Verdicts
+from swarmproof.guard.gate import TOKENS
+from swarmproof.guard.inspection import Inspecting, Inspection
 from swarmproof.policies.codec import Codec
 from swarmproof.randomness import derive_seed
-from swarmproof.types import Completion, Group, NodeId, Sample, TokenScores, Verdict
-
-# The name in verdicts of completions that no model can score.
-TOKENS = "tokens"
+from swarmproof.types import Group, NodeId, Sample, TokenScores
 
 
 class Guard:
@@ -39,7 +36,8 @@ class Guard:
         model: scores completions for defences that read scores: a path (zoo name, folder or hub
             id), or a loaded causal LM, whose current weights are used at each call.
         tokenizer: the tokenizer of a loaded model; a path includes its own.
-        sampling: the strategy that sampled the completions: a `SamplingConfig` or its fields.
+        sampling: the strategy that sampled the completions: a `SamplingConfig` or its fields. A
+            completion longer than a `max_new_tokens` that is given here is refused.
         on_reject: the effect of a refusal, for defences that do not set their own.
         seed: seed of the defences' random draws. Peers must not know it.
         scale_rewards: divide advantages by the group's deviation (False: Dr. GRPO).
@@ -47,7 +45,8 @@ class Guard:
         foreign: senders whose completions another model wrote.
         foreign_teach: `positive`: train on these only where they are better than their group's
             mean.
-        programs: whether the answers are programs; a judge is given this information.
+        programs: whether the answers are programs; None: what the preset is for, else False. A
+            judge is given this information, and `imports` reads nothing else.
 
     Raises:
         ValueError: an unknown name or setting, or a missing input that a defence needs.
@@ -66,13 +65,15 @@ class Guard:
         scale_rewards: bool = True,
         foreign: frozenset[NodeId] = frozenset(),
         foreign_teach: Literal["all", "positive"] = "all",
-        programs: bool = False,
+        programs: bool | None = None,
         malicious: frozenset[NodeId] | None = None,
     ) -> None:
         if preset is not None:
             if defenses:
                 raise ValueError("give a preset or defences, not both")
-            defenses = presets.preset(preset).defenses
+            found = presets.preset(preset)
+            defenses = found.defenses
+            programs = found.programs if programs is None else programs
         if on_reject not in EFFECTS:
             known = registry.did_you_mean(str(on_reject), EFFECTS)
             raise ValueError(f"on_reject = {on_reject!r:.60} is not a rule{known}")
@@ -91,17 +92,19 @@ class Guard:
             if isinstance(sampling, SamplingConfig)
             else validate(SamplingConfig, dict(sampling or {}))
         )
-        self.seed, self.programs, self._malicious = seed, programs, malicious
+        self.seed, self.programs, self._malicious = seed, bool(programs), malicious
         self._given_model, self._given_tokenizer = model, tokenizer
         self._model: AskedModel | None = None
+        self._own_codec: Codec | None = None
         self._states: dict[str, State] = {}
+        self._next_round = 0  # of a call that is told none
         self._require()
 
     def __call__(
         self,
         groups: Sequence[Group],
         rewards: Sequence[Sequence[float]],
-        round: int = 0,
+        round: int | None = None,
         scores: Scores | Sequence[Sequence[TokenScores]] | None = None,
     ) -> Inspection:
         """Inspect a round's groups.
@@ -109,20 +112,45 @@ class Guard:
         Args:
             groups: P groups, all groups of the round: some defences compare them.
             rewards: the trainer's own rewards, P x G.
-            round: number of the training round; the defences' random draws depend on it.
+            round: number of the training round. The defences' random draws depend on it, and when
+                they forget. None: that of the last call + 1, from 0 on.
             scores: P x G, if the trainer has them already; else the guard's model computes them.
 
         Raises:
             ValueError: rewards or scores do not fit the groups, or are not finite.
         """
+        round = self._next_round if round is None else round
         own = given.Given(scores) if isinstance(scores, Sequence) else scores
+        if not all(group.completions for group in groups):
+            return self._without_empty(groups, rewards, round, own)
         inspecting = self.begin(groups, rewards, round=round, scores=own)
         self._feed(inspecting, own)
         if inspecting.void:
             void = frozenset(inspecting.void)
             inspecting = self.begin(groups, rewards, round=round, scores=own, void=void)
             self._feed(inspecting, own)
-        return self.finish(inspecting)
+        found, self._next_round = self.finish(inspecting), round + 1
+        return found
+
+    def _without_empty(
+        self,
+        groups: Sequence[Group],
+        rewards: Sequence[Sequence[float]],
+        round: int,
+        scores: Scores | None,
+    ) -> Inspection:
+        """The result for groups of which some have no completions: nothing reads these."""
+        given.require_rewards(groups, rewards)
+        if scores is not None:
+            given.require_rows("scores", groups, scores.scores)
+        full = [p for p, group in enumerate(groups) if group.completions]
+        chosen = None if scores is None else given.Chosen(scores, full)
+        found = self([groups[p] for p in full], [rewards[p] for p in full], round, chosen)
+        inspected = list(groups)
+        samples: list[list[Sample]] = [[] for _ in groups]
+        for p, group, row in zip(full, found.groups, found.samples, strict=True):
+            inspected[p], samples[p] = group, row
+        return replace(found, groups=inspected, samples=samples)
 
     def _feed(self, inspecting: Inspecting, own: Scores | None) -> None:
         groups = inspecting.groups
@@ -163,7 +191,8 @@ class Guard:
         given.require_rewards(groups, rewards)
         # Arrays are welcome; what follows compares and hashes plain numbers.
         rewards = [[float(reward) for reward in row] for row in rewards]
-        groups, extra = self._tokenised(groups)
+        codec, scored = self._codec(), scores is not None
+        groups, extra = entering.entered(groups, codec, self._most_tokens, scored=scored)
         if scores is not None:
             given.require_scores(groups, scores.scores)
         asks = any(defense.reads == "model" for defense in self.defenses)
@@ -172,7 +201,7 @@ class Guard:
             seed=derive_seed(self.seed, "defense", round),
             sampling=self.sampling,
             round=round,
-            codec=self._codec(),
+            codec=codec,
             model=self._loaded() if asks else None,
             foreign=self.rules.foreign,
             programs=self.programs,
@@ -212,8 +241,9 @@ class Guard:
         return self._codec()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the defences, as plain JSON values."""
-        return {"defenses": {name: dict(state) for name, state in self._states.items() if state}}
+        """The state of the defences and the number of the next round, as plain JSON values."""
+        states = {name: dict(state) for name, state in self._states.items() if state}
+        return {"defenses": states} | ({"round": self._next_round} if self._next_round else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`.
@@ -221,23 +251,20 @@ class Guard:
         Raises:
             ValueError: the state does not fit this guard.
         """
-        states = state.get("defenses")
+        states = state.get("defenses") if isinstance(state, Mapping) else None
         if not isinstance(states, Mapping):
             raise ValueError(  # noqa: TRY004 - from a file, so a mistake in data
                 "the state of a guard is a table that contains a table `defenses`"
             )
-        known = {defense.name for defense in self.defenses}
-        if unknown := sorted(set(states) - known):
+        known = {defense.name: defense for defense in self.defenses}
+        if unknown := [name for name in states if name not in known]:
             raise ValueError(
                 f"the state has an entry for the defence {unknown[0]!r:.60}, which this guard does "
                 "not have; build the guard with the same defences"
             )
-        for name, table in states.items():
-            if not isinstance(table, Mapping):
-                raise ValueError(  # noqa: TRY004 - from a file
-                    f"the state of the defence {name!r:.60} is not a table"
-                )
-        self._states = {name: dict(table) for name, table in states.items()}
+        checked = {name: given.state(known[name], table) for name, table in states.items()}
+        self._next_round = given.whole_number("round", state.get("round", 0))
+        self._states = {**checked}
 
     def _require(self) -> None:
         """Raise ValueError at once for settings with which no call could succeed."""
@@ -245,26 +272,11 @@ class Guard:
             defense.require()
             if defense.reads == "model" and self._given_model is None:
                 raise ValueError(f"the defence {defense.name!r} asks a model; give Guard one")
-
-    def _tokenised(self, groups: Sequence[Group]) -> tuple[Sequence[Group], list[list[Verdicts]]]:
-        """Groups with tokens for every completion, and refusals of completions without any."""
-        extra: list[list[Verdicts]] = [[()] * len(group.completions) for group in groups]
-        codec = self._codec()
-        if codec is None:
-            return groups, extra
-        result = list(groups)
-        for p, group in enumerate(groups):
-            if all(completion.token_ids for completion in group.completions):
-                continue
-            completions = list(group.completions)
-            for g, completion in enumerate(completions):
-                if not completion.token_ids:
-                    ids, why = _encoded(codec, completion)
-                    completions[g] = replace(completion, token_ids=ids)
-                    if why:
-                        extra[p][g] = (Verdict(TOKENS, False, MOST_SUSPICIOUS, why),)
-            result[p] = replace(group, completions=tuple(completions))
-        return result, extra
+            if defense.only_programs and not self.programs:
+                raise ValueError(
+                    f"the defence {defense.name!r} reads programs only, and this guard is not told "
+                    "that the answers are programs; give programs=True (in a file: programs = true)"
+                )
 
     def _whole(self, groups: Sequence[Group], scores: Scores | None) -> Callable[[], Scores]:
         if scores is not None:
@@ -276,12 +288,18 @@ class Guard:
             [name for d in self.defenses if d.reads == "round" for name in d.columns],
         )
 
+    @property
+    def _most_tokens(self) -> int | None:
+        """The tokens that a completion may have, if `sampling` says so: the default does not."""
+        known = "max_new_tokens" in self.sampling.model_fields_set
+        return self.sampling.max_new_tokens if known else None
+
     def _codec(self) -> Codec | None:
-        if self._given_model is None and self._given_tokenizer is None:
-            return None
-        if self._given_model is None:
-            return Codec(self._given_tokenizer)
-        return self._loaded().codec
+        if self._given_model is not None:
+            return self._loaded().codec
+        if self._own_codec is None and self._given_tokenizer is not None:
+            self._own_codec = Codec(self._given_tokenizer)  # once: it keeps what it reads
+        return self._own_codec
 
     def _scorer(self) -> Any:
         if self._given_model is None:
@@ -311,13 +329,10 @@ class Guard:
 def _built(defense: Defense | str | Mapping[str, Any]) -> Defense:
     if isinstance(defense, Defense):
         return defense
-    return registry.build(Defense, {"name": defense} if isinstance(defense, str) else defense)
-
-
-def _encoded(codec: Codec, completion: Completion) -> tuple[tuple[int, ...], str]:
-    """Token ids for a completion without any, and the reason to refuse it, which may be empty."""
-    try:
-        return codec.encode(completion.text), ""
+    table = {"name": defense} if isinstance(defense, str) else defense
+    plugin = registry.find("defense", table)
+    try:  # first, because it tells a wrong parameter in one line
+        validate(plugin, {key: value for key, value in table.items() if key != "name"})
     except ValueError as error:
-        # A placeholder for the model, so that the others of the group can be scored.
-        return (codec.eos_token_id,), str(error)
+        raise ValueError(f"the defence {plugin.name!r}: {error}") from None
+    return registry.build(Defense, table)

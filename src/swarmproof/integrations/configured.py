@@ -43,7 +43,10 @@ class GuardFile(Table):
     ] = ()
     on_reject: Annotated[OnReject, Field(description="for defences that set none")] = "drop"
     seed: Annotated[int, Field(description="of the defences' random draws")] = 0
-    programs: Annotated[bool, Field(description="whether the answers are programs")] = False
+    programs: Annotated[
+        bool | None,
+        Field(description="whether the answers are programs; what the preset is for if not given"),
+    ] = None
     sidecar: Annotated[str | None, Field(description="a JSON-lines file for all verdicts")] = None
     on_error: Annotated[
         OnError, Field(description="`monitor`: train as it came where the guard fails")
