@@ -138,7 +138,7 @@ class LengthMatch(Defense):
         now = senders.once(self, groups, view, self._weigh, lengths=True).entry
         rounds = [*view.state.get("rounds", ()), now]
         state = {"rounds": rounds[max(0, len(rounds) - self.memory) :]}
-        # Rewards near the largest float give masses that are no numbers. Then the guard tells.
+        # Without a guard, rewards near the largest float give masses that are no numbers.
         finite = all(
             math.isfinite(of["squares"]) for sides in now.values() for of in sides.values()
         )

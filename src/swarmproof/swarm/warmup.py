@@ -179,15 +179,11 @@ def lessons(config: TrialConfig, task: Task) -> list[tuple[Problem, str]]:
     found: list[tuple[Problem, str]] = []
     for epoch in range(-(-settings.steps * settings.batch // len(reserved))):
         rng.shuffle(reserved)
-        found += [
-            (problem, task.oracle(problem, (epoch + i) % _STYLES))
-            for i, problem in enumerate(reserved)
-        ]
+        found += [(p, task.oracle(p, (epoch + i) % _STYLES)) for i, p in enumerate(reserved)]
     return found[: settings.steps * settings.batch]
 
 
 def _examples(config: TrialConfig, task: Task) -> list[tuple[str, str]]:
-    """Prompt and solution of every example."""
     return [(task.prompt(problem), solution) for problem, solution in lessons(config, task)]
 
 

@@ -231,6 +231,15 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
         ) from None
     if wrong := unfit.fault(loaded, info, "what it says of itself") or _left_out(loaded, found):
         raise ValueError(f"{file.name}: {wrong}; get the file again, or another model")
+    _split_digits(tokenizer, found.splitting)
+    saving.save(_plain(loaded), out)
+    tokenizer.save_pretrained(out)
+
+
+def _plain(loaded: Any) -> Any:
+    """The same model, with no word of the GGUF that it was read from."""
+    import torch
+
     config = copy.deepcopy(loaded.config)
     config.__dict__.pop("quantization_config", None)
     config._name_or_path = ""
@@ -239,9 +248,7 @@ def convert(file: Path, found: GgufContents, out: Path, work: Path) -> None:
     model.load_state_dict(loaded.state_dict())
     model.tie_weights()
     model.generation_config = loaded.generation_config
-    _split_digits(tokenizer, found.splitting)
-    saving.save(model, out)
-    tokenizer.save_pretrained(out)
+    return model
 
 
 def _left_out(model: Any, found: GgufContents) -> str:
