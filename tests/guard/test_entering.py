@@ -127,3 +127,21 @@ def test_scores_of_empty_groups_are_skipped_too() -> None:
     assert [v.accepted for (v,) in found.verdicts[1]] == [True] * 3
     with pytest.raises(ValueError, match="2 groups and 1 rows of scores"):
         guard("logit")(groups, [[], *REWARDS], scores=[zeros])
+
+
+def test_what_does_not_fit_into_the_models_context_stops_its_completion_only() -> None:
+    """A model with learnt positions would fail, and others compute with positions never learnt."""
+    positions = model().model.config.max_position_embeddings
+    prompt = len(model().codec.encode_prompt("2 + 2?"))
+    fits, long = (5,) * (positions - prompt), (5,) * (positions - prompt + 1)
+    found = guard("logit")([of([long, fits, (6,)])], REWARDS)
+    room = f"{len(long)} tokens, and the model's context has room for {len(fits)}"
+    assert [stopped(s) for s in found.samples[0]] == [room, "", ""]
+    text_only = guard("max_tokens")([of([long, fits, (6,)])], REWARDS)
+    assert not any(stopped(s) for s in text_only.samples[0])
+
+
+def test_a_prompt_without_room_is_one_line() -> None:
+    group = Group.of("2 + 2? " * 2000, ["x", "b", "c"], [(5,), (6,), (7,)], senders=[*"abc"])
+    with pytest.raises(ValueError, match="use another model, or shorter prompts"):
+        guard("logit")([group], REWARDS)

@@ -16,14 +16,19 @@ from swarmproof.types import Completion, Group, Tokens, Verdict
 
 
 def entered(
-    groups: Sequence[Group], codec: Codec | None, most: int | None, *, scored: bool
+    groups: Sequence[Group],
+    codec: Codec | None,
+    most: int | None,
+    *,
+    scored: bool,
+    context: int | None = None,
 ) -> tuple[Sequence[Group], list[list[Verdicts]]]:
     """Groups with tokens for every completion, where there is a tokenizer, and refusals.
 
-    The exact rule. Token ids are of the tokenizer's vocabulary, and at most `most`. If there are no
-    token ids, the text is tokenised. End-of-text is added unless the text alone has `most` tokens.
-    A refused completion has end-of-text in place of its tokens, so that a model can score the
-    others.
+    The exact rule. Token ids are of the tokenizer's vocabulary, and at most `most`; with the prompt
+    they fit into the context. If there are no token ids, the text is tokenised. End-of-text is
+    added unless the text alone has `most` tokens. A refused completion has end-of-text in place of
+    its tokens, so that a model can score the others.
 
     Args:
         groups: the groups of a round.
@@ -31,13 +36,21 @@ def entered(
         most: tokens that a completion may have, if that is known.
         scored: whether the caller has a score for each token that it gave, so that a refused
             completion keeps their number.
+        context: positions of the model that will score them, if it has a limit. Beyond it a model
+            computes with positions that it never learnt, or fails.
+
+    Raises:
+        ValueError: a prompt leaves no room in the context.
     """
     extra: list[list[Verdicts]] = [[()] * len(group.completions) for group in groups]
     result = list(groups)
     for p, group in enumerate(groups):
         completions = list(group.completions)
+        room = None if context is None or codec is None else _room(group, codec, context)
         for g, completion in enumerate(completions):
             ids, why = _tokens(completion, codec, most)
+            if not why and room is not None and len(ids or ()) > room:
+                why = f"{len(ids or ())} tokens, and the model's context has room for {room}"
             if why:
                 extra[p][g] = (Verdict(TOKENS, False, MOST_SUSPICIOUS, why),)
                 count = len(completion.token_ids or ()) if scored else 0
@@ -47,6 +60,16 @@ def entered(
         if any(new is not old for new, old in zip(completions, group.completions, strict=True)):
             result[p] = replace(group, completions=tuple(completions))
     return result, extra
+
+
+def _room(group: Group, codec: Codec, context: int) -> int:
+    room = context - len(codec.encode_prompt(group.prompt))
+    if room < 1:
+        raise ValueError(
+            f"the prompt {group.prompt!r:.80} has {context - room} tokens, and the context of the "
+            f"guard's model has {context} positions; use another model, or shorter prompts"
+        )
+    return room
 
 
 def _tokens(

@@ -192,7 +192,9 @@ class Guard:
         # Arrays are welcome; what follows compares and hashes plain numbers.
         rewards = [[float(reward) for reward in row] for row in rewards]
         codec, scored = self._codec(), scores is not None
-        groups, extra = entering.entered(groups, codec, self._most_tokens, scored=scored)
+        groups, extra = entering.entered(
+            groups, codec, self._most_tokens, scored=scored, context=self._context()
+        )
         if scores is not None:
             given.require_scores(groups, scores.scores)
         asks = any(defense.reads == "model" for defense in self.defenses)
@@ -293,6 +295,15 @@ class Guard:
         """The tokens that a completion may have, if `sampling` says so: the default does not."""
         known = "max_new_tokens" in self.sampling.model_fields_set
         return self.sampling.max_new_tokens if known else None
+
+    def _context(self) -> int | None:
+        """The positions of the model that scores completions, if there is one with a limit."""
+        if self._given_model is None or all(d.reads == "text" for d in self.defenses):
+            return None
+        from swarmproof.policies import shapes
+
+        config = getattr(self._loaded().scorer.model, "config", None)
+        return None if config is None else shapes.positions(config.to_dict(), "the guard's model")
 
     def _codec(self) -> Codec | None:
         if self._given_model is not None:
