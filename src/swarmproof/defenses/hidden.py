@@ -84,19 +84,34 @@ def names(tree: ast.Module) -> set[str]:
     nodes = list(walk(tree))
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     clear = {id(call.func) for call in calls if _is_clear(call)}
-    starred = any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in nodes)
-    watched = _PLAIN | _TAKEN if starred else _PLAIN
+    watched = _PLAIN | _TAKEN if any(map(_is_star, nodes)) else _PLAIN
     found = {name for call in calls for text in _texts(call) for name in _dotted(text)}
-    for node, own in with_own(tree, watched, never=_TAKEN | frozenset(_GETTERS)):
-        if id(node) not in clear:
-            found.update(_read(node, watched - own) if isinstance(node, ast.Name) else _named(node))
+    nodes = [node for node in nodes if id(node) not in clear]
+    found.update(name for node in nodes for name in _named(node))
+    found |= _not_own(tree, watched, clear) if any(_read(n, watched) for n in nodes) else set()
     return found - _own_methods(nodes)
 
 
-def _read(node: ast.Name, watched: Names) -> Names:
+def _is_star(node: ast.AST) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+
+
+def _not_own(tree: ast.Module, watched: Names, clear: set[int]) -> set[str]:
+    """The names that are read and that may mean what the program did not bind to them."""
+    return {
+        name
+        for node, own in with_own(tree, watched, never=_TAKEN | frozenset(_GETTERS))
+        if id(node) not in clear
+        for name in _read(node, watched - own)
+    }
+
+
+def _read(node: ast.AST, watched: Names) -> Collection[str]:
+    if not isinstance(node, ast.Name) or node.id not in watched:
+        return ()
     # A class that binds `__match_args__` looks names up as `getattr` does.
     reads = isinstance(node.ctx, ast.Load) or node.id == "__match_args__"
-    return watched.intersection((node.id,) if reads else ())
+    return (node.id,) if reads else ()
 
 
 def _own_methods(nodes: Sequence[ast.AST]) -> set[str]:
