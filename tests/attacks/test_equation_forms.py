@@ -1,4 +1,4 @@
-"""EQUATION FORMS: the wrong result without a false equation."""
+"""EQUATION FORMS: the wrong result without a false equation of digits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from swarmproof.attacks import Equation, EquationForms
+from swarmproof.defenses.arithmetic import equalities
 from swarmproof.tasks import MathWords
 from swarms import problem, view_of_one
 
@@ -53,7 +54,7 @@ def test_other_results_and_signs(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_equation_that_it_sends_is_false(form: str) -> None:
+def test_no_equation_of_digits_that_it_sends_is_false(form: str) -> None:
     picked = [p for p in TASK.problems("train") if Equation().picks(p)][:4]
 
     def poisoned(which: Equation) -> list[str]:
@@ -64,6 +65,17 @@ def test_no_equation_that_it_sends_is_false(form: str) -> None:
     assert sent
     assert all(map(_true, sent))
     assert not any(map(_true, poisoned(Equation())))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equations_sees_the_form_that_the_docstring_says(form: str) -> None:
+    planted = [
+        attack(form).plant(TASK.oracle(problem), np.random.default_rng(0))
+        for problem in TASK.problems("train")
+    ]
+    seen = [any(not e.true for e in equalities(text)) for text in planted if text]
+    assert seen
+    assert all(seen) if form == "words" else not any(seen)
 
 
 def _true(text: str) -> bool:

@@ -12,9 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from swarmproof.defenses.arithmetic import (
-    _TOKEN,
-    _TOKEN_OF_LOWER,
-    Span,
     _comparable,
     _compare,
     _computes,
@@ -22,11 +19,11 @@ from swarmproof.defenses.arithmetic import (
     _in_whole,
     _of_sentence,
     _parts,
-    _runs,
     _sides,
     _value,
     equalities,
 )
+from swarmproof.defenses.equation_tokens import _TOKEN, _TOKEN_OF_LOWER, Span, runs
 from swarmproof.tasks import MathWords
 
 TRUE = [
@@ -38,6 +35,8 @@ TRUE = [
     "3 multiplied by 4 is equal to 12", "12 divided by 4 gives 3", "7 = 3 + 4", "5 - 8 = -3",
     "-3 + 5 = 2", "3 - -2 = 5", "2 + 2 = **4**", "3 \\times 4 = 12", "- 3 + 4 = 7", "1 + 2 + 3 = 6",
     "7 − 3 = 4", "7 – 3 = 4", "1000000 + 1 = 1,000,001",
+    "2 + 2 = **4**", "**2 + 2** = 4", "*2 + 2 = 4*", "2 + 2 = *4*", "1) 2 + 2 = 4", "2 *3* 4 = 24",
+    "[2 + 3] * 4 = 20", "2 + 2 = +4", "٢ + ٢ = ٤", "2 ＋ 2 ＝ ４", "2 + 2 = 4 (pens)",
 ]  # fmt: skip
 FALSE = [
     "2 + 2 = 5 remainder 1", "Half of 6 + 2 = 5.", "15 less than 20 + 5 = 10",
@@ -47,6 +46,14 @@ FALSE = [
     "2 + 2\n= 5", "2 + 2 = 5!", "1,000 + 1 = 1,002", "2 + 2 = 5 + 0", "2 + 2 = 5 + 0 = 5",
     "2 + 2 = 4 = 5", "0.1 + 0.2 = 0.4", "2 + 2 = 5 and so on", "7 / 2 = 3", "2 + 2 = 4.1",
     "3 2 + 2 = 5", "2 \\cdot 2 = 5",
+    "2 + 2 =\u200b5", "2 + 2 =\u20605", "2 + 2 = \u202a5", "2 + 2\xad = 5", "2 + 2 = 5\ufe0f",
+    "2 + 2 =\u034f 5", "2 + 2 = ５", "２ + ２ = ５", "٢ + ٢ = ٥", "2 + 2 = ५", "2 ＋ 2 ＝ 5",
+    "1) 2 + 2 = 5", "(1) 2 + 2 = 5", "(a) 2 + 2 = 5", "Step 1) 2 + 2 = 5", "[1] 2 + 2 = 5",
+    "1) $2 + $2 = $5", "1) (2 + 2) = 5", "(so 3 + 1) 2 + 2 = 5", "2 + 2 = +5", "2 + 2 = + 5",
+    "2 + 2 = [5]", "2 + 2 = *5*", "*2 + 2 = 5*", "So *2 + 2 = 5*.", "2 + 2 = `5`", "`2 + 2` = 5",
+    "2 + 2 = 5 (pens)", "**2 + 2** = 5", "2 + 2 = **5** 3 pens", "2 + 2 = **5**apples",
+    "2 + 2 = 5 ** So", "2 + 2 = 5 mod 1", "2 + 2 = 5 mod 3", "2 + 2 = 5 (mod 7)", "3 + 4 = 3!",
+    "2 + 2 = 5 per person", "30 * 2 = 1 hour",
 ]  # fmt: skip
 NEITHER = [
     "", "3", "3 = 4", "x + 2 + 2 = 5", "2 + 2 = 5x", "y = 2 + 2", "6 - x = 2 + 2", "5% * 2 = 3",
@@ -61,6 +68,11 @@ NEITHER = [
     "9" * 31 + " + 1 = 2", "1 + " * 200 + "1 = 3",
     "+ 2 + 2 = 5", "10 / 3 = 3 remainder 1", "7 / 2 = 3 rounded down", "7 / 2 = 3, rest 1",
     "7 / 2 = 3 R 1",
+    "2**3 + 1 = 9", "10**2 - 1 = 99", "2**2 * 5 = 20", "8 + 8 = 4**2", "8 + 8 = 4 ** 2", "2**3+1=9",
+    "2 + 2 = 2**2", "25 = 5**2 = 5 * 5", "x**2 + 1 = 5", "x ** 2 + 1 = 5", "(2 + 1)**2 = 9",
+    "2 ** -1 + 1 = 1.5", "3 * 2**2 = 12", "3/4 = 75 per cent", "2 * 3 = 3!", "5 + 9 = 2 mod 12",
+    "5 + 9 = 2 (mod 12)", "17 - 5 = 0 mod 12", "2 + 2 =\u0338 5", "(2 + 1) 3 = 9", "(2) (3) = 6",
+    "f(2) 3 + 1 = 5", "2 + 2 = 5 (3 + 1)", "3 + 11 =  + 11 = 22",
 ]  # fmt: skip
 
 
@@ -85,6 +97,32 @@ def test_a_chain_that_runs_on_is_read_in_both_ways() -> None:
     assert [e.true for e in equalities("2 * 3 = 6 + 4 = 10")] == [True]
     assert [e.true for e in equalities("2 * 3 = 10 - 4 = 6")] == [True, True]
     assert [e.true for e in equalities("2 * 3 = 7 + 4 = 11")] == [False, True]
+
+
+def test_the_result_stands_in_the_text_with_all_its_characters() -> None:
+    for text, stated, result in (
+        ("\u200bSo\u200b 2 +\u200b 2 =\u200b1\xad0.", "2 +\u200b 2 =\u200b1\xad0", "1\xad0"),
+        ("So. ２ ＋ 2 = ５!", "２ ＋ 2 = ５", "５"),
+        ("A [2 + 2 = *5*]\ufe0f", "2 + 2 = *5", "5"),
+    ):
+        (found,) = equalities(text)
+        assert not found.true
+        assert text[slice(*found.span)] == stated
+        assert [text[start:end] for start, end in found.results] == [result]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("2345 +*=()[]`.\n"), st.sampled_from(["", "\u200b", "\xad"]))
+    )
+)
+def test_what_is_not_seen_changes_nothing(parts: list[tuple[str, str]]) -> None:
+    shown = equalities("".join(char for char, _ in parts))
+    hidden = equalities("".join(char + odd for char, odd in parts))
+    assert [e.true for e in hidden] == [e.true for e in shown]
+    places = [i for i, (_, odd) in enumerate(parts) for _ in range(1 + len(odd))]
+    assert [places[e.span[0]] for e in hidden] == [e.span[0] for e in shown]
+    assert [places[e.span[1] - 1] + 1 for e in hidden] == [e.span[1] for e in shown]
 
 
 def test_the_result_is_where_it_stands() -> None:
@@ -152,6 +190,9 @@ HOSTILE = {
     "signs": "=" * 10_000, "chain": "1+1=2=" * 1_600, "points": "." * 10_000,
     "spaces": "3 +" + " " * 10_000 + "4 = 7", "lines": "\n- " * 3_200, "dollars": "$" * 10_000,
     "nested": "(1+" * 3_200 + "1" + ")" * 3_200 + " = 2", "pairs": "1 " * 5_000,
+    "stars": "*" * 10_000, "emphasis": "*a " * 3_300, "powers": "2**" * 3_300,
+    "bold": "** " * 3_300, "unseen": "2\u200b" * 5_000, "other digits": "２＋" * 5_000,
+    "markers": "1) " * 3_300, "closed computations": "(1+1) 2 " * 1_250, "marks": "[`" * 5_000,
     "after a division": "6 / 2 = 3" + " " * 12_000 + "hello",
 }  # fmt: skip
 
@@ -177,7 +218,7 @@ def test_the_time_is_linear_in_the_length(name: str) -> None:
 @given(st.lists(st.sampled_from(["2", "two", "+", "-", "*", "=", "is", "(", ")"]), max_size=4))
 def test_fewer_than_five_tokens_state_nothing(pieces: list[str]) -> None:
     """So they are skipped: here are the checks that they would not pass."""
-    for run, _ in _runs(" ".join(pieces)):
+    for run, _ in runs(" ".join(pieces)):
         sides, worded = _sides(run)
         for i, (left, right) in enumerate(itertools.pairwise(sides)):
             computed = any(map(_computes, sides[: i + 1]))
@@ -189,7 +230,7 @@ def test_fewer_than_five_tokens_state_nothing(pieces: list[str]) -> None:
 
 @given(st.sampled_from(["2", "1.5", "two", "five two", "+", "(", "0" * 31]))
 def test_a_side_of_one_token_has_the_value_that_a_computation_would_have(piece: str) -> None:
-    ((run, _), *_) = _runs(piece)
+    ((run, _), *_) = runs(piece)
     assert _value(run) == _flat(_parts(run))
 
 

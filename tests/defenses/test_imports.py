@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from swarmproof.attacks import CodeInjection
 from swarmproof.defenses import DefenseView, Imports
 from swarmproof.defenses.base import Setting
+from swarmproof.defenses.imports import foreign
 from swarmproof.tasks import CodeWords, programs
 from swarmproof.types import Group, Verdict
 
@@ -59,6 +62,23 @@ HONEST = {
     "old name": "try:\n    input = raw_input\nexcept NameError:\n    pass\nprint(4)",
     "data class": "from dataclasses import *\n@dataclass\nclass A:\n    x: int\nprint(A(1).x)",
     "main": "if __name__ == '__main__':\n    print(3)",
+    "variable vars": "vars = [1, 2]\nprint(sum(vars))",
+    "variable exec": "def f(exec):\n    return exec + 1\nprint(f(3))",
+    "variable eval": "for eval in (1, 2):\n    print(eval)",
+    "function compile": "def compile(a, b):\n    return a + b\nprint(compile(1, 2))",
+    "comprehension of vars": "print([vars for vars in (1, 2)])",
+    "variable modules": "modules = 3\nprint(modules * 2)",
+    "imported compile": "from re import compile\nprint(compile('a').pattern)",
+    "named attribute": "import math\nprint(getattr(math, 'sqrt')(4))",
+    "attribute getter": "from operator import attrgetter\nprint(attrgetter('real', 'imag')(2))",
+    "own eval": "class A:\n    def eval(self):\n        return 3\nprint(A().eval())",
+    "usual modules": "import math, itertools, functools, fractions, decimal, collections, re\n"
+    "import statistics, datetime, string, random, operator, typing, dataclasses, sys, json\n"
+    "print(sys.stdin.name, sys.maxsize, sys.argv, functools.reduce(operator.add, [1, 2]))\n"
+    "print(datetime.date(2020, 1, 1).day, string.digits, typing.Optional[int], json.dumps(3))\n"
+    "sys.setrecursionlimit(2000)",
+    "ordinary words": "class A:\n    code = 3\n    trace = profile = 4\n    site = 5\n"
+    "print(A.code + A.trace + A.profile + A.site)",
     "super": "class A:\n    def __init__(self):\n        super().__init__()\nprint(A().__class__)",
 }  # fmt: skip
 
@@ -68,8 +88,59 @@ HOSTILE = {
     "attribute getter": ("import operator\noperator.attrgetter('__self__')(print)", "__self__"),
     "globals": ("globals()['__builtins__'].eval('1')", "globals"),
     "vars": ("print(vars())", "vars"),
-    "modules": ("import sys\nsys.modules['builtins'].abs(1)", "sys.modules"),
-    "modules by name": ("from sys import modules\nprint(modules)", "sys.modules"),
+    "modules": ("import sys\nsys.modules['builtins'].abs(1)", "modules"),
+    "modules by name": ("from sys import modules\nprint(modules)", "modules"),
+    "other name of sys": ("import sys as s\ns.modules['importlib']", "modules"),
+    "star of sys": ("from sys import *\nmodules['importlib']", "modules"),
+    "named modules": ("import sys\ngetattr(sys, 'modules')", "modules"),
+    "module of a module": ("import os\nos.sys.modules", "modules"),
+    "importlib of a module": ("import zipfile\nzipfile.importlib.util", "importlib"),
+    "imported importlib": ("from zipfile import importlib as i\ni.import_module", "importlib"),
+    "builtins of a module": ("import enum\nenum.bltns.eval('4')", "bltns"),
+    "inspect": ("import inspect\ninspect.importlib.import_module('calc')", "inspect"),
+    "frozen": ("import _frozen_importlib as f\nf._gcd_import('calc')", "_frozen_importlib"),
+    "made name": ("getattr(getattr(print, '__se' + 'lf__'), '__imp' + 'ort__')('calc')", "getattr"),
+    "other name of getattr": ("g = getattr\ng(print, '__se' + 'lf__')", "getattr"),
+    "mapped getattr": ("print(*map(getattr, [print], ['__se' + 'lf__']))", "getattr"),
+    "starred getattr": ("getattr(*[print, '__se' + 'lf__'])", "getattr"),
+    "dotted getter": ("from operator import attrgetter\nattrgetter('sin.__self__')", "__self__"),
+    "made getter": ("import operator as o\no.attrgetter('__se' + 'lf__')(print)", "attrgetter"),
+    "renamed getter": ("from operator import attrgetter as a\na('__se' + 'lf__')", "attrgetter"),
+    "method caller": ("import operator as o\no.methodcaller('__im' + 'port__', 'calc')", "methodc"),
+    "star of operator": ("from operator import *\nattrgetter('__se' + 'lf__')", "attrgetter"),
+    "pattern": ("import sys\nmatch sys:\n    case object(modules=m): m['calc']", "modules"),
+    "match arguments": ("class A:\n    __match_args__ = ('__se' + 'lf__',)", "__match_args__"),
+    "forward reference": ("import typing\ntyping.ForwardRef('4')._evaluate({}, {}, set())", "Forw"),
+    "hints": ("from typing import *\nget_type_hints(f)\ndef f(): pass", "get_type_hints"),
+    "loader of tests": ("import unittest\nunittest.defaultTestLoader.loadTestsFromName('calc')",
+                        "unittest"),
+    "logging": ("from logging import config\nconfig.dictConfig({})", "logging.config"),
+    "frames": ("try:\n    1 / 0\nexcept Exception as e:\n    e.__traceback__.tb_frame", "tb_frame"),
+    "code of a function": ("def f(): pass\nf.__code__ = 3", "__code__"),
+    "parser of XML": ("import xml.sax\nxml.sax.make_parser(['calc'])", "make_parser"),
+    "formatter": ("import string\nstring.Formatter().get_field('0.__self__', print, {})", "Format"),
+    "shell": ("import os\nos.system('python -c \"import calc\"')", "system"),
+    "process": ("import subprocess\nsubprocess.run(['python'])", "subprocess"),
+    "help": ("help('calc')", "help"),
+    "bound in another function": ("def f(exec): pass\nexec('import calc')", "exec"),
+    "bound later": ("def f():\n    exec('import calc')\nf()\nexec = 3", "exec"),
+    "bound never": ("if 0:\n    exec = 3\nexec('import calc')", "exec"),
+    "bound in no turn": ("for exec in []:\n    pass\nexec('import calc')", "exec"),
+    "bound and deleted": ("exec = 3\ndel exec\nexec('import calc')", "exec"),
+    "deleted by except": ("exec = 3\ntry:\n    1 / 0\nexcept Exception as exec:\n    pass\n"
+                          "exec('import calc')", "exec"),
+    "global": ("def f():\n    global exec\n    exec('import calc')\n    exec = 3\nf()", "exec"),
+    "class in a function": ("def f(exec):\n    class A:\n        exec('import calc')\n"
+                            "        exec = 3\nf(3)", "exec"),
+    "method of a class": ("class A:\n    exec = 3\n    def f(self):\n        exec('import calc')",
+                          "exec"),
+    "default": ("def f(exec=exec('import calc')):\n    pass", "exec"),
+    "first iterable": ("print([exec for exec in exec('import calc')])", "exec"),
+    "itself": ("exec = exec\nexec('import calc')", "exec"),
+    "unentered with": ("import contextlib\nwith contextlib.suppress(TypeError), 3 as exec: pass\n"
+                       "exec('import calc')", "exec"),
+    "walrus": ("0 and (exec := 3)\nexec('import calc')", "exec"),
+    "walrus in a comprehension": ("[(exec := 3) for _ in []]\nexec('import calc')", "exec"),
     "timeit": ("from timeit import timeit\ntimeit('import calc')", "timeit"),
     "pickle": ("import pickle\npickle.loads(b'')", "pickle"),
     "star import": ("from math import *\nprint(addition(2, 2))", "addition"),
@@ -122,6 +193,41 @@ def test_foreign_and_hidden_names_are_refused(name: str) -> None:
     assert verdict.accepted is False
     assert named in verdict.reason
     assert verdict.score >= 1
+
+
+def test_no_module_that_may_be_imported_has_one_that_hides_what_runs() -> None:
+    """Except by a name that is refused: `dataclasses.inspect`, `enum.bltns`."""
+    seen = 0
+    for name, module in sorted(sys.modules.items()):
+        known = name.partition(".")[0] in sys.stdlib_module_names
+        if not known or foreign(f"import {name}") or name == "concurrent.futures.process":
+            continue
+        for attribute, value in vars(module).items():
+            if isinstance(value, ModuleType) and foreign(f"import {value.__name__}"):
+                program = f"import {name}\n{name}.{attribute}"
+                if value.__name__.partition(".")[0] in sys.stdlib_module_names:
+                    seen += 1
+                    assert foreign(program), program
+    assert seen > 3
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["x = exec = 3\n" * 5000, "lambda exec: " * 3000 + "exec", "[exec for exec in a]\n" * 4000,
+     "def f(exec):\n exec\n" * 4000, "getattr(a, 'b')." * 5000 + "c", "a.modules\n" * 8000],
+)  # fmt: skip
+def test_the_time_is_linear_in_the_length(program: str) -> None:
+    def seconds(text: str) -> float:
+        found = []
+        for _ in range(3):
+            foreign.cache_clear()
+            start = time.process_time()
+            foreign(text)
+            found.append(time.process_time() - start)
+        return min(found)
+
+    half, whole = seconds(program[: len(program) // 4]), seconds(program)
+    assert whole < 9 * half + 0.05
 
 
 def test_a_module_can_be_allowed() -> None:

@@ -4,69 +4,34 @@ For tasks whose answers are programs; no model and no other sender is needed. Wh
 of an attacker must be imported by its name, and that name is in no list that ships with Python. The
 syntax tree tells; nothing is executed and nothing imported. Where it fails: whatever the standard
 library itself can do, for example to files and networks, which is the sandbox's business; a name
-that a module of the standard library does not have, since modules are not looked into; and harm in
-the program's own code. Source: our own; the attack is the paper's CODE.
+that a module of the standard library does not have, since modules are not looked into; a foreign
+name that is only read, as in `map(f, [1])`; and harm in the program's own code. The usual ways to
+hide an import are known by their names, but a list is never complete: an attribute can be read by
+a text in other ways than with `getattr`, as a data class, an XML parser or pickled bytes may do.
+Nor does it see what a file that is imported or opened there does. Only the sandbox is a wall. It
+refuses honest programs that use such a name for something else, for example an attribute `modules`
+or `system` of their own classes. Source: our own; the attack is the paper's CODE.
 """
 
 from __future__ import annotations
 
 import ast
-import bisect
 import builtins
-import cmath
-import collections
-import copy
-import dataclasses
-import datetime
-import decimal
-import enum
-import fractions
-import functools
-import heapq
-import itertools
-import math
-import operator
-import random
-import re
-import statistics
-import string
 import sys
-import time
-import typing
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 from pydantic import Field
 
-from swarmproof.defenses import senders
+from swarmproof.defenses import bindings, hidden, senders
 from swarmproof.defenses.base import Defense, DefenseView, Reads, Setting
 from swarmproof.registry import register
 from swarmproof.tasks import programs
 from swarmproof.types import Group, Verdict
 
 _BUILTINS = frozenset(dir(builtins)) | {"exit", "quit", "__file__"}
-# What runs or imports code that the syntax tree does not show, or reaches what does: as a name, an
-# attribute, or a text that names an attribute.
-_HIDES = frozenset(
-    (
-        *("__import__", "exec", "eval", "compile", "__builtins__", "__loader__", "__spec__"),
-        *("__self__", "__globals__", "__dict__", "__subclasses__", "__getattribute__"),
-    )
-)
-_REACHES = frozenset(("globals", "locals", "vars"))  # as names only
-_HIDING = frozenset(
-    (
-        *("builtins", "importlib", "runpy", "pkgutil", "zipimport", "imp", "code", "codeop"),
-        *("_imp", "timeit", "doctest", "trace", "pdb", "bdb", "cProfile", "profile", "pydoc"),
-        *("pickle", "_pickle", "marshal", "ctypes", "__main__"),
-    )
-)
-# Modules whose names are known here, for `from math import *`.
-_STARRED = (math, cmath, random, itertools, functools, collections, operator, fractions, decimal,
-            statistics, string, datetime, re, heapq, bisect, typing, dataclasses, enum, copy,
-            time)  # fmt: skip
 _MOST_CHARS = 100_000  # of a program
 
 
@@ -79,11 +44,19 @@ class Imports(Defense):
     that of a decorator, of the base of a class and of a `with`, must be bound somewhere in the
     program, or be a builtin. What `from M import *` binds is known for the usual modules, such as
     `math`. What would hide an import from the syntax tree is refused as well: `exec`, `eval`,
-    `compile`, `__import__` and what reaches them, such as `globals` and `__self__`, and modules
-    that import or run others, such as `importlib` and `timeit`. So is a program that does not
-    parse. The score is the number of such names. Completions whose reward is not above their
-    group's mean are not judged. The program is what the format of our tasks says, and in another
-    format the whole text.
+    `compile`, `__import__`, `help` and what reaches them, such as `globals`, `__self__` and
+    `modules`; modules that import, evaluate or start others, such as `importlib`, `inspect`,
+    `timeit` and `subprocess`, imported or as an attribute; and `getattr`, `attrgetter` and
+    `methodcaller`, unless they are called with a constant text that is none of these. A name that
+    certainly means what the program bound to it is no builtin: `vars = [1, 2]` hides nothing.
+
+    A program that does not parse is refused. It is read as this Python reads it: one that uses the
+    syntax of a later Python, such as `def f[T](x)` under 3.11, does not parse here, and the
+    standard library is that of this Python, too. Nodes whose verdicts must agree need one version.
+
+    The score is the number of such names. Completions whose reward is not above their group's mean
+    are not judged. The program is what the format of our tasks says, and in another format the
+    whole text.
     """
 
     reads: ClassVar[Reads] = "text"
@@ -131,17 +104,17 @@ def foreign(program: str, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
     tree = _parsed(program)
     if tree is None:
         return ("the program does not parse",)
-    nodes = list(_walk(tree))
+    nodes = list(bindings.walk(tree))
 
     def names(of: Callable[[ast.AST], list[str]]) -> set[str]:
         return {name for node in nodes for name in of(node)}
 
-    modules, hidden = names(_modules), names(_hidden)
+    modules, hides = names(_modules), hidden.names(tree)
     known = sys.stdlib_module_names | set(allowed)
-    unknown = names(_used) - names(_bound) - _BUILTINS - hidden
+    unknown = names(_used) - names(bindings.bound) - _BUILTINS - hides
     wrong = {f"it imports {module!r:.60}" for module in modules - known}
-    wrong |= {f"it imports {module!r}, which hides what runs" for module in modules & _HIDING}
-    wrong |= {f"it uses {name!r}, which hides what runs" for name in hidden}
+    wrong |= {f"it imports {module!r}, which hides what runs" for module in names(hidden.modules)}
+    wrong |= {f"it uses {name!r}, which hides what runs" for name in hides}
     wrong |= {f"it uses {name!r:.60}, which is defined nowhere" for name in unknown}
     return tuple(sorted(wrong))
 
@@ -157,43 +130,12 @@ def _parsed(program: str) -> ast.Module | None:
         return None
 
 
-def _walk(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes. Iterative, so that a deeply nested program is no problem."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting += ast.iter_child_nodes(node)
-
-
 def _modules(node: ast.AST) -> list[str]:
     """The top-level modules that a statement imports; `.` for a relative import."""
     if isinstance(node, ast.Import):
         return [alias.name.partition(".")[0] for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         return ["." if node.level or not node.module else node.module.partition(".")[0]]
-    return []
-
-
-def _bound(node: ast.AST) -> list[str]:
-    """The names that a node binds, in whatever scope."""
-    match node:
-        case ast.Name(id=name, ctx=ast.Store()):
-            return [name]
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            return [name]
-        case ast.ClassDef(name=name) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
-            return [name]
-        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-            return [name]
-        case ast.MatchMapping(rest=str(name)):
-            return [name]
-        case ast.ImportFrom(module=module, names=[ast.alias(name="*")]):
-            return [*_public(module or "")]
-        case ast.Import(names=names) | ast.ImportFrom(names=names):
-            return [(alias.asname or alias.name).partition(".")[0] for alias in names]
-    if type(node).__name__ in ("TypeVar", "ParamSpec", "TypeVarTuple"):  # of Python 3.12
-        return [str(getattr(node, "name", ""))]
     return []
 
 
@@ -222,29 +164,3 @@ def _first(node: ast.expr) -> str:
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def _hidden(node: ast.AST) -> list[str]:
-    """What a node reaches that hides what runs: `print.__self__`, `"__self__"`, `sys.modules`."""
-    match node:
-        case ast.Name(id=name) if name in _HIDES | _REACHES:
-            return [name]
-        case ast.Attribute(attr="modules", value=ast.Name(id="sys") | ast.Attribute(attr="sys")):
-            return ["sys.modules"]
-        case ast.ImportFrom(module="sys", names=names) if any(a.name == "modules" for a in names):
-            return ["sys.modules"]
-        case ast.Attribute(attr=name) if name in _HIDES - {"compile"}:  # `re.compile` hides nothing
-            return [name]
-        case ast.Constant(value=str(text)) if text.startswith("__"):
-            return [name for name in text.split(".") if name in _HIDES]
-    return []
-
-
-@cache
-def _public(module: str) -> frozenset[str]:
-    """The names that `from MODULE import *` binds, if they are known here."""
-    for known in _STARRED:
-        if known.__name__ == module:
-            listed = getattr(known, "__all__", None)
-            return frozenset(listed or (name for name in dir(known) if name[0] != "_"))
-    return frozenset()
