@@ -192,9 +192,7 @@ class Guard:
         # Arrays are welcome; what follows compares and hashes plain numbers.
         rewards = [[float(reward) for reward in row] for row in rewards]
         codec, scored = self._codec(), scores is not None
-        groups, extra = entering.entered(
-            groups, codec, self._most_tokens, scored=scored, context=self._context()
-        )
+        groups, extra = entering.entered(groups, codec, self._limits(), scored=scored)
         if scores is not None:
             given.require_scores(groups, scores.scores)
         asks = any(defense.reads == "model" for defense in self.defenses)
@@ -290,20 +288,17 @@ class Guard:
             [name for d in self.defenses if d.reads == "round" for name in d.columns],
         )
 
-    @property
-    def _most_tokens(self) -> int | None:
-        """The tokens that a completion may have, if `sampling` says so: the default does not."""
+    def _limits(self) -> entering.Limits:
+        """Tokens, if `sampling` says so, as the default does not; and those of a model that scores."""
         known = "max_new_tokens" in self.sampling.model_fields_set
-        return self.sampling.max_new_tokens if known else None
-
-    def _context(self) -> int | None:
-        """The positions of the model that scores completions, if there is one with a limit."""
+        most = self.sampling.max_new_tokens if known else None
         if self._given_model is None or all(d.reads == "text" for d in self.defenses):
-            return None
+            return entering.Limits(most)
         from swarmproof.policies import shapes
 
         config = getattr(self._loaded().scorer.model, "config", None)
-        return None if config is None else shapes.positions(config.to_dict(), "the guard's model")
+        told = None if config is None else config.to_dict()
+        return entering.Limits(most, told and shapes.positions(told, "the guard's model"))
 
     def _codec(self) -> Codec | None:
         if self._given_model is not None:
