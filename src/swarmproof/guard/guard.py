@@ -289,7 +289,7 @@ class Guard:
         )
 
     def _limits(self) -> entering.Limits:
-        """Tokens, if `sampling` says so, as the default does not; and those of a model that scores."""
+        """Tokens, if `sampling` says so: the default does not. Positions, if a model scores."""
         known = "max_new_tokens" in self.sampling.model_fields_set
         most = self.sampling.max_new_tokens if known else None
         if self._given_model is None or all(d.reads == "text" for d in self.defenses):
