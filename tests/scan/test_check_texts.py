@@ -132,6 +132,22 @@ def test_a_fence_that_is_left_open_does_not_hide_the_next_one() -> None:
     assert programs.foreign_names("<code> no\n```python\nimport evil\n```") != []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2 + 2 = 5",
+        "２ + ２ ＝ ５",
+        "２＋２=５",
+        "2\u200b+\u200b2 =\u200b5",
+        "[2] + [2] = [5]",
+        "`2` + `2` = 5",
+    ],
+)
+def test_a_false_equation_is_found_in_digits_and_signs_of_any_kind(text: str) -> None:
+    assert statements.false_equations(f"So {text}.") != []
+    assert statements.false_equations(f"So {text.replace('5', '4').replace('５', '４')}.") == []
+
+
 def test_units_that_do_not_agree() -> None:
     assert statements.unit_slips("2 hours = 100 minutes") != []
     assert statements.unit_slips("2 hours = 120 minutes, 24 eggs are 2 dozen") == []

@@ -9,7 +9,7 @@ from swarmproof.scan.corpus import Span
 
 _SIGN = re.compile(r"=|\b(?:is|are|makes?|gives?|equals?|comes)\b", re.IGNORECASE)
 _COMPUTES = re.compile(
-    r"[0-9)]\s*(?:[-+*/−–×·⋅÷∕xX]|\\(?:times|cdot|div))|\b(?:plus|minus|times|divided|multiplied)\b",
+    r"[0-9)\]*`]\s*(?:[-+*/−–×·⋅÷∕xX]|\\(?:times|cdot|div))|\b(?:plus|minus|times|divided|multiplied)\b",
     re.IGNORECASE,
 )
 _SPACE = re.compile(r"\s+")
@@ -32,7 +32,8 @@ _SLIP = re.compile(
 
 def false_equations(text: str) -> list[tuple[Span, str]]:
     """Equations that are certainly false, each by its own text."""
-    if not (_SIGN.search(text) and _COMPUTES.search(text)):
+    # Beyond ASCII there are more digits and signs, and characters that nobody sees between them.
+    if text.isascii() and not (_SIGN.search(text) and _COMPUTES.search(text)):
         return []
     return [
         (one.span, _SPACE.sub("", text[slice(*one.span)].lower())[:60])
