@@ -48,6 +48,7 @@ def save_random_qwen2(
     layers: int = 2,
     spread: float = 3.0,
     padding: int = 0,
+    positions: int = 512,
     judge: bool = False,
     chat: bool = False,
 ) -> Path:
@@ -68,7 +69,7 @@ def save_random_qwen2(
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,

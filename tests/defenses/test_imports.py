@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmproof.attacks import CodeInjection
-from swarmproof.defenses import DefenseView, Imports
+from swarmproof.defenses import DefenseView, Imports, hidden
 from swarmproof.defenses.base import Setting
 from swarmproof.defenses.imports import foreign
 from swarmproof.tasks import CodeWords, programs
@@ -205,7 +205,9 @@ def test_no_module_that_may_be_imported_has_one_that_hides_what_runs() -> None:
         for attribute, value in vars(module).items():
             if isinstance(value, ModuleType) and foreign(f"import {value.__name__}"):
                 program = f"import {name}\n{name}.{attribute}"
-                if value.__name__.partition(".")[0] in sys.stdlib_module_names:
+                # Other tests import more. No module of these imports such a part of it by itself.
+                alone = value.__name__ in hidden.SUBMODULES
+                if value.__name__.partition(".")[0] in sys.stdlib_module_names and not alone:
                     seen += 1
                     assert foreign(program), program
     assert seen > 3

@@ -77,10 +77,20 @@ def test_a_damaged_file_is_one_line_that_says_to_get_it_again(
 ) -> None:
     folder = copied(qwen2_dir, tmp_path)
     DAMAGE[damage](folder)
-    line = refused(folder, rf"^cannot load model\.path = .*{AGAIN}")
+    line = refused(folder, rf"^(cannot load )?model\.path = .*{AGAIN}")
     assert "weights_only" not in line
     assert len(line) < 450
     assert capfd.readouterr() == ("", "")
+
+
+def test_weights_cut_short_are_refused_before_any_trial_and_leave_no_folder(
+    qwen2_dir: Path, tmp_path: Path
+) -> None:
+    folder = copied(qwen2_dir, tmp_path)
+    cut(folder)
+    with pytest.raises(ValueError, match=rf"cannot read its model\.safetensors .*{AGAIN}"):
+        swarmproof.run(set={"model.path": str(folder)}, out=tmp_path / "run", jobs=0, quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_fault_of_ours_beside_a_tokenizer_is_no_damage(

@@ -311,7 +311,7 @@ def test_the_papers_scale_runs_on_real_data_without_hub_or_gpu(
     fresh: Store, tmp_path: Path
 ) -> None:
     """A few million random parameters in bf16 with gradient checkpointing, two iterations."""
-    model = save_random_qwen2(tmp_path / "model", hidden=256, layers=4)
+    model = save_random_qwen2(tmp_path / "model", hidden=256, layers=4, positions=2048)
     figure: Any = figures.read("fig3a", "paper")
     curves = {curve: figure.curves[curve] for curve in ("attack", "logit")}
     overrides = [

@@ -17,7 +17,7 @@ from swarmproof.policies import selftest, shapes
 from swarmproof.policies.attention import NAME as ATTENTION
 from swarmproof.policies.codec import Codec
 from swarmproof.zoo import unfit
-from swarmproof.zoo.locate import config_of, files_of, locate, require_generation
+from swarmproof.zoo.locate import config_of, files_of, locate, require_whole
 
 # What configs of transformers call a soft cap of the last logits.
 _LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
@@ -47,7 +47,7 @@ def load(
             f"{table}.device is {device}, and torch sees no GPU; set {table}.device to cpu"
         )
     config_of(path, key)  # refuses a quantized model
-    require_generation(path, key)
+    require_whole(path, key)
     if wrong := shapes.oversized(path):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     tokenizer = load_tokenizer(path, key)
@@ -66,7 +66,7 @@ def load(
     except unfit.UNFIT as error:
         raise _cannot_load(key, path, error, found=not isinstance(error, OSError)) from None
     config_of(path, key)  # again: those of a hub model may be there only now
-    require_generation(path, key)
+    require_whole(path, key)
     if wrong := unfit.fault(model, info, "its config.json"):
         raise ValueError(f"{key} = {path!r}: {wrong}; {_ONE_VERSION}")
     if found := unsupported(model):

@@ -21,7 +21,7 @@ from swarmproof.swarm import context, identity, needs, warmup
 from swarmproof.tasks import Task
 from swarmproof.types import NodeId, Problem, withheld
 from swarmproof.zoo import hub
-from swarmproof.zoo.locate import locate
+from swarmproof.zoo.locate import require_whole
 
 if TYPE_CHECKING:
     from swarmproof.swarm.node import Adversary, Cohort
@@ -111,7 +111,7 @@ def check(config: TrialConfig) -> None:
         )
     paths = [members.path for members in config.cohorts]
     for path in paths:
-        locate(path, config.models_key)
+        require_whole(path, config.models_key)
     for path in paths:
         hub.reach(path, config.models_key)
     for path in dict.fromkeys(paths):

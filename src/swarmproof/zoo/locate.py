@@ -75,11 +75,14 @@ def config_of(path: str, key: str = "model.path") -> Any:
     return config
 
 
-def require_generation(path: str, key: str = "model.path") -> None:
-    """Raise ValueError if a model has a `generation_config.json` that cannot be read.
+def require_whole(path: str, key: str = "model.path") -> None:
+    """Raise ValueError if weights, or a `generation_config.json`, are damaged. Reads no weights.
 
-    transformers would leave it out without a word, and with it the ends of text that it declares.
+    transformers would leave that file out without a word, and with it the ends of text that it
+    declares. Of weights the header is read, which says how long the file is.
     """
+    from safetensors import SafetensorError, safe_open
+
     config = _config_file(path, key)
     if config is None:
         return
@@ -88,6 +91,14 @@ def require_generation(path: str, key: str = "model.path") -> None:
         raise ValueError(
             f"{where}: cannot read its {file.name} (it is no table); get the model's files again"
         )
+    for file in sorted(config.parent.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ValueError(
+                f"{where}: cannot read its {file.name} ({error}); get the model's files again"
+            ) from None
 
 
 def _read(file: Path, where: str) -> Any:
