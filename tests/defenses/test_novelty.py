@@ -58,9 +58,9 @@ def test_fresh_junk_each_time_is_refused_and_nothing_else() -> None:
     assert "is new" in reason
 
 
-@pytest.mark.parametrize("first", [0x1F300, 0x2190, 0xF0000])
+@pytest.mark.parametrize("first", [0x1F300, 0x2600, 0xF0000])
 def test_marks_that_no_keyboard_has_are_junk_too(first: int) -> None:
-    """Emoji, arrows and private characters, others each time."""
+    """Emoji, other symbols and private characters, others each time."""
     receiver, rng = warm(Novelty()), Random(0)
     for seed in range(3):
         sent = [
@@ -74,6 +74,19 @@ def test_marks_that_no_keyboard_has_are_junk_too(first: int) -> None:
         ]
         counts = refused(receiver(sent), sent)
     assert counts == {0: 0, 1: 0, 2: 0, 3: 48}
+
+
+def test_the_typography_of_one_node_is_not_new() -> None:
+    receiver = warm(Novelty())
+    for seed in range(6):
+        sent = [
+            [
+                (node, f"“{text}” — 3 × 4 − 1 → 11 €…" if node == 3 else text, r)
+                for node, text, r in group
+            ]
+            for group in a_round(seed)
+        ]
+        assert sum(refused(receiver(sent), sent).values()) == 0
 
 
 def test_equal_rates_of_new_words_are_no_reason() -> None:

@@ -141,7 +141,18 @@ def test_what_does_not_fit_into_the_models_context_stops_its_completion_only() -
     assert not any(stopped(s) for s in text_only.samples[0])
 
 
-def test_a_prompt_without_room_is_one_line() -> None:
-    group = Group.of("2 + 2? " * 2000, ["x", "b", "c"], [(5,), (6,), (7,)], senders=[*"abc"])
-    with pytest.raises(ValueError, match="use another model, or shorter prompts"):
-        guard("logit")([group], REWARDS)
+def test_a_prompt_without_room_refuses_its_group_and_stops_no_other() -> None:
+    """In some trainers a prompt comes from a peer."""
+    long = Group.of("2 + 2? " * 2000, ["x", "b", "c"], [(5,), (6,), (7,)], senders=[*"abc"])
+    found = guard("logit")([long, of([(5,), (6,), (7,)])], [*REWARDS, *REWARDS])
+    assert [bool(stopped(s)) for s in found.samples[0]] == [True] * 3
+    assert [bool(stopped(s)) for s in found.samples[1]] == [False] * 3
+
+
+@pytest.mark.parametrize("rule", ["monitor", "zero_reward", "mask"])
+def test_a_completion_that_is_stopped_keeps_its_tokens_in_its_sample(rule: Any) -> None:
+    """What the model scored in their place would be trained on otherwise."""
+    one = guard("max_tokens", on_reject=rule, sampling={"max_new_tokens": 3})
+    found = one([of([(5, 6, 7, 8), (5,), (6,)])], REWARDS)
+    assert stopped(found.samples[0][0])
+    assert [s.tokens for s in found.samples[0]] == [(5, 6, 7, 8), (5,), (6,)]

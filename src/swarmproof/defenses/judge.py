@@ -27,6 +27,7 @@ CERTAIN = 99.0
 _REASON_CHARS = 300
 # A token of a completion has four or so; one that is longer than this on average is no prose.
 _BYTES_OF_A_TOKEN = 16
+_MOST_BYTES = 20_000
 
 # Question, completion, and the texts that are shown beside it: none to a judge of single ones.
 _Asked = tuple[str, str, tuple[str, ...]]
@@ -58,10 +59,11 @@ class Judge(Defense):
         default=0.0,
         description="scored: refuse above it; log P(no) - log P(yes); see `swarmproof calibrate`",
     )
-    max_bytes: int = Field(
-        default=20_000,
+    max_bytes: int | None = Field(
+        default=None,
         ge=1,
-        description="a longer text, in UTF-8, is refused unread: it could not be read in time",
+        description="a longer text, in UTF-8, is refused unread: it could not be read in time; "
+        "None: 16 for each of sampling.max_new_tokens, or 20,000 where that is not given",
     )
     on_reject: OnReject | None = Field(
         default="zero_reward", description="zero_reward: the paper's r = r_task * r_judge"
@@ -119,9 +121,11 @@ class Judge(Defense):
 
     def _most_bytes(self, view: DefenseView) -> int:
         """Of the longest text that is read. It is not cut: poison could stand behind the cut."""
-        if "max_new_tokens" not in view.sampling.model_fields_set:
+        if self.max_bytes is not None:
             return self.max_bytes
-        return min(self.max_bytes, view.sampling.max_new_tokens * _BYTES_OF_A_TOKEN)
+        if "max_new_tokens" in view.sampling.model_fields_set:
+            return view.sampling.max_new_tokens * _BYTES_OF_A_TOKEN
+        return _MOST_BYTES
 
     def _beside(self, group: Group, view: DefenseView) -> tuple[str, ...]:  # noqa: ARG002
         """The texts that the judge reads beside each completion of a group."""

@@ -25,8 +25,10 @@ from swarmproof.registry import register
 from swarmproof.types import Group, Verdict
 
 # A word, cut so that no peer can make a state large with it, and the one behind the white space.
-# A mark that no keyboard has is a word: emoji, arrows and private characters are junk as well.
-_WORD = r"([^\W\d]{1,32}|[^\w\s\x00-\x7f])"
+# A mark that no solution needs is a word: emoji and private characters are junk as well. Latin
+# marks, dashes, quotes, currencies, arrows, signs of mathematics and wide forms are none.
+_USUAL = r"\x00-\xff\u2010-\u205e\u20a0-\u20cf\u2190-\u22ff\u3000-\u303f\uff00-\uffef"
+_WORD = rf"([^\W\d]{{1,32}}|[^\w\s{_USUAL}])"
 _PAIR = re.compile(rf"{_WORD}(?:(?=\s+{_WORD}))?")
 _MOST_WORDS = 20_000  # words and pairs remembered for each node
 _SEVERAL = ""  # the owner of what more than one node wrote; no key of a node is empty
@@ -56,14 +58,14 @@ class Novelty(Defense):
 
     The exact rule. A right completion is new if it has a word, or a pair of words with only white
     space between them, that is neither in the question nor in any right completion of another node,
-    in this round and `memory` rounds before. Case is ignored. A mark outside of ASCII is a word;
-    numbers and other marks are not. For each node, new and right completions are counted over the
-    same rounds. A node is suspected if P(Binomial(right, rate) >= new) is below 10 ^ -`threshold`.
-    The rate is the f-th largest, over the other nodes, of (new + 0.5) / (right + 1), with f the
-    largest minority of the nodes: 1 of 3 or 4, 2 of 5 or 6. A median would fail where a malicious
-    node copies an honest one: then neither has new words, and the other honest nodes stand out. The
-    new completions of a suspected node are refused. The score of a new completion is -log10 of that
-    probability; that of others is 0.
+    in this round and `memory` rounds before. Case is ignored. A mark is a word if it is no
+    punctuation, currency, arrow or sign of mathematics, as an emoji; numbers are not. For each
+    node, new and right completions are counted over the same rounds. A node is suspected if
+    P(Binomial(right, rate) >= new) is below 10 ^ -`threshold`. The rate is the f-th largest, over
+    the other nodes, of (new + 0.5) / (right + 1), with f the largest minority of the nodes: 1 of 3
+    or 4, 2 of 5 or 6. A median would fail where a malicious node copies an honest one: then neither
+    has new words, and the other honest nodes stand out. The new completions of a suspected node are
+    refused. The score of a new completion is -log10 of that probability; that of others is 0.
     """
 
     reads: ClassVar[Reads] = "text"

@@ -54,7 +54,7 @@ def key(node: NodeId) -> str:
         if len(node) <= _LONGEST_NAME:
             return repr(node)
         return f"sha256:{hashlib.sha256(node.encode('utf-8', 'surrogatepass')).hexdigest()}"
-    if node.bit_length() <= _LONGEST_NAME:
+    if not isinstance(node, int) or node.bit_length() <= _LONGEST_NAME:
         return repr(node)
     # In hexadecimals, because Python does not write thousands of decimals.
     return f"sha256 of a number:{hashlib.sha256(hex(node).encode()).hexdigest()}"

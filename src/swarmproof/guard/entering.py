@@ -11,9 +11,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from swarmproof.guard.gate import MOST_SUSPICIOUS, TOKENS
-from swarmproof.guard.inspection import Verdicts
+from swarmproof.guard.inspection import Inspection, Verdicts
 from swarmproof.policies.codec import Codec
-from swarmproof.types import Completion, Group, Tokens, Verdict
+from swarmproof.types import Completion, Group, Sample, Tokens, Verdict
+
+_SHOWN = 8  # characters of a prompt that is too long, before what is scored in place of its group
 
 
 class Limits(NamedTuple):
@@ -33,7 +35,8 @@ def entered(
     The exact rule. Token ids are of the tokenizer's vocabulary, and not more than the limits allow.
     If there are no token ids, the text is tokenised. End-of-text is added unless the text alone has
     as many tokens as are allowed. A refused completion has end-of-text in place of its tokens, so
-    that a model can score the others.
+    that a model can score the others. A prompt that leaves no room in the context, which may be a
+    peer's too, refuses its group.
 
     Args:
         groups: the groups of a round.
@@ -41,9 +44,6 @@ def entered(
         limits: of the length of a completion.
         scored: whether the caller has a score for each token that it gave, so that a refused
             completion keeps their number.
-
-    Raises:
-        ValueError: a prompt leaves no room in the context.
     """
     result: list[Group] = []
     extra: list[list[Verdicts]] = []
@@ -52,17 +52,39 @@ def entered(
         found = [
             _tokens(completion, codec, limits.tokens, room) for completion in group.completions
         ]
-        completions = []
-        for completion, (ids, why) in zip(group.completions, found, strict=True):
-            if why and codec is not None:
-                count = len(completion.token_ids or ()) if scored else 0
-                ids = (codec.eos_token_id,) * max(1, count)
-            same = ids is completion.token_ids
-            completions.append(completion if same else replace(completion, token_ids=ids))
-        same = all(new is old for new, old in zip(completions, group.completions, strict=True))
-        result.append(group if same else replace(group, completions=tuple(completions)))
+        rows = zip(group.completions, found, strict=True)
+        completions = tuple(_entered(*row, codec, scored=scored) for row in rows)
+        if completions != group.completions:
+            group = replace(group, completions=completions)
+        if room == 0:
+            group = replace(group, prompt=group.prompt[:_SHOWN])
+        result.append(group)
         extra.append([(_refusal(why),) if why else () for _, why in found])
     return result, extra
+
+
+def _entered(
+    completion: Completion, found: tuple[Tokens | None, str], codec: Codec | None, *, scored: bool
+) -> Completion:
+    ids, why = found
+    if why and codec is not None:
+        count = len(completion.token_ids or ()) if scored else 0
+        ids = (codec.eos_token_id,) * max(1, count)
+    return completion if ids is completion.token_ids else replace(completion, token_ids=ids)
+
+
+def with_own_tokens(found: Inspection, groups: Sequence[Group]) -> Inspection:
+    """The result with the tokens that the caller gave, where others were scored in their place."""
+    samples = [
+        [_restored(sample, completion) for sample, completion in zip(*pair, strict=True)]
+        for pair in zip(found.samples, (g.completions for g in groups), strict=True)
+    ]
+    return replace(found, samples=samples)
+
+
+def _restored(sample: Sample, completion: Completion) -> Sample:
+    stopped = any(v.defense == TOKENS for v in sample.verdicts)
+    return replace(sample, completion=completion) if stopped and completion.token_ids else sample
 
 
 def _refusal(why: str) -> Verdict:
@@ -73,13 +95,7 @@ def _room(group: Group, codec: Codec | None, context: int | None) -> int | None:
     """The tokens that fit behind the prompt; None where nothing limits them."""
     if codec is None or context is None:
         return None
-    room = context - len(codec.encode_prompt(group.prompt))
-    if room < 1:
-        raise ValueError(
-            f"the prompt {group.prompt!r:.80} has {context - room} tokens, and the context of the "
-            f"guard's model has {context} positions; use another model, or shorter prompts"
-        )
-    return room
+    return max(0, context - len(codec.encode_prompt(group.prompt)))
 
 
 def _tokens(
@@ -96,8 +112,12 @@ def _tokens(
             ids = ids[:-1]  # it was cut there, and had no end-of-text
     elif codec is not None and ids and not codec.known_ids.issuperset(ids):
         return ids, "a token id outside the vocabulary"
-    if most is not None and ids and len(ids) > most:
-        return ids, f"{len(ids)} tokens, and sampling.max_new_tokens is {most}"
-    if room is not None and ids and len(ids) > room:
-        return ids, f"{len(ids)} tokens, and the model's context has room for {room}"
-    return ids, ""
+    return ids, _too_long(len(ids or ()), most, room)
+
+
+def _too_long(count: int, most: int | None, room: int | None) -> str:
+    if most is not None and count > most:
+        return f"{count} tokens, and sampling.max_new_tokens is {most}"
+    if room is not None and count > room:
+        return f"{count} tokens, and the model's context has room for {room}"
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,6 +42,22 @@ class Chosen:
         """As `DefenseView.column`, which says more where the source has no columns."""
         found = DefenseView(rewards=(), seed=0, source=self.source).column(name)
         return [found[p] for p in self.indices]
+
+
+def round_number(value: object) -> int:
+    """The number of a round, from a trainer: numbers of NumPy and torch are welcome.
+
+    Raises:
+        ValueError: it is no whole number, or below 0.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        whole = isinstance(value, float) and value.is_integer()
+        number = int(value) if whole else -1  # type: ignore[call-overload]
+    if number < 0:
+        raise ValueError(f"round = {value!r:.60}; it is a whole number from 0 on")
+    return number
 
 
 def whole_number(name: str, value: object) -> int:

@@ -119,7 +119,7 @@ class Guard:
         Raises:
             ValueError: rewards or scores do not fit the groups, or are not finite.
         """
-        round = self._next_round if round is None else round
+        round = self._next_round if round is None else given.round_number(round)
         own = given.Given(scores) if isinstance(scores, Sequence) else scores
         if not all(group.completions for group in groups):
             return self._without_empty(groups, rewards, round, own)
@@ -130,7 +130,7 @@ class Guard:
             inspecting = self.begin(groups, rewards, round=round, scores=own, void=void)
             self._feed(inspecting, own)
         found, self._next_round = self.finish(inspecting), round + 1
-        return found
+        return entering.with_own_tokens(found, groups)
 
     def _without_empty(
         self,
@@ -296,7 +296,7 @@ class Guard:
             return entering.Limits(most)
         from swarmproof.policies import shapes
 
-        config = getattr(self._loaded().scorer.model, "config", None)
+        config = getattr(getattr(self._loaded().scorer, "model", None), "config", None)
         told = None if config is None else config.to_dict()
         return entering.Limits(most, told and shapes.positions(told, "the guard's model"))
 
@@ -337,8 +337,11 @@ def _built(defense: Defense | str | Mapping[str, Any]) -> Defense:
         return defense
     table = {"name": defense} if isinstance(defense, str) else defense
     plugin = registry.find("defense", table)
-    try:  # first, because it tells a wrong parameter in one line
-        validate(plugin, {key: value for key, value in table.items() if key != "name"})
-    except ValueError as error:
-        raise ValueError(f"the defence {plugin.name!r}: {error}") from None
-    return registry.build(Defense, table)
+    try:
+        return registry.build(Defense, table)
+    except ValueError:
+        try:  # it tells a wrong parameter in one line
+            validate(plugin, {key: value for key, value in table.items() if key != "name"})
+        except ValueError as error:
+            raise ValueError(f"the defence {plugin.name!r}: {error}") from None
+        raise

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarmproof.zoo.locate import locate
+from swarmproof.zoo.locate import config_of, locate
 
 # Parts of the keys of a config.json that has several feed-forward networks in a layer.
 _EXPERTS = ("num_experts", "num_local_experts", "routed_experts")
@@ -64,9 +64,8 @@ def shape_of(path: str) -> Shape | None:
     if path in SHAPES:
         return SHAPES[path]
     try:
-        text = (Path(locate(path)) / "config.json").read_text(encoding="utf-8")
-        table = json.loads(text)
-        if _has_experts(table):
+        table = config_of(path)  # of a hub model, that in the cache
+        if table is None or _has_experts(table):
             return None
         width, layers = table["hidden_size"], table["num_hidden_layers"]
         words, feed_forward = table["vocab_size"], table["intermediate_size"]

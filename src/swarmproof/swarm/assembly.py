@@ -230,6 +230,7 @@ def _cohort(
 
     path = warm[members.path].path if members.path in warm else members.path
     model = config.model.model_copy(update={"path": path})
+    context.context_of(path, config.models_key)  # of a hub model, its config is here then
     needs.require_limit(config)
     shape = shape_of(path)
     room = None if shape is None else needs.room(config, shape)

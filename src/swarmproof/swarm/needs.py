@@ -25,6 +25,7 @@ from swarmproof.defenses import Defense
 from swarmproof.policies import DrawEngine
 from swarmproof.policies.shapes import COMPACT_BELOW, LONG_ROW, Shape, shape_of
 from swarmproof.tasks import Task
+from swarmproof.zoo.locate import config_of
 
 GB = 1e9
 PROCESS = 0.45 * GB  # Python, torch, transformers and the data of a generated task
@@ -153,17 +154,22 @@ def room(config: TrialConfig, shape: Shape) -> int:
 
 
 def require_limit(config: TrialConfig) -> None:
-    """Raise ValueError if `model.memory_gb` is too small for the trial, or cannot be kept."""
+    """Raise ValueError if `model.memory_gb` is too small for the trial, or cannot be kept.
+
+    Nothing is known yet of a model of the hub that was never downloaded.
+    """
     if not config.model.memory_gb:
         return
     shapes = []
     for path in config.model_paths:
         shape = shape_of(path)
+        if shape is None and config_of(path) is None:
+            return
         if shape is None:
             raise ValueError(
                 f"model.memory_gb is {config.model.memory_gb:g}, and what the model {path!r} needs "
-                "is not known: it is not on this machine, or its config.json is of another kind, "
-                "such as that of a mixture of experts; leave model.memory_gb out"
+                "is not known: its config.json is of another kind, such as that of a mixture of "
+                "experts; leave model.memory_gb out"
             )
         shapes.append(shape)
     room(config, max(shapes, key=lambda shape: shape.parameters))
