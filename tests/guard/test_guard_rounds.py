@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from swarmproof import Group, Guard
@@ -61,3 +63,18 @@ def test_a_wrong_number_in_a_state_is_one_line(wrong: object) -> None:
     with pytest.raises(ValueError, match="state of a guard has round") as caught:
         Guard(["novelty"]).load_state_dict({"defenses": {}, "round": wrong})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [np.int64(3), 3.0, True + 2])
+def test_any_whole_number_is_a_round_and_the_state_is_plain(number: Any) -> None:
+    guard = Guard(["novelty"])
+    guard([], [], round=number)
+    state = json.loads(json.dumps(guard.state_dict()))
+    assert state["round"] == 4
+    Guard(["novelty"]).load_state_dict(state)
+
+
+@pytest.mark.parametrize("number", [-5, 2.5, "1", float("nan")])
+def test_what_is_no_round_is_one_line(number: Any) -> None:
+    with pytest.raises(ValueError, match=r"^round = .*; it is a whole number from 0 on$"):
+        Guard(["novelty"])([], [], round=number)
