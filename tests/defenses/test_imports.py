@@ -79,6 +79,18 @@ HONEST = {
     "sys.setrecursionlimit(2000)",
     "ordinary words": "class A:\n    code = 3\n    trace = profile = 4\n    site = 5\n"
     "print(A.code + A.trace + A.profile + A.site)",
+    "formatter of a log": "import logging\nprint(logging.Formatter('%(message)s'))",
+    "other name of logging": "import logging as log\nimport logging.handlers\n"
+    "print(log.Formatter('a'), logging.Formatter('b'))",
+    "platform": "import platform\nprint(platform.system())",
+    "own system": "class A:\n    def __init__(self):\n        self.system = 3\n"
+    "    def f(self):\n        return self.system\nprint(A().f())",
+    "own modules": "import sys, math, collections as c\nfrom functools import cache\nclass A:\n"
+    "    @cache\n    def modules(self):\n        return c.Counter(sys.argv)\n"
+    "print(A().modules(), math.pi)",
+    "own words": "class A:\n    def __init__(self):\n        self.inspect = self.gc = 3\n"
+    "    def unittest(self):\n        self.timeit = self.gc\n        return self.inspect\n"
+    "print(A().unittest())",
     "super": "class A:\n    def __init__(self):\n        super().__init__()\nprint(A().__class__)",
 }  # fmt: skip
 
@@ -143,6 +155,29 @@ HOSTILE = {
     "walrus in a comprehension": ("[(exec := 3) for _ in []]\nexec('import calc')", "exec"),
     "timeit": ("from timeit import timeit\ntimeit('import calc')", "timeit"),
     "pickle": ("import pickle\npickle.loads(b'')", "pickle"),
+    "formatter of logging": ("import logging\nlogging._str_formatter.get_field('0', [], {})",
+                             "_str_formatter"),
+    "no logging": ("import string as logging\nlogging.Formatter()", "Formatter"),
+    "two of a name": ("import logging\nimport string as logging\nlogging.Formatter()", "Format"),
+    "logging is set": ("import logging, string\nlogging = string\nlogging.Formatter()", "Format"),
+    "logging of a star": ("import logging\nfrom string import *\nlogging.Formatter()", "Format"),
+    "logging as argument": ("import logging, string\ndef f(logging): logging.Formatter()\n"
+                            "f(string)", "Formatter"),
+    "part of logging": ("import logging\nlogging.os.system('python')", "system"),
+    "part of that name": ("import xml.sax as logging\nlogging.Formatter()", "Formatter"),
+    "no platform": ("import os as platform\nplatform.system('python')", "system"),
+    "platform.os": ("import platform\nplatform.os.system('python')", "system"),
+    "self is a module": ("import sys\nclass A:\n    def modules(self): return self.modules\n"
+                         "A.modules(sys)['importlib']", "modules"),
+    "class of a module": ("import os\nclass A:\n    def system(self): pass\n"
+                          "os.system('python')", "system"),
+    "module in a module": ("import collections\nclass A: pass\nA().modules = 3\n"
+                           "collections._sys.modules", "modules"),
+    "imported module": ("from collections import _sys as s\ndef modules(): pass\ns.modules",
+                        "modules"),
+    "other name of a module": ("import math\nimport sys as math\ndef modules(): pass\n"
+                               "x = math\nx.modules", "modules"),
+    "single dispatch": ("import functools\nfunctools.singledispatch(abs)", "singledispatch"),
     "star import": ("from math import *\nprint(addition(2, 2))", "addition"),
     "star of others": ("from os import *\nprint(getcwd())", "getcwd"),
     "import": ("import calc\nprint(calc.addition(2, 2))", "calc"),
@@ -216,7 +251,8 @@ def test_no_module_that_may_be_imported_has_one_that_hides_what_runs() -> None:
 @pytest.mark.parametrize(
     "program",
     ["x = exec = 3\n" * 5000, "lambda exec: " * 3000 + "exec", "[exec for exec in a]\n" * 4000,
-     "def f(exec):\n exec\n" * 4000, "getattr(a, 'b')." * 5000 + "c", "a.modules\n" * 8000],
+     "def f(exec):\n exec\n" * 4000, "getattr(a, 'b')." * 5000 + "c", "a.modules\n" * 8000,
+     "import logging\n" * 4000 + "logging.Formatter\n" * 4000, "a.gc = math.pi\n" * 8000],
 )  # fmt: skip
 def test_the_time_is_linear_in_the_length(program: str) -> None:
     def seconds(text: str) -> float:

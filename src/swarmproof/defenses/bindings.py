@@ -26,6 +26,7 @@ import re
 import statistics
 import string
 import time
+import types
 import typing
 from collections.abc import Collection, Iterator
 from functools import cache
@@ -74,6 +75,11 @@ def _is_type_parameter(node: ast.AST) -> bool:
     return type(node).__name__ in ("TypeVar", "ParamSpec", "TypeVarTuple")  # of Python 3.12
 
 
+_OF_SYS = frozenset(
+    ("argv", "exit", "maxsize", "setrecursionlimit", "stderr", "stdin", "stdout", "version_info")
+)
+
+
 @cache
 def _public(module: str) -> Names:
     """The names that `from MODULE import *` binds, if they are known here."""
@@ -82,6 +88,16 @@ def _public(module: str) -> Names:
             listed = getattr(known, "__all__", None)
             return frozenset(listed or (name for name in dir(known) if name[0] != "_"))
     return frozenset()
+
+
+@cache
+def without_modules(module: str) -> Names:
+    """The public names of a module that is known here, except those that are modules."""
+    for known in STARRED:
+        if known.__name__ == module:
+            values = ((name, getattr(known, name)) for name in _public(module))
+            return frozenset(n for n, v in values if not isinstance(v, types.ModuleType))
+    return _OF_SYS if module == "sys" else frozenset()
 
 
 class _Scope(NamedTuple):

@@ -3,7 +3,10 @@
 It reads whole and decimal numbers, also with thousands separators, a currency or in English words;
 the operators + - * / in their usual spellings, also in words; brackets; and `=`, `is`, `makes` or
 `equals`. Digits may be of any script. Characters that are not seen, and Markdown around a number,
-hide nothing. Its time is linear in the length of the text, because texts come from peers.
+hide nothing. Square brackets and backticks are often lists, footnotes, indices and code. So they
+are read only around a single number that is a result, as in `= [5]`, and brackets in `[2] + [2]`.
+Elsewhere they end a computation, as words do. Its time is linear in the length of the text, because
+texts come from peers.
 """
 
 from __future__ import annotations
@@ -57,7 +60,16 @@ _VARIABLE = re.compile(r"(?:^|\W)[^\W\d_]\s*$")
 _EXPONENT = re.compile(r"\s*(?:-?[$(.]*[0-9]|-?\(|[^\W\d_](?!\w))")
 # `*5*`, within a sentence. It may hold no other star, so that the time is linear.
 _EMPHASIS = re.compile(r"\*(?=[^\s*])(?:[^*\n.!?]|[.!?](?!\s))+(?<!\s)(\*)(?!\w)")
-_SEEN = str.maketrans("[]`", "() ")  # brackets of another kind, and a mark that hides nothing
+_BOXED = r"\[[ \t]*[$€£]?[0-9]+(?:\.[0-9]+)?[ \t]*\]"
+# A result in brackets or backticks, with nothing attached to it, and `[2] + [2]`.
+_BRACKETED = re.compile(
+    rf"""(?:=|\b(?:{_VERB}|equal\s+to)\b)\s*(?P<result>{_BOXED}|`[$€£]?[0-9]+(?:\.[0-9]+)?`)
+        (?![\w\[(`]|\s*[-+*/−–×·⋅÷∕%^²³°])
+    | (?P<operands>(?<![\w)\]]){_BOXED}(?:\s*[+*/x×÷]\s*{_BOXED}){{1,8}})(?![\w\[(]|\s*[%^²³°])""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_SEEN = str.maketrans("[]`", "() ")
+_ASCII = bytes(range(128))
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u3164\uffa0") | {chr(n) for n in range(0xFE00, 0xFE10)}
 
 
@@ -76,18 +88,36 @@ def plain(text: str) -> tuple[str, list[int] | None]:
     are dropped, such as a zero-width space or a soft hyphen.
     """
     if text.isascii():
-        return text.translate(_SEEN), None
-    seen = [_character(char) for char in text]
-    whole = "".join(seen).translate(_SEEN)
+        return _unboxed(text), None
+    # Few characters of a usual text are other than ASCII, and few of these are to be changed.
+    beyond = text.encode("utf-8", "surrogatepass").translate(None, _ASCII)
+    others = set(beyond.decode("utf-8", "surrogatepass"))
+    changed = {ord(char): new for char in others if (new := _character(char)) != char}
+    if not changed:
+        return _unboxed(text), None
+    whole = _unboxed(text.translate(changed))
     if len(whole) == len(text):
         return whole, None
-    return whole, [i for i, char in enumerate(seen) if char]
+    return whole, [i for i, char in enumerate(text) if changed.get(ord(char), char)]
+
+
+def _unboxed(text: str) -> str:
+    """With round brackets in place of the square ones, and spaces in place of the backticks, that
+    are read."""
+    return _BRACKETED.sub(_unbox, text) if "[" in text or "`" in text else text
+
+
+def _unbox(match: re.Match[str]) -> str:
+    # Behind a number or a word, `[1] + [2]` are footnotes or items.
+    start = match.start()
+    front = match.string[max(0, start - 9) : start].rstrip()
+    if match["operands"] and (start if not front else front[-1].isalnum() or front[-1] in ")]%"):
+        return match[0]
+    return match[0].translate(_SEEN)
 
 
 @lru_cache(maxsize=4096)
 def _character(char: str) -> str:
-    if char.isascii():
-        return char
     if unicodedata.category(char) == "Cf" or char in _INVISIBLE:
         return ""
     if "！" <= char <= "～":

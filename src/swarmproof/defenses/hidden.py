@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Sequence
 
-from swarmproof.defenses.bindings import Names, walk, with_own
+from swarmproof.defenses.bindings import Names, bound, walk, with_own, without_modules
 
 # Modules that import or run by name, or that hand out the names of other code.
 MODULES = frozenset(
@@ -49,6 +49,7 @@ _TAKEN = (MODULES - _WORDS) | {
     *("ForwardRef", "__forward_code__", "get_type_hints", "evaluate_forward_ref"),
     *("_eval_type", "_evaluate", "singledispatch", "singledispatchmethod"),
     *("_create_fn", "_FuncBuilder", "_convert_", "Formatter", "resolve_dotted_attribute"),
+    *("StrFormatter", "_str_formatter"),  # so logging calls that of string
     *("make_parser", "_create_parser", "getDOMImplementation", "registerDOMImplementation"),
     *("well_known_implementations", "_getcategory", "_setoption", "_processoptions"),
     *("system", "popen", "posix_spawn", "posix_spawnp", "startfile"),
@@ -57,6 +58,10 @@ _TAKEN = (MODULES - _WORDS) | {
     *("create_subprocess_exec", "create_subprocess_shell", "subprocess_exec", "subprocess_shell"),
 }
 _ATTRIBUTES = (_REACHED - {"compile"}) | _TAKEN  # `re.compile` hides nothing
+# What these modules have under a name of the lists, and what hides nothing.
+_HARMLESS = {"logging": "Formatter", "platform": "system"}
+# Ordinary words, that lead to harm only from a module.
+_OF_MODULES = frozenset(("gc", "inspect", "modules", "system", "timeit", "unittest"))
 # They take names of attributes as texts, at these places among their arguments.
 _GETTERS = {"getattr": slice(1, 2), "attrgetter": slice(None), "methodcaller": slice(1)}
 _PLAIN = _REACHED | _CALLED | frozenset(_GETTERS)  # names that need no star import
@@ -79,9 +84,14 @@ def names(tree: ast.Module) -> set[str]:
     """The names in a program that hide what runs: `exec`, `print.__self__`, `sys.modules`.
 
     A name that certainly means what the program itself bound to it is not among them. Nor are
-    `.exec` and `.eval`, if it defines such a method: the ways to the builtins are refused.
+    `.exec` and `.eval`, if it defines such a method: the ways to the builtins are refused. Nor is
+    `.modules` or `.system`, if it defines them itself and nothing in it can mean a module, or
+    `logging.Formatter` and `platform.system`, if the first name surely is that module.
     """
     nodes = list(walk(tree))
+    own = _own_methods(nodes) | _own_attributes(nodes)
+    harmless = _harmless(nodes)
+    nodes = [node for node in nodes if id(node) not in harmless]
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     clear = {id(call.func) for call in calls if _is_clear(call)}
     watched = _PLAIN | _TAKEN if any(map(_is_star, nodes)) else _PLAIN
@@ -89,7 +99,7 @@ def names(tree: ast.Module) -> set[str]:
     nodes = [node for node in nodes if id(node) not in clear]
     found.update(name for node in nodes for name in _named(node))
     found |= _not_own(tree, watched, clear) if any(_read(n, watched) for n in nodes) else set()
-    return found - _own_methods(nodes)
+    return found - own
 
 
 def _is_star(node: ast.AST) -> bool:
@@ -119,6 +129,70 @@ def _own_methods(nodes: Sequence[ast.AST]) -> set[str]:
     defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     read = {node.id for node in nodes if isinstance(node, ast.Name)}
     return ({"exec", "eval"} & defined) - read
+
+
+def _own_attributes(nodes: Sequence[ast.AST]) -> set[str]:
+    """Those of the ordinary words that a program sets or defines, if it can reach no module.
+
+    Whether `self` is an instance of its class is not provable: `A.method(sys)` makes it a module.
+    So each name of a module may stand only in front of a public name of it that is no module.
+    """
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    defined |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and _is_stored(n)}
+    own = set(_OF_MODULES & defined)
+    return own if own and not _reaches_a_module(nodes) else set()
+
+
+def _is_stored(node: ast.Attribute) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _reaches_a_module(nodes: Sequence[ast.AST]) -> bool:
+    if any(isinstance(node, ast.ImportFrom) and _takes_others(node) for node in nodes):
+        return True
+    imported: dict[str, Names] = {}
+    for alias in (a for node in nodes if isinstance(node, ast.Import) for a in node.names):
+        name, public = alias.asname or alias.name, without_modules(alias.name)
+        if not public:
+            return True
+        imported[name] = public & imported.get(name, public)
+    used = sum(isinstance(node, ast.Name) and node.id in imported for node in nodes)
+    return used > sum(_is_public(node, imported) for node in nodes)
+
+
+def _takes_others(node: ast.ImportFrom) -> bool:
+    public = without_modules("" if node.level else node.module or "")
+    return not public.issuperset(alias.name for alias in node.names)
+
+
+def _is_public(node: ast.AST, imported: dict[str, Names]) -> bool:
+    if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+        return False
+    return node.attr in imported.get(node.value.id, ())
+
+
+def _harmless(nodes: Sequence[ast.AST]) -> set[int]:
+    """The ids of `logging.Formatter` and `platform.system`, where the first name is the module."""
+    meant: dict[str, set[str]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                module = alias.name if alias.asname else name
+                meant.setdefault(name, set()).add(module)
+        elif _is_star(node):  # it may bind any name
+            return set()
+        else:
+            for name in bound(node):
+                meant.setdefault(name, set()).add("")
+    sure = {name: _HARMLESS.get(min(found), "") for name, found in meant.items() if len(found) == 1}
+    return {
+        id(node)
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.attr == sure.get(node.value.id)
+    }
 
 
 def _named(node: ast.AST) -> Collection[str]:

@@ -10,7 +10,9 @@ hide an import are known by their names, but a list is never complete: an attrib
 a text in other ways than with `getattr`, as a data class, an XML parser or pickled bytes may do.
 Nor does it see what a file that is imported or opened there does. Only the sandbox is a wall. It
 refuses honest programs that use such a name for something else, for example an attribute `modules`
-or `system` of their own classes. Source: our own; the attack is the paper's CODE.
+or `system` of their own classes where they import more than the usual modules; and those that use
+`functools.singledispatch`, which evaluates annotations that are texts. Source: our own; the attack
+is the paper's CODE.
 """
 
 from __future__ import annotations
