@@ -139,8 +139,8 @@ def test_a_fence_that_is_left_open_does_not_hide_the_next_one() -> None:
         "２ + ２ ＝ ５",
         "２＋２=５",
         "2\u200b+\u200b2 =\u200b5",
-        "[2] + [2] = [5]",
-        "`2` + `2` = 5",
+        "2 + 2 = [5]",
+        "2 + 2 = `5`",
     ],
 )
 def test_a_false_equation_is_found_in_digits_and_signs_of_any_kind(text: str) -> None:
