@@ -26,10 +26,10 @@ run: $(BASE)
 swarm: $(NET)
 	@$(BIN)/swarmproof swarm up $(or $(ARGS),text-horizontal --arm logit --seeds 1)
 
-# One torch thread in each worker: they share the cores already. Two workers more than cores, since many
+# One torch thread in each worker: they share the cores already. One worker more than cores, since many
 # tests wait for processes and servers. A file at a time, so that one worker of pytest starts one Ray
 # cluster, in the order of tests/conftest.py.
-WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder $(ARGS)
