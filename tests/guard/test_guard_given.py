@@ -116,3 +116,8 @@ def test_a_damaged_state_is_one_line_when_it_is_loaded(defense: Any) -> None:
             fresh.load_state_dict({"defenses": {name: wrong}})
     with pytest.raises(ValueError, match="the state of a guard is a table"):
         fresh.load_state_dict(None)  # type: ignore[arg-type]
+
+
+def test_the_name_of_a_tokenizer_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^tokenizer = 'tiny-math' is a name; give the tokenizer"):
+        Guard(["novelty"], tokenizer="tiny-math")

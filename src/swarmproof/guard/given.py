@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -42,6 +43,14 @@ class Chosen:
         """As `DefenseView.column`, which says more where the source has no columns."""
         found = DefenseView(rewards=(), seed=0, source=self.source).column(name)
         return [found[p] for p in self.indices]
+
+
+def require_tokenizer(tokenizer: object) -> None:
+    """Raise ValueError for the name of a tokenizer, or of a model, in place of it."""
+    if isinstance(tokenizer, str | os.PathLike):
+        raise ValueError(  # noqa: TRY004 - one kind of error for all that a caller gives
+            f"tokenizer = {str(tokenizer)!r:.60} is a name; give the tokenizer itself, or model"
+        )
 
 
 def round_number(value: object) -> int:

@@ -74,6 +74,7 @@ class Guard:
             found = presets.preset(preset)
             defenses = found.defenses
             programs = found.programs if programs is None else programs
+        given.require_tokenizer(tokenizer)
         if on_reject not in EFFECTS:
             known = registry.did_you_mean(str(on_reject), EFFECTS)
             raise ValueError(f"on_reject = {on_reject!r:.60} is not a rule{known}")
