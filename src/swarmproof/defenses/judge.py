@@ -97,10 +97,7 @@ class Judge(Defense):
 
     def inspect(self, groups: Sequence[Group], view: DefenseView) -> list[list[Verdict]]:
         beside = [self._beside(group, view) for group in groups]
-        # Above the lowest reward, and not only above the mean: it may be the best that is left.
-        earns = [
-            [reward > senders.nothing(rewards) for reward in rewards] for rewards in view.rewards
-        ]
+        earns = [_earns(rewards) for rewards in view.rewards]
         wanted = [
             (group.problem.question, completion.text, shown)
             for group, earns_G, shown in zip(groups, earns, beside, strict=True)
@@ -202,6 +199,12 @@ def _known(judge: Judge, now: _Round) -> dict[_Asked, Verdict]:
         verdicts = {}
     _rounds[judge] = now, verdicts
     return verdicts
+
+
+def _earns(rewards_G: Sequence[float]) -> list[bool]:
+    """Above the lowest reward, and not only above the mean: it may be the best that is left."""
+    least = senders.nothing(rewards_G)
+    return [reward > least for reward in rewards_G]
 
 
 def too_long(text: str, most: int) -> str:

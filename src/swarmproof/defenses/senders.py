@@ -65,7 +65,7 @@ def nothing(rewards_G: Sequence[float]) -> float:
 
     Where rewards may be negative, 0 can be the best reward of a group.
     """
-    return min(0.0, *rewards_G, 0.0)
+    return min([0.0, *rewards_G])
 
 
 def right(rewards_G: Sequence[float]) -> list[bool]:
