@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from swarmproof import registry
 from swarmproof.attacks import CodeInjection, Equation, Text
 from swarmproof.judges import Judgement, JudgeModel, Request, injections
-from swarmproof.measure import corpus_threshold
+from swarmproof.measure import corpus_threshold, judge_eval
 from swarmproof.measure.judge_eval import (
     CALIBRATED,
     VARIANTS,
@@ -95,6 +96,55 @@ def test_every_variant_is_asked_and_counted() -> None:
     assert honest["scored"]["of"] == 12
     assert 0 < honest["sampled"]["rate"] < 1
     assert table(found).row_count == len(found["accepted"])
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> JudgeEval:
+    """Few completions, which are drawn once for each seed."""
+    drawn = cache(lambda seed: _families(settings.model_copy(update={"seed": seed})))
+    monkeypatch.setattr(judge_eval, "_families", lambda config: drawn(config.seed))
+    table = {"name": "judge", "model": {"name": "clerk"}, "prompt": "tiny"}
+    settings = JudgeEval(judge=table, completions=4, problems=10, judgements=2)
+    return settings
+
+
+def test_what_is_killed_goes_on_with_the_results_that_it_had(
+    small: JudgeEval, tmp_path: Path
+) -> None:
+    part, variants = tmp_path / "not there yet" / "table.json.part", ["scored", "sampled"]
+    whole = evaluate(small, variants)
+    told: list[str] = []
+
+    def killed(line: str) -> None:
+        told.append(line)
+        if len(told) == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(small, variants, tell=killed, part=part)
+    rest: list[str] = []
+    assert evaluate(small, variants, tell=rest.append, part=part) == whole
+    assert rest[0] == told[7]
+    assert len(told) - 1 + len(rest) == 2 * len(whole["accepted"])
+    # Nothing is taken over from another seed or other variants.
+    other = small.model_copy(update={"seed": 1})
+    for config, asked in ((other, variants), (small, ["scored"])):
+        rest.clear()
+        found = evaluate(config, asked, tell=rest.append, part=part)
+        assert len(rest) == len(asked) * len(found["accepted"])
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '"all"'])
+def test_results_so_far_that_are_damaged_are_one_line(
+    text: str, small: JudgeEval, tmp_path: Path
+) -> None:
+    part = tmp_path / "part"
+    evaluate(small, ["scored"], part=part)
+    rate = '"rate": 1.0'
+    assert rate in part.read_text()
+    part.write_text(part.read_text().replace(rate, f'"rate": {text}') if "a" in text else text)
+    with pytest.raises(ValueError, match=r"part is damaged: .*; delete it"):
+        evaluate(small, ["scored"], part=part)
 
 
 def test_a_calibrated_threshold_is_counted_beside_the_set_one() -> None:

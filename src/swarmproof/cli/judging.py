@@ -131,6 +131,7 @@ def judge_eval(
 
     from swarmproof.config import override, validate
     from swarmproof.measure import judge_eval as evaluation
+    from swarmproof.report.progress import telling
 
     unknown = set(variant or ()) - set(evaluation.VARIANTS)
     if unknown:
@@ -142,17 +143,20 @@ def judge_eval(
     table = override(evaluation.JudgeEval().model_dump(), set_ or ()) | given
     config = validate(evaluation.JudgeEval, table)
     console = Console()
-    with Console(stderr=True).status("drawing and poisoning completions") as status:
+    part = out and out.with_name(f"{out.name}.part")
+    with telling("drawing and poisoning completions") as tell:
         found = evaluation.evaluate(
             config,
             variant or list(evaluation.VARIANTS),
             run_folder or (),
             run_arm,
-            lambda family: status.update(f"judging {family}"),
+            tell,
             false_rejections,
+            part,
         )
-    if out is not None:
+    if out is not None and part is not None:
         write(out, found)
+        part.unlink(missing_ok=True)
     console.print(evaluation.table(found))
     if "calibration" in found:
         chosen = found["calibration"]

@@ -104,7 +104,7 @@ def reproduce(
         keep = functools.partial(runner.keeper, plan, store)
         try:
             steps.run_trials(trials, place=place, resume=resume, quiet=quiet, wrap=keep)
-            found = command.finish(plan, store, export)
+            found = command.finish(plan, store, export, quiet=quiet)
         except KeyboardInterrupt:
             again = shlex.join(["swarmproof", *sys.argv[1:]])
             print(f"interrupted; continue with: {again}", file=sys.stderr)

@@ -25,6 +25,7 @@ from swarmproof.config import ModelConfig, SamplingConfig, describes
 from swarmproof.defenses import Judge
 from swarmproof.judges import injections
 from swarmproof.measure import cleanliness, corpus_threshold
+from swarmproof.measure.unfinished import Unfinished
 from swarmproof.pretraining import judge_unseen
 from swarmproof.randomness import derive_seed
 from swarmproof.records.versions import versions
@@ -89,16 +90,19 @@ def evaluate(
     variants: Sequence[str],
     runs: Sequence[Path] = (),
     run_arm: str = "no-attack",
-    on_family: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
     false_rejections: float | None = None,
+    part: Path | None = None,
 ) -> dict[str, Any]:
     """Make every family of completions, and let every variant of the judge decide on it.
 
     Args:
         runs: run folders; honest completions of the last rounds of `run_arm` are judged, too.
-        on_family: called with the name of a family before it is judged.
+        tell: called with the progress, a line before each variant judges a family.
         false_rejections: count the scores of the variant `scored` at a second threshold, too, that
             refuses this share of right solutions of the corpus; None: do not.
+        part: a file that keeps the results so far. What is in it already, of the same settings,
+            models and versions, is not judged again. The caller deletes it in the end.
 
     Returns:
         `accepted[family][variant]` is `{"count", "of", "rate", "ci95"}`. If a completion is judged
@@ -116,18 +120,9 @@ def evaluate(
     _require_judge(str(config.judge.get("name")))
     if len({run.name for run in runs}) < len(runs):
         raise ValueError("--run: two folders have the same name; judge them one after the other")
-    judges = {}
-    for name in variants:
-        criticism, decision = VARIANTS[name]
-        table = config.judge | {"criticism": criticism, "decision": decision}
-        judges[name] = registry.build(Judge, table)
-        judges[name].require()
-    families = _families(config)
-    for run in runs:
-        from swarmproof.measure import honest
-
-        task, pairs = honest.recorded(run, run_arm, config.completions)
-        families |= _with_clean(f"trained, {run.name}", task, pairs)
+    judges = {name: _judge(config, *VARIANTS[name]) for name in variants}
+    made_here = _families(config)
+    families = made_here | _trained(runs, run_arm, config.completions)
     found: dict[str, Any] = {"config": config.model_dump(mode="json"), "versions": versions()}
     threshold = None
     if false_rejections is not None:
@@ -135,13 +130,17 @@ def evaluate(
             judges["scored"], false_rejections, config.completions, config.seed
         )
         threshold = found["calibration"]["threshold"]
+    settings = {key: found.get(key) for key in ("config", "calibration")} | {"variants": variants}
+    unfinished = Unfinished(part, lambda: settings | {"models": fingerprints(config)})
+    known = {family: row for family, row in unfinished.read().items() if family in made_here}
     accepted = found["accepted"] = {}
-    for family, (task, pairs) in families.items():
-        if pairs:
-            on_family(family)
-            accepted[family] = {}
-            for name, judge in judges.items():
-                accepted[family] |= _accepted(name, judge, task, pairs, config, threshold)
+    asked = [(family, name) for family, (_, pairs) in families.items() if pairs for name in judges]
+    for number, (family, name) in enumerate(asked, 1):
+        row = accepted.setdefault(family, known.get(family, {}))
+        if name not in row:
+            tell(f"{number} of {len(asked)}: {family}, {name}")
+            row |= _accepted(name, judges[name], *families[family], config, threshold)
+            unfinished.keep(accepted)
     return found
 
 
@@ -152,6 +151,12 @@ def _require_judge(name: str) -> None:
         raise ValueError(
             f"judge.name = {name!r:.60} is no judge{registry.did_you_mean(name, known)}"
         )
+
+
+def _judge(config: JudgeEval, criticism: bool, decision: str) -> Judge:
+    judge = registry.build(Judge, config.judge | {"criticism": criticism, "decision": decision})
+    judge.require()
+    return judge
 
 
 def fingerprints(config: JudgeEval) -> dict[str, str]:
@@ -229,6 +234,15 @@ def _families(config: JudgeEval) -> dict[str, tuple[Task, list[Pair]]]:
         unseen = islice(judge_unseen.pairs(kind, config.seed), config.completions)
         name = "untrained" if kind in judge_unseen.UNTRAINED else "unseen"
         found[f"{name}: {kind}"] = task, list(unseen)
+    return found
+
+
+def _trained(runs: Sequence[Path], arm: str, count: int) -> dict[str, tuple[Task, list[Pair]]]:
+    from swarmproof.measure import honest
+
+    found: dict[str, tuple[Task, list[Pair]]] = {}
+    for run in runs:
+        found |= _with_clean(f"trained, {run.name}", *honest.recorded(run, arm, count))
     return found
 
 

@@ -6,13 +6,15 @@ Knows only the events of an engine; it reads no file and computes no final numbe
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -60,6 +62,17 @@ class _TrialState:
         self.poisoned_refused += record.poisoned_refused
         self.honest += record.honest
         self.honest_refused += record.honest_refused
+
+
+@contextmanager
+def telling(first: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A function that shows on stderr what is done now: one line of a terminal, or line by line."""
+    console = Console(stderr=True, quiet=quiet)
+    if console.is_terminal:
+        with console.status(first) as status:
+            yield lambda line: status.update(escape(line))
+    else:
+        yield lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class Progress:

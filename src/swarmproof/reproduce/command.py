@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from swarmproof.engines import local
 from swarmproof.measure.judge_eval import JudgeEval
 from swarmproof.records.folder import write_json
 from swarmproof.registry import did_you_mean
+from swarmproof.report.progress import telling
 from swarmproof.reproduce import estimate, figures, runner
 from swarmproof.reproduce.figures import Acceptance, Curves, Figure, LeftOut
 from swarmproof.reproduce.page import numbers, outcomes
@@ -48,15 +48,15 @@ def choose(wanted: Sequence[str], scale: str) -> list[Figure]:
     return chosen
 
 
-def finish(plan: Plan, store: Store, export: Path | None) -> dict[str, dict[str, Any]]:
+def finish(
+    plan: Plan, store: Store, export: Path | None, *, quiet: bool = False
+) -> dict[str, dict[str, Any]]:
     """Measure and draw every figure; with `export`, also write its JSON there."""
     found = {}
-    with Console(stderr=True).status("drawing") as status:
+    with telling("drawing", quiet=quiet) as tell:
         for figure in plan.figures:
-            status.update(figure.name)
-            result = runner.finish(
-                figure, plan, store, lambda family: status.update(f"judging {family}")
-            )
+            tell(figure.name)
+            result = runner.finish(figure, plan, store, tell)
             if result is not None:
                 found[figure.name] = result
                 if export is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RESULT = "result.json"
 _MODELS = "models"  # in the table of a judge: fingerprints of the models
+_JUDGED, _PART = "judge-eval", ".part"  # the folder of these tables; the end of unfinished names
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,15 @@ def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
     Args:
         plan: of all figures.
         store: of the trials.
-        resume: whether they will continue from their checkpoints.
+        resume: whether they will continue from their checkpoints. If not, evaluations of judges
+            that have not ended are forgotten, too.
 
     Raises:
         ValueError: a finished trial was made with other data or another model.
     """
     require_same_inputs(store.root, plan.configs)
+    for part in () if resume else store.root.glob(f"{_JUDGED}/*{_PART}"):
+        part.unlink()
     waiting = []
     for need in plan.trials.values():
         if not store.finished(need.key):
@@ -129,7 +133,7 @@ def keeper(plan: Plan, store: Store, show: OnEvent) -> OnEvent:
 
 
 def finish(
-    figure: Figure, plan: Plan, store: Store, on_family: Callable[[str], None] = lambda _: None
+    figure: Figure, plan: Plan, store: Store, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any] | None:
     """Measure and draw a figure whose trials are finished, and write `result.json` beside it.
 
@@ -152,7 +156,7 @@ def finish(
                 picture.replace(folder / f"{figure.name}{picture.suffix}")
             found = head | {"measured": measured.of_theory()}
         case Acceptance():
-            found = head | _accepted(figure, store, on_family)
+            found = head | _accepted(figure, store, tell)
         case Curves():
             found = head | _curves(figure, plan, store, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,19 +190,22 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
     }
 
 
-def _accepted(figure: Acceptance, store: Store, on_family: Callable[[str], None]) -> dict[str, Any]:
+def _accepted(figure: Acceptance, store: Store, tell: Callable[[str], None]) -> dict[str, Any]:
     """The table of every judge. A table of the same models is read, and not computed again."""
     from swarmproof.judges import reader
     from swarmproof.measure import judge_eval
 
     found = {}
-    folder = store.root / "judge-eval"
+    folder = store.root / _JUDGED
     folder.mkdir(exist_ok=True)
     for judge, config in figure.evaluations().items():
         name = f"{key(config, config.seed)}-{'-'.join(figure.variants)}.json"
         if not (folder / name).exists() or not _is_current(folder, name, config):
-            table = judge_eval.evaluate(config, figure.variants, on_family=on_family)
+            part = folder / f"{name}{_PART}"
+            tell(f"judge {judge}")
+            table = judge_eval.evaluate(config, figure.variants, tell=tell, part=part)
             write_json(folder / name, {**table, _MODELS: judge_eval.fingerprints(config)})
+            part.unlink(missing_ok=True)
             reader.load.cache_clear()  # two large judges do not fit on one GPU
         found[judge] = read_json(folder, name)
     made = [table["versions"] for table in found.values()]
