@@ -188,6 +188,9 @@ def warm_up(configs: Iterable[TrialConfig], place: Place, *, quiet: bool) -> boo
 
     On a cluster there are none: each machine makes its own, and the parts of a trial compare them.
     """
+    configs = list(configs)
+    if not quiet and (note := capacity.slow(configs, place)):
+        print(note, file=sys.stderr)
     warm = [config for config in configs if config.warmup.in_use and place.engine == "local"]
     if warm:
         from swarmproof.swarm import warmup

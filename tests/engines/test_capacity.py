@@ -103,6 +103,26 @@ def test_bfloat16_on_a_processor_without_it_is_refused(machine: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("cpu", "told"),
+    [
+        ("vendor_id : GenuineIntel\nflags : avx512_bf16", True),
+        ("vendor_id : GenuineIntel\nflags : avx512_bf16 amx_bf16", False),
+        ("vendor_id : AuthenticAMD\nflags : avx512_bf16", False),
+        ("Features : asimd bf16", False),
+    ],
+)
+def test_bfloat16_that_is_slower_than_float32_is_told_and_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu: str, told: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpu)
+    monkeypatch.setattr(capacity, "_CPUINFO", tmp_path / "cpuinfo")
+    note = capacity.slow([small(), small(dtype="float32")], HERE)
+    assert ("--set model.dtype=float32 --set warmup.dtype=float32 is faster" in note) is told
+    assert capacity.slow([load("text-horizontal").arms["attack"]], HERE) == ""
+    capacity.require([small()], tmp_path, HERE, resume=True)
+
+
+@pytest.mark.parametrize(
     ("line", "found"),
     [
         ("flags\t\t: fpu avx512f avx512_bf16 vme", True),
