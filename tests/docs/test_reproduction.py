@@ -25,7 +25,8 @@ def test_a_result_is_that_of_the_shipped_figure(scale: figures.Scale, name: str)
     figure, found = figures.read(name, scale), RESULTS[scale, name]
     if isinstance(figure, Curves):
         # The keys are hashes of the resolved configs.
-        assert found["trials"] == runner.plan([figure], tuple(found["seeds"])).keys(name)
+        plan = runner.plan([figure], tuple(found["seeds"]), found.get("set", ()))
+        assert found["trials"] == plan.keys(name)
     elif isinstance(figure, Acceptance):
         shipped = {judge: c.model_dump(mode="json") for judge, c in figure.evaluations().items()}
         assert found["judges"] == shipped
@@ -39,6 +40,7 @@ def test_a_figure_says_how_it_fared_criterion_by_criterion() -> None:
     quiet = course | {"final": 0.0, "ci95": None}
     found = {
         "seeds": [0, 1, 2],
+        "set": ["rounds=9", "attack.phrase=a b"],
         "versions": [{"commit": "0123456789"}],
         "measured": {"attack": {"asr": course}, "no-attack": {"asr": quiet}, "logit": {}},
     }
@@ -47,8 +49,9 @@ def test_a_figure_says_how_it_fared_criterion_by_criterion() -> None:
     assert "attack 93.4 % (90.0 to 96.0)" in row
     assert "**agrees**: The attack ends above 90 %. (attack 93.4 %; needed: at least 90.0 %)" in row
     assert "**not measured**: The logit check stops it. (needed: at most 5.0 %)<br>" in row
-    assert "seeds 0, 1, 2<br>commit 0123456 |" in row
-    assert "`swarmproof reproduce fig3a --seeds 3`" in row
+    assert "seeds 0, 1, 2<br>with rounds=9, attack.phrase=a b<br>commit 0123456 |" in row
+    asked = "`swarmproof reproduce fig3a --seeds 3 --set rounds=9 --set 'attack.phrase=a b'`"
+    assert asked in row
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ numbers in the files; a test compares the page with them.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -159,12 +160,20 @@ def _command(figure: Figure, result: Mapping[str, Any] | None) -> str:
         seeds = result["seeds"]
         counted = seeds == list(range(len(seeds))) and seeds
         words += ["--seeds", str(len(seeds)) if counted else ",".join(map(str, seeds))]
+    words += [word for each in _overrides(result) for word in ("--set", shlex.quote(each))]
     return f"`{' '.join(words)}`"
+
+
+def _overrides(result: Mapping[str, Any] | None) -> list[str]:
+    """Settings that are not those of the figure's file."""
+    return list((result or {}).get("set", ()))
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[str]:
     if "seeds" in result:
         yield f"seeds {', '.join(map(str, result['seeds']))}"
+    if overrides := _overrides(result):
+        yield f"with {', '.join(overrides)}"
     made = [(v["commit"] or "unknown").partition("-") for v in result.get("versions", ())]
     if made:
         commits = dict.fromkeys(f"{commit[:7]}{dash}{dirty}" for commit, dash, dirty in made)

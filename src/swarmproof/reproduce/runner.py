@@ -45,6 +45,7 @@ class Plan:
     seeds: tuple[int, ...]
     arms: Mapping[str, Mapping[str, Arm]]  # figure -> curve -> arm
     trials: Mapping[str, Need]  # by key; figures may share one
+    overrides: tuple[str, ...] = ()  # KEY=VALUE of every trial
 
     def as_experiment(self) -> ExperimentConfig:
         """All distinct configs as arms of one experiment, to check them at once."""
@@ -71,7 +72,7 @@ def plan(figures: Sequence[Figure], seeds: tuple[int, ...], overrides: Iterable[
     Raises:
         ValueError: a figure names an experiment, an arm or a setting that does not exist.
     """
-    overrides = list(overrides)
+    overrides = tuple(overrides)
     arms = {f.name: f.arms(overrides) for f in figures if isinstance(f, Curves)}
     trials: dict[str, Need] = {}
     for figure, curves in arms.items():
@@ -79,7 +80,7 @@ def plan(figures: Sequence[Figure], seeds: tuple[int, ...], overrides: Iterable[
             for curve, arm in curves.items():
                 name = key(arm.trial, seed)
                 trials.setdefault(name, Need(name, f"{figure} {curve}", arm, seed))
-    return Plan(tuple(figures), seeds, arms, trials)
+    return Plan(tuple(figures), seeds, arms, trials, overrides)
 
 
 def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
@@ -180,6 +181,7 @@ def _curves(figure: Curves, plan: Plan, store: Store, folder: Path) -> dict[str,
     curves.draw_panel(run, panel, folder / figure.name)
     return {
         "seeds": list(plan.seeds),
+        "set": list(plan.overrides),
         "trials": keys,
         "versions": store.versions(keys),
         "measured": measured.of_run(summary),
