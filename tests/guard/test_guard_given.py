@@ -46,6 +46,15 @@ def test_names_stay_apart() -> None:
     assert all(len(senders.key(name)) <= 258 for name in names)
 
 
+@pytest.mark.parametrize("text", [None, b"so 7", 7, ["so 7"]])
+@pytest.mark.parametrize("defense", ["signature", "equations", "max_tokens"])
+def test_a_text_that_is_none_is_one_line(defense: str, text: Any) -> None:
+    """Chat APIs give None where a message has only a call of a tool."""
+    group = Group.of("?", [TEXTS[0], text, ""], [(1,), (2,), (3,)], [0, 1, 2])
+    with pytest.raises(ValueError, match=r"the text of completion 1 of group 0 is .*it is a str"):
+        Guard([defense])([group], [[1.0, 0.5, 0.0]])
+
+
 @pytest.mark.parametrize("reward", [1.7e308, -1.7e308, 1e31])
 def test_rewards_whose_squares_are_no_numbers_are_one_line(reward: float) -> None:
     """They gave advantages of NaN without a word."""

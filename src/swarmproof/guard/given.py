@@ -100,8 +100,14 @@ def require_rows(what: str, groups: Sequence[Group], rows: Sequence[object]) -> 
         raise ValueError(f"{len(groups)} groups and {len(rows)} rows of {what}; give one each")
 
 
-def require_rewards(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
-    for p, g, _, reward in _each("rewards", groups, rewards):
+def require_rewarded(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> None:
+    """Raise ValueError unless each completion has a text and a reward that is a number."""
+    for p, g, completion, reward in _each("rewards", groups, rewards):
+        if not isinstance(completion.text, str):
+            raise ValueError(  # noqa: TRY004 - one kind of error for all that a caller gives
+                f"the text of completion {g} of group {p} is {completion.text!r:.40}; it is a str, "
+                'and "" where there is none'
+            )
         if reward is None or not math.isfinite(reward):
             raise ValueError(f"the reward of completion {g} of group {p} is {reward!r}")
         if abs(reward) > _MOST_REWARD:

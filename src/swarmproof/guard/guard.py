@@ -141,7 +141,7 @@ class Guard:
         scores: Scores | None,
     ) -> Inspection:
         """The result for groups of which some have no completions: nothing reads these."""
-        given.require_rewards(groups, rewards)
+        given.require_rewarded(groups, rewards)
         if scores is not None:
             given.require_rows("scores", groups, scores.scores)
         full = [p for p, group in enumerate(groups) if group.completions]
@@ -189,7 +189,7 @@ class Guard:
         Raises:
             ValueError: as `__call__` does.
         """
-        given.require_rewards(groups, rewards)
+        given.require_rewarded(groups, rewards)
         # Arrays are welcome; what follows compares and hashes plain numbers.
         rewards = [[float(reward) for reward in row] for row in rewards]
         codec, scored = self._codec(), scores is not None
