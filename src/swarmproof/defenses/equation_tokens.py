@@ -137,11 +137,13 @@ def runs(text: str) -> Iterator[tuple[list[Token], str]]:
             run, depth = [], 0
             # The last character in front, and the white space after it.
             before = text[end:start] if start - end < 9 else text[start - 9 : start]
-        bullet = _is_bullet(match, text, end)
+        sign = match[0]
+        bullet = sign in "-*" and _is_bullet(match, text, end)
         end = match.end()
-        closer = _closer(run, match, text) or closer
-        if _decorates(run, before, match, text, closer):
-            continue
+        if sign[0] == "*":
+            closer = _closer(run, match, text) or closer
+            if _decorates(run, before, match, text, closer):
+                continue
         token = _read(match)
         anew = _starts_anew(run, token, text) or _is_marker(run, before, depth, token, text)
         if bullet or anew:
@@ -161,7 +163,7 @@ def _matches(text: str) -> Iterator[re.Match[str]]:
 def _is_bullet(match: re.Match[str], text: str, end: int) -> bool:
     """Whether a sign begins a line; `end` is that of the token in front."""
     start = match.start()
-    if match[0] not in "-*" or not text[match.end() : match.end() + 1].isspace():
+    if not text[match.end() : match.end() + 1].isspace():
         return False
     return not start or text[max(end, start - 9) : start].rstrip(" \t").endswith("\n")
 
