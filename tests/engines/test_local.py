@@ -119,7 +119,7 @@ def test_a_child_is_told_its_one_thread_before_torch_is_imported(tmp_path: Path)
 
 def test_a_mistake_stops_the_others_and_comes_out_as_its_own_kind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^lr: must be positive$"):
-        run(["sleeps", "bad-config"], tmp_path)
+        run(["sleeps", "bad-config"], tmp_path, jobs=2)
     pid = tmp_path / "sleeps.pid"
     assert not pid.exists() or gone(int(pid.read_text()))
 
