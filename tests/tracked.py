@@ -1,4 +1,4 @@
-"""A small run that is sent to a tracker: `python tracked.py MODEL FOLDER NAME [resume]`."""
+"""A small run that is sent to a tracker: `python tracked.py MODEL FOLDER NAME [again]`."""
 
 from __future__ import annotations
 
@@ -34,4 +34,8 @@ def course(run: swarmproof.Run, arm: str, seed: int, key: str) -> list[tuple[int
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], resume="resume" in sys.argv)
+    model, folder, name, *more = sys.argv[1:]
+    run(Path(model), Path(folder), name)
+    if more:  # as if it had been killed before the second checkpoint of a trial
+        (Path(folder) / "trials/attack/seed-0/checkpoint.safetensors").unlink()
+        run(Path(model), Path(folder), name, resume=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.test_cli import NO_HUB, SMALL, assert_one_line, swarmproof
+from cli.test_cli import NO_HUB, SMALL, assert_one_line, in_this_process
 from swarmproof.records.streams import read_rounds
 
 BOARD = [
@@ -39,27 +39,28 @@ def test_a_board_that_is_killed_goes_on_by_the_same_command_and_its_cell_is_an_e
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert not (tmp_path / "out/board.html").exists()
+    # What was killed was a process of its own; what follows need not be one.
 
-    done = swarmproof(*BOARD, cwd=tmp_path)
+    done = in_this_process(*BOARD, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 cells, 1 trials to run" in done.stdout
     board = json.loads((tmp_path / "out/board.json").read_text(encoding="utf-8"))
     (cell,) = board["settings"]["one-model"]["cells"]
     assert (cell["state"], cell["rounds"], cell["seeds"]) == ("measured", 6, [0])
-    assert "0 trials to run" in swarmproof(*BOARD, cwd=tmp_path).stdout
+    assert "0 trials to run" in in_this_process(*BOARD, cwd=tmp_path).stdout
 
     # The entry is made from the run that was killed, and reproduced by one that was not.
     folder = f"out/{cell['folder']}"
-    done = swarmproof("board", "submit", folder, "-o", "entry.json", cwd=tmp_path)
+    done = in_this_process("board", "submit", folder, "-o", "entry.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = swarmproof("board", "check", "entry.json", "--jobs=0", "--quiet", cwd=tmp_path)
+    done = in_this_process("board", "check", "entry.json", "--jobs=0", "--quiet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("reproduced: one-model-no-attack-none, seed 0, 1 trials")
 
     entry = json.loads((tmp_path / "entry.json").read_text(encoding="utf-8"))
     entry["trials"][0]["sha256"]["rounds.jsonl"] = "0" * 64
     (tmp_path / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
-    done = swarmproof("board", "check", "entry.json", "--jobs=0", "--quiet", cwd=tmp_path)
+    done = in_this_process("board", "check", "entry.json", "--jobs=0", "--quiet", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.startswith("claimed: ")
     assert "other bytes in rounds.jsonl" in done.stdout
@@ -83,13 +84,13 @@ def test_a_board_that_is_killed_goes_on_by_the_same_command_and_its_cell_is_an_e
 def test_a_mistake_about_the_board_is_one_line(
     arguments: list[str], words: list[str], tmp_path: Path
 ) -> None:
-    assert_one_line(swarmproof("board", *arguments, cwd=tmp_path), *words)
+    assert_one_line(in_this_process("board", *arguments, cwd=tmp_path), *words)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_says_trials_and_time_and_writes_nothing(tmp_path: Path) -> None:
     arguments = ("--dry-run", "--settings=one-model", "--attacks=length-horizontal", "--seeds=2")
-    done = swarmproof("board", *arguments, "--guards=none,one-model", "--jobs=1", cwd=tmp_path)
+    done = in_this_process("board", *arguments, "--guards=none,one-model", "--jobs=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     # A reference, an attack and a guard, with two seeds of 30 rounds of 15.4 seconds.
     assert "2 cells, 6 trials to run, 1 at once" in done.stdout

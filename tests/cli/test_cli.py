@@ -165,13 +165,13 @@ def test_a_misuse_of_the_command_line_exits_with_2(arguments: list[str], tmp_pat
 
 def test_a_broken_toml_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("rounds = 3\nname = \n")
-    assert_one_line(swarmproof("run", "mine.toml", cwd=tmp_path), "mine.toml", "line 2")
+    assert_one_line(in_this_process("run", "mine.toml", cwd=tmp_path), "mine.toml", "line 2")
 
 
 def test_an_arm_that_names_no_folder_is_refused_before_the_folder_is_made(tmp_path: Path) -> None:
     text = Path(shipped()["text-horizontal"]).read_text(encoding="utf-8")
     (tmp_path / "mine.toml").write_text(f"{text}\n[arms.{'a' * 300}]\n")
-    done = swarmproof("run", "mine.toml", "--arm", "a" * 300, cwd=tmp_path)
+    done = in_this_process("run", "mine.toml", "--arm", "a" * 300, cwd=tmp_path)
     assert_one_line(done, "an arm cannot be called 'aaa", "300 characters")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
@@ -245,7 +245,7 @@ def test_list_shows_every_plug_in_model_and_experiment(tmp_path: Path) -> None:
 
 def test_theory_shows_the_table_and_writes_the_figure(tmp_path: Path) -> None:
     options = ["--group-size=12", "--group-size=24", "--accuracy=0.5", "--out=a/b"]
-    done = swarmproof("theory", *options, cwd=tmp_path)
+    done = in_this_process("theory", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "7 of 12" in done.stdout
@@ -277,7 +277,7 @@ def test_theory_that_cannot_be_is_one_line(
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    assert_one_line(swarmproof("run", "--out", tmp_path, cwd=tmp_path), "not empty", "--out")
+    assert_one_line(in_this_process("run", "--out", tmp_path, cwd=tmp_path), "not empty", "--out")
     assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["thesis.txt"]
 
 
@@ -345,7 +345,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     command = ["run", "--arm=attack", "--quiet", "--out=out", *SMALL]
     full = swarmproof(*command, cwd=tmp_path, preexec=limit_file_size)
     assert_one_line(full, "the disk is full", "--resume")
-    resumed = swarmproof(*command, "--resume", cwd=tmp_path)
+    resumed = in_this_process(*command, "--resume", "--jobs=0", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert len(summary["arms"]["attack"]["asr"]["by_iteration"]) == 2
@@ -402,7 +402,7 @@ def test_a_mistake_about_a_figure_is_one_line(
 
 
 def test_a_dry_run_downloads_and_writes_nothing(tmp_path: Path) -> None:
-    done = swarmproof("reproduce", "all", "--scale=paper", "--dry-run", cwd=tmp_path)
+    done = in_this_process("reproduce", "all", "--scale=paper", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "fetches: model Qwen/Qwen2.5-1.5B, data openai/gsm8k" in done.stdout
     assert "GPU: up to " in done.stdout
@@ -435,7 +435,7 @@ def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path
     assert process.returncode == 130
     assert errors.startswith("interrupted; continue with: swarmproof reproduce fig16 ")
 
-    done = swarmproof(*arguments, cwd=tmp_path)
+    done = in_this_process(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "The logit check stops it." in done.stdout
     for name in ("fig16.png", "fig16.svg", "result.json", "trials/attack/seed-0/rounds.jsonl"):

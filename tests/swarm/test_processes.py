@@ -74,7 +74,8 @@ def node_of_all(model: Path, root: Path, node: int) -> None:
 def root(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All arms played by four processes at once, and each in this process alone."""
     root = tmp_path_factory.mktemp("processes")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # one that has imported torch
+    context.set_forkserver_preload(["swarmproof.swarm.round", "swarmproof.records.streams"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         processes = [
