@@ -20,6 +20,7 @@ import swarmproof
 from rounds import RECORD
 from swarmproof.config import ExperimentConfig, GrpoConfig, TrialConfig, load
 from swarmproof.guard.inspection import Inspection
+from swarmproof.records import versions as versions_of
 from swarmproof.records.folder import RunFolder
 from swarmproof.records.run import load_run
 from swarmproof.records.streams import (
@@ -411,6 +412,35 @@ def test_a_full_disk_names_the_file() -> None:
 
 
 # The folder
+
+
+def test_the_commit_of_the_source_is_read_without_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was killed in `git describe --dirty` left a lock: no commit was possible."""
+
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.check_output(["git", "-C", tmp_path, *who, *arguments], text=True).strip()
+
+    source = tmp_path / "versions.py"
+    monkeypatch.setattr(versions_of, "__file__", str(source))
+    source.write_text("a")
+    git("init", "-q")
+    assert versions_of.versions()["commit"] is None  # not tracked
+    git("add", ".")
+    git("commit", "-qm", "a")
+    (tmp_path / "untracked").touch()
+    assert versions_of.versions()["commit"] == git("rev-parse", "HEAD")
+    os.utime(source, (1, 1))  # now git would write the index anew
+    index = tmp_path / ".git/index"
+    before = index.read_bytes()
+    assert versions_of.versions()["commit"] == git("rev-parse", "HEAD")
+    assert index.read_bytes() == before
+    source.write_text("b")
+    assert versions_of.versions()["commit"] == f"{git('rev-parse', 'HEAD')}-dirty"
+    git("add", ".")
+    assert str(versions_of.versions()["commit"]).endswith("-dirty")
 
 
 def test_create_writes_config_and_versions_without_host_or_path(folder: RunFolder) -> None:

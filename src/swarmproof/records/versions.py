@@ -36,16 +36,18 @@ def _commit() -> str | None:
     # An environment may be inside the checkout of another project, so check that git tracks this
     # file.
     tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
-    return tracked and _git(
-        here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
-    )
+    if not tracked or not (commit := _git(here.parent, "rev-parse", "HEAD")):
+        return None
+    changed = _git(here.parent, "status", "--porcelain", "--untracked-files=no")
+    return commit if changed == "" else f"{commit}-dirty"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    # Without locks: a process that is killed meanwhile would leave one behind, with which the
+    # user's next commit fails. (`describe --dirty` takes one all the same.)
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
