@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import swarmproof
-from swarmproof import zoo
-from swarmproof.board import checking, entry
+from swarmproof import registry, zoo
+from swarmproof.attacks import Attack
+from swarmproof.board import bounds, checking, entry
 from swarmproof.config import TrialConfig, load, validate
 from swarmproof.engines import here
 from swarmproof.records.folder import write_json
@@ -264,6 +265,51 @@ def test_what_judges_read_is_bounded(packed: dict[str, Any]) -> None:
         entry.parse(changed(changed(batch, (*ARM, "attack"), many), (*ARM, "rounds"), 12), "entry")
 
 
+@pytest.mark.parametrize(
+    ("attack", "most"),
+    [
+        # Draws count also where solutions are too few for the slots of a group.
+        ({"name": "text", "candidates": 1024}, 1024 * 2),
+        ({"name": "length", "candidates": 7}, 7 * 2),
+        ({"name": "length_replay", "how": "withhold"}, 9 * 2),
+        ({"name": "length_replay", "how": "late"}, 0),
+        ({"name": "length_replay", "how": "near_ties", "alternatives": 8}, 9 * 9 * 2),
+        ({"name": "mixed", "parts": [{"name": "text", "candidates": 8}] * 2}, 16 * 2),
+        ({"name": "mixed", "parts": [{"name": "text", "candidates": 8}], "share": 0.5}, 17 * 2),
+    ],
+    ids=str,
+)
+def test_what_an_attack_samples_is_counted_at_its_most(attack: dict[str, Any], most: int) -> None:
+    shipped = load("text-horizontal").arms["attack"].model_dump(mode="json")
+    table = shipped | {"batch": {"problems": 2, "group_size": 12}, "attack": attack}
+    table["swarm"] |= {"nodes": 4, "malicious": 3}  # 9 slots of each group
+    trial = validate(TrialConfig, table)
+    assert bounds._drawn(trial, registry.build(Attack, attack)) == most
+    table["swarm"] |= {"malicious": 0}
+    assert bounds._drawn(validate(TrialConfig, table), registry.build(Attack, attack)) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [
+        ("defenses", [{"name": "judge", "criticism": True, "max_criticism_tokens": "300"}]),
+        ("defenses", [{"name": "token_credit", "span": "1"}]),
+        ("attack", {"name": "text_variants", "best_of": "8"}),
+        ("attack", {"name": "mixed", "parts": [{"name": "text_variants", "best_of": "8"}]}),
+    ],
+    ids=str,
+)
+def test_a_number_that_is_written_as_a_text_is_counted(
+    key: str, table: Any, packed: dict[str, Any]
+) -> None:
+    """It ended in a traceback, and in the exit code of `claimed`."""
+    made = changed(packed, (*ARM, key), table)
+    entry.parse(made, "entry")
+    with pytest.raises(ValueError, match="entry has at most"):
+        entry.parse(changed(changed(made, (*ARM, "rounds"), 1000), (*ARM, "batch"),
+                            {"problems": 16, "group_size": 192}), "entry")  # fmt: skip
+
+
 @pytest.mark.parametrize("depth", [20, 200, 2000])
 def test_attacks_within_attacks_are_one_line(packed: dict[str, Any], depth: int) -> None:
     """They once ended in a traceback and the exit code of `claimed`."""
@@ -281,11 +327,11 @@ def test_attacks_within_attacks_are_one_line(packed: dict[str, Any], depth: int)
 def test_rows_for_each_token_are_counted() -> None:
     shipped = load("text-horizontal").arms["attack"].model_dump(mode="json")
     credit = shipped | {"rounds": 30, "defenses": [{"name": "token_credit"}]}
-    entry._require_bounded("x", validate(TrialConfig, credit))
+    bounds.require("x", validate(TrialConfig, credit))
     with pytest.raises(ValueError, match="all tokens of the arm: 1"):
-        entry._require_bounded("x", validate(TrialConfig, credit | {"rounds": 80}))
+        bounds.require("x", validate(TrialConfig, credit | {"rounds": 80}))
     spans = [{"name": "token_credit", "span": 2}]
-    entry._require_bounded("x", validate(TrialConfig, credit | {"rounds": 40, "defenses": spans}))
+    bounds.require("x", validate(TrialConfig, credit | {"rounds": 40, "defenses": spans}))
 
 
 def test_a_run_with_a_damaged_stream_is_no_entry(run: Path, tmp_path: Path) -> None:

@@ -104,8 +104,14 @@ class Attack(Plugin):
         return self.applies(problem) if self.oracle else True
 
     def draws(self, topology: str) -> int:  # noqa: ARG002
-        """Number of completions that it samples from the trained model for each of its problems."""
+        """Number of completions that it usually samples from the trained model for each of its
+        problems. The estimate of a run's time counts it."""
         return 0
+
+    def most_draws(self, topology: str, slots: int) -> int:  # noqa: ARG002
+        """At most so many of them for a problem of which it has so many slots. What a stranger
+        asks to run is bounded by it."""
+        return self.draws(topology)
 
     def require(self, task: Task) -> None:
         """Check that the attack can be carried out on a task.

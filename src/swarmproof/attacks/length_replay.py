@@ -56,6 +56,11 @@ class LengthReplay(Attack):
     def draws(self, topology: str) -> int:  # noqa: ARG002
         return self.alternatives if self.how == "near_ties" else 1
 
+    def most_draws(self, topology: str, slots: int) -> int:  # noqa: ARG002
+        if self.how == "late":
+            return 0
+        return slots * (1 + (self.alternatives if self.how == "near_ties" else 0))
+
     def craft(self, view: AttackView) -> Sequence[Completion]:
         if self.how == "late":
             return []

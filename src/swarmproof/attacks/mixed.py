@@ -96,6 +96,11 @@ class Mixed(Attack):
     def draws(self, topology: str) -> int:
         return max(part.draws(topology) for part in self.parts)
 
+    def most_draws(self, topology: str, slots: int) -> int:
+        # Several parts may be used on one problem.
+        drawn = sum(part.most_draws(topology, slots) for part in self.parts)
+        return drawn + (slots if self.share < 1 else 0)
+
     def require(self, task: Task) -> None:
         for part in self.parts:
             part.require(task)

@@ -64,6 +64,10 @@ class Frame(Attack):
     def draws(self, topology: str) -> int:
         return self.candidates if topology == "vertical" or not self.oracle else 0
 
+    def most_draws(self, topology: str, slots: int) -> int:  # noqa: ARG002
+        # Also with an oracle, where the solutions are fewer than the slots.
+        return max(self.candidates, self.draws(topology))
+
     @abstractmethod
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
         """Drafts for each problem; `wanted` is the number of poisoned completions by problem id."""

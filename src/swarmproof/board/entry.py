@@ -15,15 +15,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from swarmproof import registry, zoo
-from swarmproof.attacks import Attack
-from swarmproof.board import scores
+from swarmproof.board import bounds, scores
+from swarmproof.board.bounds import tables
 from swarmproof.board.lists import Name, checked
 from swarmproof.config import ExperimentConfig, TrialConfig, quote, validate
 from swarmproof.config.settings import Table, WarmupConfig
 from swarmproof.config.tables import require_shallow
-from swarmproof.defenses import Defense
-from swarmproof.defenses.judge import Judge
-from swarmproof.defenses.self_judge import SelfJudge
 from swarmproof.records.folder import VERSIONS, RunFolder, read_json
 from swarmproof.records.streams import COMPLETIONS, ROUNDS, read_completions
 from swarmproof.tasks import Task
@@ -32,10 +29,6 @@ SCHEMA = 1
 FILES = (ROUNDS, COMPLETIONS)  # timings hold clocks, and so differ from run to run
 _MAX_BYTES = 256 * 1024
 _MAX_TEXT = 500  # characters of any text in an entry
-_MAX_ROUNDS, _MAX_NODES = 1000, 64
-_MAX_ROUND_TOKENS = 2**18  # of all completions of a round, which are in memory together
-_MAX_TOKENS = 2**26  # of all that an arm writes, and judges read, with one seed
-_MAX_READ_TOKENS = 2**15  # of what a judge reads at once
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 # A mean number of tokens, or its ratio to that of the first round. Its square is finite.
@@ -186,12 +179,12 @@ def parse(table: object, where: str) -> Entry:
         require_shallow(table)
         entry = checked(Entry, table, "")
         # Before the plug-ins are built: some read a file that a text names.
-        for key, text in _texts(entry.experiment.arms):
+        for key, text in _texts({"name": entry.experiment.name, "arms": entry.experiment.arms}):
             _require_no_place(key, text)
         config = entry.config
         for arm, trial in config.arms.items():
             _require_ours(arm, trial)
-            _require_bounded(arm, trial)
+            bounds.require(arm, trial)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     wanted = sorted((arm, seed) for arm in config.arms for seed in config.seeds)
@@ -209,18 +202,6 @@ def _texts(value: object) -> Iterator[tuple[str, str]]:
             yield key, value
         elif isinstance(value, Mapping):
             yield from ((key, name) for name in value)
-            waiting += value.items()
-        elif isinstance(value, list | tuple):
-            waiting += [(key, item) for item in value]
-
-
-def _tables(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every table in a value, with the key that it stands under."""
-    waiting: list[tuple[str, object]] = [("", value)]
-    while waiting:
-        key, value = waiting.pop()
-        if isinstance(value, Mapping):
-            yield key, value
             waiting += value.items()
         elif isinstance(value, list | tuple):
             waiting += [(key, item) for item in value]
@@ -250,69 +231,12 @@ def _require_ours(arm: str, trial: TrialConfig) -> None:
     if trial.warmup != WarmupConfig():
         raise ValueError(f"{arm}: an entry has no warm-up, which would be kept on this machine")
     # Judges are asked by defences and by attacks, which may hold other attacks.
-    for key, table in _tables({**trial.attack, "defenses": trial.defenses, "model": None}):
+    for key, table in tables({**trial.attack, "defenses": trial.defenses, "model": None}):
         if key in ("model", "judge") and table.get("name", "local") != "local":
             raise ValueError(f"{arm}: an entry has judges of the zoo only, and asks no server")
-    for _, table in _tables(trial.model_dump(mode="json")):
+    for _, table in tables(trial.model_dump(mode="json")):
         if table.get("device", "cpu") != "cpu":
             raise ValueError(f"{arm}: device is {quote(str(table['device']))}; an entry has 'cpu'")
-
-
-def _require_bounded(arm: str, trial: TrialConfig) -> None:
-    """Raise ValueError if running it would take more than an entry may."""
-    batch, longest = trial.batch, trial.sampling.max_new_tokens
-    at_once, read = _read_by_judges(trial)
-    a_round = batch.problems * batch.group_size * longest
-    draws = registry.build(Attack, trial.attack).draws(trial.swarm.topology) * batch.problems
-    heldout = trial.evaluation.problems / trial.evaluation.every
-    # A judge writes about every completion; beams are written side by side.
-    criticisms = (
-        batch.problems
-        * batch.group_size
-        * sum(
-            table.get("max_criticism_tokens", 256) * _beams(table)
-            for table in trial.defenses
-            if table.get("criticism")
-        )
-    )
-    # `token_credit` reads a row for each span of each completion that is better than its group:
-    # about half of them, and half of the longest on average.
-    spans = [t.get("span", 1) for t in trial.defenses if t["name"] == "token_credit"]
-    credited = sum(a_round * longest / (4 * span) for span in spans)
-    written = (draws + heldout) * longest + criticisms + read
-    a_round_of_all = a_round * trial.grpo.updates + written + credited
-    whole = trial.rounds * a_round_of_all
-    for what, found, most in (
-        ("rounds", trial.rounds, _MAX_ROUNDS),
-        ("swarm.nodes", trial.swarm.nodes, _MAX_NODES),
-        ("the tokens of a round", a_round, _MAX_ROUND_TOKENS),
-        ("the tokens that a judge reads at once", at_once, _MAX_READ_TOKENS),
-        ("all tokens of the arm", whole, _MAX_TOKENS),
-    ):
-        if found > most:
-            raise ValueError(f"{arm}: {what}: {found:,.0f}; an entry has at most {most:,}")
-
-
-def _read_by_judges(trial: TrialConfig) -> tuple[int, int]:
-    """Tokens of completions that a judge reads at once, and those that all read in a round.
-
-    A group judge shows others before the completion that it decides about.
-    """
-    batch, longest = trial.batch, trial.sampling.max_new_tokens
-    rows = batch.problems * batch.group_size
-    judges = [registry.build(Defense, table) for table in trial.defenses]
-    judges = [defense for defense in judges if isinstance(defense, Judge | SelfJudge)]
-    beside = [min(getattr(judge, "shown", 0), batch.group_size) for judge in judges]
-    read = sum((1 + shown) * rows * longest for shown in beside)
-    # The copy of a judge that an attacker asks about variants of its completions.
-    variants = [table.get("best_of", 1) for _, table in _tables({"attack": trial.attack})]
-    read += sum(count * rows * longest for count in variants if count > 1)
-    return (1 + max(beside, default=0)) * longest, read
-
-
-def _beams(defense: Mapping[str, Any]) -> int:
-    judge = defense.get("model")
-    return int(judge.get("beams", 1)) if isinstance(judge, Mapping) else 1
 
 
 def _no_constant(text: str) -> None:
