@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from board import boards
-from swarmproof.board import cells, entry, lists
+from swarmproof.board import cells, command, entry, lists
 from swarmproof.board.cells import REFERENCE, BoardCell
 from swarmproof.config import load, presets
 
@@ -164,5 +164,26 @@ def test_settings_for_all_trials_leave_the_reference_alone() -> None:
     attacked = more[cells.CellName("one-model", "text-horizontal", "none")]
     assert attacked.arms[attacked.arm].swarm.malicious == 2
     for setting in ("guard.preset=one-model", "defenses=[]", 'guard = { preset = "one-model" }'):
-        with pytest.raises(ValueError, match="what defends is a row of the board"):
+        with pytest.raises(ValueError, match="guards are the rows of the board"):
             cells.of_lists(SHIPPED, overrides=[setting])
+
+
+@pytest.mark.parametrize("setting", ["attack.name=junk", "attack={name='length'}", " attack = {}"])
+def test_a_setting_may_not_make_an_attack_another(setting: str) -> None:
+    with pytest.raises(ValueError, match=r"attacks are the rows of the board.*--attacks"):
+        cells.of_lists(SHIPPED, overrides=[setting])
+
+
+def test_where_nobody_is_malicious_a_setting_makes_nobody_malicious() -> None:
+    """Its row would hide the success of the attack: it says "nobody malicious"."""
+    for each in cells.of_lists(SHIPPED, overrides=["swarm.malicious=2"]):
+        if SHIPPED.attacks[each.name.attack].kind == "none" and not each.reason:
+            assert {trial.swarm.malicious for trial in each.arms.values()} == {0}
+
+
+@pytest.mark.parametrize("setting", ["swarm.malicious=two", "swarm.malicious=9"])
+def test_a_wrong_number_of_malicious_nodes_is_a_mistake(setting: str, tmp_path: Path) -> None:
+    """It was hidden by the reference, which has none: the page was written without any cell."""
+    wanted = command.Wanted("text-horizontal", "none", "one-model")
+    with pytest.raises(ValueError, match="malicious"):
+        command.plan(SHIPPED, wanted, (0,), tmp_path, overrides=[setting])

@@ -52,13 +52,14 @@ def of_lists(
         overrides: settings for every trial, in the form of `--set`.
 
     Raises:
-        ValueError: a setting would give the reference a guard.
+        ValueError: a setting would change the guard or the attack of a row.
     """
+    rows = {"guard": "guards", "defenses": "guards", "attack": "attacks"}
     for setting in overrides:
-        if re.split(r"[.=]", setting)[0].strip() in ("guard", "defenses"):
+        if found := rows.get(re.split(r"[.=]", setting)[0].strip()):
             raise ValueError(
-                f"{quote(setting)}: what defends is a row of the board; choose rows with --guards, "
-                "or add one to a file for --lists"
+                f"{quote(setting)}: the {found} are the rows of the board; choose rows with "
+                f"--{found}, or add one to a file for --lists"
             )
     return [
         _cell(lists, CellName(setting, attack, guard), rounds or lists.rounds, overrides)
@@ -92,8 +93,12 @@ def _cell(lists: BoardLists, name: CellName, rounds: int, overrides: Sequence[st
     plugin = str(table.get("name") if isinstance(table, dict) else table)
     if plugin not in registry.plugins("attack"):
         return BoardCell(name, {}, f"no attack is called {quote(plugin)}")
+    nobody = (*overrides, "swarm.malicious=0")
+    if attack.kind == "none":
+        overrides = nobody
     try:
-        quiet = _trial(tables, rounds, (*overrides, "swarm.malicious=0"))
+        _trial(tables, rounds, overrides)  # a mistake that the reference does not show
+        quiet = _trial(tables, rounds, nobody)
     except ValueError as error:
         words = f"the attack {quote(name.attack)} in {name.setting}: {error}"
         return BoardCell(name, {}, words, mistake=True)
