@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from models import save_random_qwen2
-from swarmproof import steps
+from swarmproof import registry, steps
 from swarmproof.cli.reproducing import reproduce
 from swarmproof.config import ExperimentConfig, ModelConfig
 from swarmproof.engines.events import Finished
@@ -31,6 +32,7 @@ from swarmproof.swarm import identity
 from swarmproof.swarm.checkpoint import CHECKPOINT
 from swarmproof.swarm.identity import FINGERPRINTS
 from swarmproof.swarm.trial import Trial, run_trial
+from swarmproof.tasks import Task
 from swarms import trial_config
 
 
@@ -279,6 +281,9 @@ def test_a_judge_is_evaluated_anew_when_its_model_is_another(
         runner.finish(figure, plan, fresh)
         return len(made)
 
+    def made_with() -> dict[str, str]:
+        return judge_eval.fingerprints(made[-1])
+
     assert (evaluations(), evaluations()) == (1, 1)
     (file,) = (fresh.root / "judge-eval").glob("*.json")
     save_random_qwen2(judge, seed=9)
@@ -291,11 +296,110 @@ def test_a_judge_is_evaluated_anew_when_its_model_is_another(
     file.write_text(json.dumps(table))
     with monkeypatch.context() as away:
         away.setattr(judge_eval, "fingerprints", lambda _: pytest.fail("before the evaluation"))
-        assert not runner._is_current(file.parent, file.name, made[-1])
+        assert not runner._is_current(file, made[-1])
     assert (evaluations(), evaluations()) == (4, 4)
-    file.write_text("[]")
-    with pytest.raises(ValueError, match=r"judge-eval.*is damaged: .*; delete it"):
-        evaluations()
+    models = made_with()
+    wrong: list[Any] = [[], {"models": models}, {**table, "models": models, "accepted": 3}]
+    for damaged in wrong:
+        file.write_text(json.dumps(damaged))
+        with pytest.raises(ValueError, match=r"judge-eval.*is damaged: .*; delete it"):
+            evaluations()
+
+
+def test_an_evaluation_that_was_killed_goes_on_unless_it_is_to_start_anew(
+    random_model: Path, fresh: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Side(task={"name": "letters"}, model=ModelConfig(path=str(random_model)))
+    settings = JudgeEval(math=side, code=side, completions=2, problems=4)
+    (figure,) = (f for f in command.choose(["all"], "tiny") if isinstance(f, Acceptance))
+    figure = figure.model_copy(update={"settings": settings, "variants": ("scored",)})
+    (family, *_), task = judge_eval._ATTACKS, registry.build(Task, {"name": "letters"})
+    pairs = [(problem, task.oracle(problem, 0)) for problem in task.problems("test")[:2]]
+    drawn = {family: (task, pairs), "others": (task, pairs), "more": (task, pairs)}
+    monkeypatch.setattr(judge_eval, "_families", lambda _: dict(drawn))
+    plan = runner.plan([figure], (0,))
+    told: list[str] = []
+
+    def play(stop_at: int = 0) -> str:
+        """The first line about a judgement."""
+        told.clear()
+
+        def tell(line: str) -> None:
+            told.append(line)
+            if len(told) == stop_at:
+                raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            runner.finish(figure, plan, fresh, tell)
+        return next(line for line in told if " of " in line)
+
+    assert play(stop_at=4).startswith("1 of 3")
+    (part,) = (fresh.root / "judge-eval").glob("*.part")
+    # What belongs to other figures is left alone by --restart.
+    runner.missing(runner.plan(command.choose(["fig7"], "tiny"), (0,)), fresh, resume=False)
+    assert part.exists()
+    assert play(stop_at=2).startswith("3 of 3")
+    runner.missing(plan, fresh, resume=False)
+    assert not part.exists()
+    assert play().startswith("1 of 3")
+    assert not part.exists()
+
+
+def test_a_setting_that_changes_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="--set changes trials, and table1, fig7 needs none"):
+        runner.plan(command.choose(["table1", "fig7"], "tiny"), (0,), ["nonsense.foo=1"])
+    runner.plan(command.choose(["fig7", "fig16"], "tiny"), (0,), ["rounds=1"])
+
+
+@pytest.mark.parametrize("lost", ["last line", "all lines", "rounds", "completions"])
+def test_a_finished_trial_that_lost_something_is_in_no_figure(
+    random_model: Path, store: Store, tmp_path: Path, lost: str
+) -> None:
+    """It was drawn with the rounds that were left, or its arm was missing, without a word."""
+    plan = plan_of(random_model, "fig16")
+    run(plan, store)
+    root = shutil.copytree(store.root, tmp_path / "damaged", symlinks=True)
+    (root / ".lock").unlink(missing_ok=True)
+    trial = root / "trials" / plan.keys("fig16")["attack"][0]
+    rounds = trial / ROUNDS
+    lines = rounds.read_text().splitlines(keepends=True)
+    match lost:
+        case "last line":
+            rounds.write_text("".join(lines[:-1]))
+        case "all lines":
+            rounds.write_text(lines[0])
+        case "rounds":
+            rounds.unlink()
+        case "completions":
+            file = trial / COMPLETIONS
+            file.write_bytes(file.read_bytes()[:-20])
+    with Store(root) as damaged:
+        with pytest.raises(ValueError, match=rf"{trial} is damaged: .*; delete {trial} to run"):
+            runner.missing(plan, damaged)
+        shutil.rmtree(trial)
+        assert [each.folder for each in runner.missing(plan, damaged)] == [trial]
+
+
+def test_a_damaged_trial_of_another_run_is_not_taken_over(
+    random_model: Path, store: Store, fresh: Store, tmp_path: Path
+) -> None:
+    plan = plan_of(random_model, "fig16")
+    run(plan, store)
+    folder = tmp_path / "run"
+    name = plan.keys("fig16")["attack"][0]
+    config = plan.configs[name]
+    mine = ExperimentConfig(name="mine", seeds=(0,), arms={"attack": config})
+    made = RunFolder.create(folder, mine, resume=False)
+    trial = Trial("mine", "attack", 0, config, made.trial_folder("attack", 0))
+    run_trial(trial, resume=False)
+    made.close()
+    whole = (trial.folder / COMPLETIONS).read_bytes()
+    (trial.folder / COMPLETIONS).write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match="damaged"):
+        fresh.take(folder, plan.configs)
+    assert not fresh.finished(name)
+    (trial.folder / COMPLETIONS).write_bytes(whole)
+    assert fresh.take(folder, plan.configs) == [name]
 
 
 def test_a_store_belongs_to_one_process(store: Store) -> None:

@@ -93,21 +93,22 @@ def reproduce(
         return
     steps.check(plan.as_experiment())
     place = choose(engine, address, jobs)
-    with Store(out) as store:
-        for folder in from_ or ():
-            print(f"{len(store.take(folder, plan.configs))} trials taken over from {folder}")
-        trials = runner.missing(plan, store, resume=resume)
-        capacity.require([trial.config for trial in trials], out, place, resume=resume)
-        print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
-        if steps.warm_up((trial.config for trial in trials), place, quiet=quiet):
-            require_same_inputs(out, plan.configs)  # before hours are spent on another start
-        keep = functools.partial(runner.keeper, plan, store)
-        try:
+    try:
+        with Store(out) as store:
+            for folder in from_ or ():
+                print(f"{len(store.take(folder, plan.configs))} trials taken over from {folder}")
+            trials = runner.missing(plan, store, resume=resume)
+            capacity.require([trial.config for trial in trials], out, place, resume=resume)
+            print(f"{len(plan.trials)} trials, {len(trials)} of them to run, in {out}")
+            if steps.warm_up((trial.config for trial in trials), place, quiet=quiet):
+                require_same_inputs(out, plan.configs)  # before hours are spent on another start
+            keep = functools.partial(runner.keeper, plan, store)
             steps.run_trials(trials, place=place, resume=resume, quiet=quiet, wrap=keep)
             found = command.finish(plan, store, export, quiet=quiet)
-        except KeyboardInterrupt:
-            again = shlex.join(["swarmproof", *sys.argv[1:]])
-            print(f"interrupted; continue with: {again}", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        # With --restart, what was done until now would be done again.
+        again = shlex.join(["swarmproof", *(a for a in sys.argv[1:] if a != "--restart")])
+        print(f"interrupted; continue with: {again}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     Console().print(command.table(plan.figures, found))
     print(f"figures: {out / scale}")

@@ -29,7 +29,7 @@ from swarmproof.measure.unfinished import Unfinished
 from swarmproof.pretraining import judge_unseen
 from swarmproof.randomness import derive_seed
 from swarmproof.records.versions import versions
-from swarmproof.swarm.identity import model_fingerprint
+from swarmproof.swarm.identity import data_fingerprint, model_fingerprint
 from swarmproof.tasks import Task
 from swarmproof.types import Problem, Slot, Verdict
 
@@ -130,7 +130,9 @@ def evaluate(
             judges["scored"], false_rejections, config.completions, config.seed
         )
         threshold = found["calibration"]["threshold"]
-    settings = {key: found.get(key) for key in ("config", "calibration")} | {"variants": variants}
+    settings = {key: found.get(key) for key in ("config", "calibration")} | {
+        "variants": [*variants]
+    }
     unfinished = Unfinished(part, lambda: settings | {"models": fingerprints(config)})
     known = {family: row for family, row in unfinished.read().items() if family in made_here}
     accepted = found["accepted"] = {}
@@ -160,14 +162,20 @@ def _judge(config: JudgeEval, criticism: bool, decision: str) -> Judge:
 
 
 def fingerprints(config: JudgeEval) -> dict[str, str]:
-    """A hash of the files of each model that runs here, by its path.
+    """A hash of the files of each model that runs here, by its path, and of the data of the tasks.
+
+    A judge behind a server has none: it counts by its address and name, which the settings tell.
 
     Raises:
         ValueError: a model is not on this machine.
     """
     judge = registry.build(Judge, config.judge).model_path
     paths = (config.math.model.path, config.code.model.path, *([judge] if judge else []))
-    return {path: model_fingerprint(path) for path in paths}
+    data = {
+        f"data of {name}": data_fingerprint(registry.build(Task, side.task))
+        for name, side in (("math", config.math), ("code", config.code))
+    }
+    return {path: model_fingerprint(path) for path in paths} | data
 
 
 def _accepted(

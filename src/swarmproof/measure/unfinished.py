@@ -16,6 +16,8 @@ import msgspec
 from swarmproof.records.folder import read_json, write_json
 from swarmproof.records.versions import versions
 
+REMEDY = "delete it, and the judge is evaluated anew"
+
 
 class _Share(TypedDict):
     count: int
@@ -47,16 +49,10 @@ class Unfinished:
         """
         if self._path is None or not self._path.exists():
             return {}
-        remedy = "delete it, and the judge is evaluated anew"
-        found = read_json(self._path.parent, self._path.name, remedy)
+        found = read_json(self._path.parent, self._path.name, REMEDY)
         if found.get("made_with") != self._now:
             return {}
-        try:
-            msgspec.convert(found.get("accepted"), dict[str, dict[str, _Share]])
-        except msgspec.ValidationError as error:
-            raise ValueError(f"{self._path} is damaged: {error}; {remedy}") from None
-        accepted: Accepted = found["accepted"]
-        return accepted
+        return accepted_of(found, self._path)
 
     def keep(self, accepted: Accepted) -> None:
         if self._path is not None:
@@ -66,3 +62,17 @@ class Unfinished:
     @cached_property
     def _now(self) -> dict[str, Any]:
         return self._made_with() | {"versions": versions()}
+
+
+def accepted_of(table: dict[str, Any], path: Path) -> Accepted:
+    """The accepted shares in a table that was read from a file.
+
+    Raises:
+        ValueError: they are damaged; one line with the remedy.
+    """
+    try:
+        msgspec.convert(table.get("accepted"), dict[str, dict[str, _Share]])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path} is damaged: {error}; {REMEDY}") from None
+    accepted: Accepted = table["accepted"]
+    return accepted

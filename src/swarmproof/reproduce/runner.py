@@ -5,7 +5,7 @@ A finished figure is an ordinary run folder, whose trials are links into the sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from swarmproof.records.folder import read_json, write_json
 from swarmproof.records.run import load_run
 from swarmproof.reproduce import measured
 from swarmproof.reproduce.figures import Acceptance, Arm, Curves, Figure, LeftOut, Theory
-from swarmproof.reproduce.store import Store, key, require_same_inputs
+from swarmproof.reproduce.store import Store, key, require_same_inputs, require_whole
 from swarmproof.swarm.trial import Trial
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class Plan:
         """The config of every trial, by key."""
         return {name: need.arm.trial for name, need in self.trials.items()}
 
+    def tables(self, root: Path) -> Iterator[Path]:
+        """Where a store has the table of each judge of these figures."""
+        for figure in self.figures:
+            if isinstance(figure, Acceptance):
+                for config in figure.evaluations().values():
+                    yield _table_of(root, figure, config)
+
     def keys(self, figure: str) -> dict[str, list[str]]:
         """The keys of the trials of each curve, in the order of the seeds."""
         return {
@@ -70,9 +77,13 @@ def plan(figures: Sequence[Figure], seeds: tuple[int, ...], overrides: Iterable[
     """Resolve every curve, and name each trial once.
 
     Raises:
-        ValueError: a figure names an experiment, an arm or a setting that does not exist.
+        ValueError: a figure names an experiment, an arm or a setting that does not exist, or no
+            figure has trials that the settings could change.
     """
     overrides = tuple(overrides)
+    if overrides and not any(isinstance(figure, Curves) for figure in figures):
+        names = ", ".join(figure.name for figure in figures)
+        raise ValueError(f"--set changes trials, and {names} needs none; leave it out")
     arms = {f.name: f.arms(overrides) for f in figures if isinstance(f, Curves)}
     trials: dict[str, Need] = {}
     for figure, curves in arms.items():
@@ -93,11 +104,12 @@ def missing(plan: Plan, store: Store, *, resume: bool = True) -> list[Trial]:
             that have not ended are forgotten, too.
 
     Raises:
-        ValueError: a finished trial was made with other data or another model.
+        ValueError: a finished trial was made with other data or another model, or is damaged.
     """
     require_same_inputs(store.root, plan.configs)
-    for part in () if resume else store.root.glob(f"{_JUDGED}/*{_PART}"):
-        part.unlink()
+    require_whole(store.root, plan.configs)
+    for table in () if resume else plan.tables(store.root):
+        table.with_name(f"{table.name}{_PART}").unlink(missing_ok=True)
     waiting = []
     for need in plan.trials.values():
         if not store.finished(need.key):
@@ -198,18 +210,17 @@ def _accepted(figure: Acceptance, store: Store, tell: Callable[[str], None]) -> 
     from swarmproof.measure import judge_eval
 
     found = {}
-    folder = store.root / _JUDGED
-    folder.mkdir(exist_ok=True)
     for judge, config in figure.evaluations().items():
-        name = f"{key(config, config.seed)}-{'-'.join(figure.variants)}.json"
-        if not (folder / name).exists() or not _is_current(folder, name, config):
-            part = folder / f"{name}{_PART}"
+        path = _table_of(store.root, figure, config)
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists() or not _is_current(path, config):
+            part = path.with_name(f"{path.name}{_PART}")
             tell(f"judge {judge}")
             table = judge_eval.evaluate(config, figure.variants, tell=tell, part=part)
-            write_json(folder / name, {**table, _MODELS: judge_eval.fingerprints(config)})
+            write_json(path, {**table, _MODELS: judge_eval.fingerprints(config)})
             part.unlink(missing_ok=True)
             reader.load.cache_clear()  # two large judges do not fit on one GPU
-        found[judge] = read_json(folder, name)
+        found[judge] = _read_table(path)
     made = [table["versions"] for table in found.values()]
     return {
         "judges": {judge: table["config"] for judge, table in found.items()},
@@ -218,9 +229,29 @@ def _accepted(figure: Acceptance, store: Store, tell: Callable[[str], None]) -> 
     }
 
 
-def _is_current(folder: Path, name: str, config: JudgeEval) -> bool:
+def _table_of(root: Path, figure: Acceptance, config: JudgeEval) -> Path:
+    name = f"{key(config, config.seed)}-{'-'.join(figure.variants)}.json"
+    return root / _JUDGED / name
+
+
+def _is_current(path: Path, config: JudgeEval) -> bool:
     """Whether a table was made with the models of now. One that does not say it is made anew."""
     from swarmproof.measure import judge_eval
 
-    table = read_json(folder, name, "delete it, and the judge is evaluated anew")
+    table = _read_table(path)
     return _MODELS in table and table[_MODELS] == judge_eval.fingerprints(config)
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    """The table of a judge.
+
+    Raises:
+        ValueError: it is damaged; one line.
+    """
+    from swarmproof.measure import unfinished
+
+    table = read_json(path.parent, path.name, unfinished.REMEDY)
+    missing = [name for name in ("config", "versions") if not isinstance(table.get(name), dict)]
+    if missing:
+        raise ValueError(f"{path} is damaged: it has no {missing[0]}; {unfinished.REMEDY}")
+    return table | {"accepted": unfinished.accepted_of(table, path)}

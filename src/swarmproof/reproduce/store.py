@@ -16,16 +16,22 @@ from typing import Any
 
 from swarmproof.config import ExperimentConfig, TrialConfig
 from swarmproof.records.folder import CONFIG, VERSIONS, RunFolder, lock, read_json, write_json
-from swarmproof.records.streams import STREAMS
+from swarmproof.records.streams import (
+    COMPLETIONS,
+    ROUNDS,
+    STREAMS,
+    read_rounds,
+)
 from swarmproof.records.versions import versions
 from swarmproof.reproduce import inputs
 from swarmproof.swarm import identity
-from swarmproof.swarm.checkpoint import CHECKPOINT, rounds_done
+from swarmproof.swarm.checkpoint import CHECKPOINT, rounds_done, stream_lengths
 from swarmproof.swarm.trial import Trial
 from swarmproof.swarm.warmup import WARMUP
 
 _ABOUT = "trial.json"
 _KEY_CHARS = 20
+_SIZES = "sizes"  # in `_ABOUT`: the bytes of each stream of a finished trial; older ones lack it
 # What is read of `_ABOUT`.
 _KINDS: dict[str, tuple[type, ...]] = {
     "experiment": (str,),
@@ -89,6 +95,47 @@ def require_same_inputs(root: Path, wanted: Mapping[str, TrialConfig]) -> None:
     _require_one_start(finished, wanted)
 
 
+def require_whole(root: Path, wanted: Mapping[str, TrialConfig]) -> None:
+    """Raise ValueError if a finished trial has not all that it wrote, or not all of its rounds.
+
+    Args:
+        root: of the store.
+        wanted: key -> config of trials, finished or not.
+    """
+    for name, config in wanted.items():
+        folder = trial_folder(root, name)
+        if is_finished(root, name):
+            sizes = _about(folder).get(_SIZES)
+            remedy = f"delete {folder} to run this trial again"
+            _require_rounds(folder, config.rounds, remedy)
+            _require_sizes(folder, sizes if isinstance(sizes, dict) else {}, remedy)
+
+
+def _require_rounds(folder: Path, rounds: int, remedy: str) -> None:
+    """Raise ValueError unless each cohort of a trial has so many rounds."""
+    told = [(record.cohort, record.round) for record in read_rounds(folder)]
+    every = {(cohort, round) for cohort, _ in told for round in range(rounds)}
+    if not told or set(told) != every:
+        here = len({round for _, round in told})
+        raise ValueError(f"{folder} is damaged: it has {here} of {rounds} rounds; {remedy}")
+
+
+def _require_sizes(folder: Path, wanted: Mapping[str, int], remedy: str) -> None:
+    """Raise ValueError unless its streams have these lengths, as far as these are known."""
+    for name, size in _sizes(folder).items():
+        if size != wanted.get(name, size):
+            raise ValueError(
+                f"{folder} is damaged: {name} has {size} bytes, and {wanted[name]} were written; "
+                f"{remedy}"
+            )
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Timings are left out: nothing is drawn from them."""
+    files = {name: folder / name for name in (ROUNDS, COMPLETIONS)}
+    return {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+
+
 def _require_one_start(finished: Mapping[str, Path], wanted: Mapping[str, TrialConfig]) -> None:
     if why := inputs.other_start(finished, wanted):
         raise ValueError(
@@ -150,7 +197,8 @@ class Store:
 
     def finish(self, key: str) -> None:
         """Mark a trial as finished. Delete its checkpoint, which is large and no longer needed."""
-        write_json(self.folder(key) / _ABOUT, self.about(key) | {"finished_with": versions()})
+        done = {"finished_with": versions(), _SIZES: _sizes(self.folder(key))}
+        write_json(self.folder(key) / _ABOUT, self.about(key) | done)
         (self.folder(key) / CHECKPOINT).unlink(missing_ok=True)
 
     def take(self, run: Path, wanted: Mapping[str, TrialConfig]) -> list[str]:
@@ -171,6 +219,9 @@ class Store:
                     continue
                 if rounds_done(source) >= config.rounds:
                     found[name] = Trial(folder.config.name, arm, seed, config, source)
+        for trial in found.values():
+            _require_rounds(trial.folder, trial.config.rounds, f"leave out --from {run}")
+            _require_sizes(trial.folder, stream_lengths(trial.folder), f"leave out --from {run}")
         self._require_fit(run, {name: trial.folder for name, trial in found.items()}, wanted)
         for name, trial in found.items():
             shutil.rmtree(self.folder(name), ignore_errors=True)  # an unfinished one

@@ -55,6 +55,22 @@ def rounds_done(folder: Path) -> int:
     return done
 
 
+def stream_lengths(folder: Path) -> dict[str, int]:
+    """The bytes of each stream of a trial when its checkpoint was made. Reads no weights.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / CHECKPOINT
+    try:
+        with safe_open(path, "numpy") as file:
+            return _offsets(file.metadata() or {})
+    except (SafetensorError, _Damage) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete {folder} to start anew") from None
+
+
 def save(folder: Path, swarm: Swarm, done: int, offsets: Mapping[str, int]) -> None:
     """Atomically save weights, optimiser, state of the guards and lengths of the streams.
 
@@ -158,11 +174,7 @@ def restore(folder: Path, swarm: Swarm) -> tuple[int, dict[str, int] | None]:
         done = _count(metadata, "done")
         if done > swarm.config.rounds:
             raise _Damage(f"it is of round {done} of {swarm.config.rounds}")
-        offsets = {
-            key.removeprefix(_OFFSET): _count(metadata, key)
-            for key in metadata
-            if key.startswith(_OFFSET)
-        }
+        offsets = _offsets(metadata)
         parts = _parts(tensors, swarm)
         _require_rounds(done, [int(learned[_ROUNDS]) for learned, _ in parts.values()])
         if name := _not_finite(tensors):
@@ -209,6 +221,11 @@ def _fingerprints(metadata: Mapping[str, str]) -> dict[str, str]:
         for key, value in metadata.items()
         if key.startswith(_FINGERPRINT)
     }
+
+
+def _offsets(metadata: Mapping[str, str]) -> dict[str, int]:
+    keys = [key for key in metadata if key.startswith(_OFFSET)]
+    return {key.removeprefix(_OFFSET): _count(metadata, key) for key in keys}
 
 
 def _count(metadata: Mapping[str, str], key: str) -> int:
