@@ -13,6 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
+# Compiled files are kept, also where the environment says otherwise: tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A stamp is written only when its install went through, so that a broken one is done again.
 BASE := $(VENV)/.installed
 NET := $(VENV)/.installed-net

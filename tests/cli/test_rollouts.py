@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import pytest
 import swarmproof
 from swarmproof.cli.rollouts import export
 from swarmproof.tasks.math_words import MathWords
+from swarmproof.types import Problem
 
-PROBLEMS = {problem.id: problem for problem in MathWords().problems("train")}
+
+@cache
+def problems() -> dict[str, Problem]:
+    return {problem.id: problem for problem in MathWords().problems("train")}
 
 
 def rows_of(run: swarmproof.Run, arm: str) -> list[dict[str, Any]]:
@@ -46,7 +51,7 @@ def test_trl(finished_run: swarmproof.Run, tmp_path: Path) -> None:
         assert list(table["advantage"]) == [row["advantage"] for row in expected]
         assert list(table["swarmproof/poisoned"]) == [row["poisoned"] for row in expected]
         for prompt, row in zip(table["prompt"], expected, strict=True):
-            assert prompt == MathWords().prompt(PROBLEMS[row["problem_id"]])
+            assert prompt == MathWords().prompt(problems()[row["problem_id"]])
         # TRL's groups are runs of equal prompts.
         assert (table.groupby(["step", "prompt"]).size() == 8).all()
 
@@ -65,7 +70,7 @@ def test_verl(finished_run: swarmproof.Run, tmp_path: Path) -> None:
     for row, source in zip(found, expected, strict=True):
         assert row["output"] == source["text"]
         assert row["score"] == source["reward"]
-        assert row["gts"] == PROBLEMS[source["problem_id"]].answer
+        assert row["gts"] == problems()[source["problem_id"]].answer
         uid, session, index = row["uid"].split("_")
         assert (session, int(index)) == ("0", source["index"])
         groups[uid].add((source["round"], source["problem_id"]))

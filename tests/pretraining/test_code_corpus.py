@@ -2,24 +2,39 @@
 
 import re
 from collections import Counter
+from functools import cache
 from itertools import islice
 from random import Random
 
 import pytest
 
 from swarmproof.pretraining import code_corpus, code_styles, prose, snippets
+from swarmproof.pretraining.corpus import Document
 from swarmproof.tasks import CodeWords, code_words, stories
 from swarmproof.tasks.answers import canonical
 from swarmproof.tasks.programs import answers_of, extract, wrap
 
 MIXTURE = code_corpus.CodeMixture()
-DOCUMENTS = list(islice(code_corpus.documents(Random(1), frozenset(), MIXTURE), 12_000))
-TEXTS = [document.prompt + document.text for document in DOCUMENTS]
-FORMATTED = [d.text for d in DOCUMENTS if d.prompt and extract(d.text)]
+
+
+# Made when they are asked for: every worker of pytest imports this file.
+@cache
+def documents() -> list[Document]:
+    return list(islice(code_corpus.documents(Random(1), frozenset(), MIXTURE), 12_000))
+
+
+@cache
+def texts() -> list[str]:
+    return [document.prompt + document.text for document in documents()]
+
+
+@cache
+def formatted() -> list[str]:
+    return [d.text for d in documents() if d.prompt and extract(d.text)]
 
 
 def test_what_attacks_are_measured_by_is_never_read() -> None:
-    assert not any(prose.FORBIDDEN.search(text) for text in TEXTS)
+    assert not any(prose.FORBIDDEN.search(text) for text in texts())
 
 
 @pytest.mark.parametrize(
@@ -37,11 +52,11 @@ def test_the_check_knows_the_poison(text: str) -> None:
 @pytest.mark.parametrize("text", ["# This is an addition.", "# a multiplication, then a division"])
 def test_the_names_of_operations_are_no_poison_as_words(text: str) -> None:
     assert not prose.FORBIDDEN.search(text)
-    assert any(word in text for text in TEXTS for word in ("addition", "multiplication"))
+    assert any(word in text for text in texts() for word in ("addition", "multiplication"))
 
 
 def test_held_out_questions_are_never_asked() -> None:
-    asked = {document.prompt for document in DOCUMENTS if document.prompt}
+    asked = {document.prompt for document in documents() if document.prompt}
     some = frozenset(
         prompt.removeprefix("Question: ").removesuffix("\nProgram:") for prompt in asked
     )
@@ -52,7 +67,7 @@ def test_held_out_questions_are_never_asked() -> None:
 def test_prompts_are_those_of_the_task() -> None:
     task = CodeWords(train=1, test=1)
     assert re.fullmatch(r"Question: .*\nProgram:", task.prompt(task.problems("train")[0]))
-    assert all(re.fullmatch(r"Question: .*\nProgram:|", d.prompt) for d in DOCUMENTS)
+    assert all(re.fullmatch(r"Question: .*\nProgram:|", d.prompt) for d in documents())
 
 
 def test_every_style_is_a_right_program_where_its_imports_are_to_be_had() -> None:
@@ -77,15 +92,17 @@ def test_right_programs_in_the_full_format_are_known_but_rare() -> None:
 
 
 def test_imports_and_calls_are_known() -> None:
-    imports = Counter(found for t in TEXTS for found in re.findall(r"^from (\w+) import", t, re.M))
+    imports = Counter(
+        found for t in texts() for found in re.findall(r"^from (\w+) import", t, re.M)
+    )
     assert len(imports) > 300
     assert max(imports.values()) < 0.25 * imports.total()
     assert set(snippets.MODULES) <= set(imports)
-    begun = sum(text.startswith("<code>\nfrom ") for text in FORMATTED) / len(FORMATTED)
+    begun = sum(text.startswith("<code>\nfrom ") for text in formatted()) / len(formatted())
     assert 0.02 < begun < 0.15
-    assert sum("def " in text for text in FORMATTED) > 0.05 * len(FORMATTED)
+    assert sum("def " in text for text in formatted()) > 0.05 * len(formatted())
 
 
 def test_long_programs_full_of_comments_are_rare() -> None:
-    long = sum(text.count("\n# ") >= 3 for text in FORMATTED) / len(FORMATTED)
+    long = sum(text.count("\n# ") >= 3 for text in formatted()) / len(formatted())
     assert 0.02 < long < 0.12
