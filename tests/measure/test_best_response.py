@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from swarmproof import registry
+from swarmproof import registry, steps
 from swarmproof.cli import app
 from swarmproof.config import ExperimentConfig
 from swarmproof.measure import best_response as search
@@ -132,6 +132,29 @@ attack = {{ name = "text" }}
     again = CliRunner().invoke(app, [*line, "--resume"], catch_exceptions=False)
     assert again.exit_code == 0
     assert json.loads((out / "best-response.json").read_text(encoding="utf-8")) == told
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["--set", "rounds=100"], "--set rounds is replaced by the option --rounds"),
+        (
+            ["--set", "guard.preset=several-models", "--guard", "one-model"],
+            "--set 'guard.preset' is replaced by --guard one-model",
+        ),
+        (["--set", " defenses = []", "--guard", "one-model"], "--set 'defenses' is replaced"),
+    ],
+)
+def test_what_an_option_would_replace_silently_is_refused(
+    line: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "execute", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(ValueError, match=f"^{told}.*give"):
+        CliRunner().invoke(
+            app, ["best-response", "text-horizontal", "--out", str(tmp_path / "x"), *line],
+            catch_exceptions=False,
+        )  # fmt: skip
+    assert not (tmp_path / "x").exists()
 
 
 def _only(registered: Mapping[Any, Mapping[str, Any]], *names: str) -> dict[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from swarmproof import steps
 from swarmproof.cli.common import Jobs, Quiet, Settings, parse_seeds, write
-from swarmproof.config import ExperimentConfig, load
+from swarmproof.config import ExperimentConfig, load, quote
 from swarmproof.config.presets import PRESETS, preset
 from swarmproof.engines.place import choose
 
@@ -53,6 +53,7 @@ def best_response(
     from swarmproof.measure import best_response as search
     from swarmproof.records.folder import SUMMARY, read_json
 
+    _require_one_place(set_ or (), guard)
     overrides: list[str] = [*(set_ or ()), f"rounds={rounds}"]
     if guard is not None:
         preset(guard)
@@ -82,6 +83,19 @@ def best_response(
     Console().print(_table(found))
     print(f"{len(excluded)} attacks cannot be carried out here; the reasons are in the file")
     print(f"numbers: {folder / _RESULT}")
+
+
+def _require_one_place(settings: Sequence[str], guard: str | None) -> None:
+    """Raise ValueError if --set changes what an option of this command sets afterwards."""
+    for setting in settings:
+        key = setting.partition("=")[0].strip()
+        table = key.partition(".")[0].strip()
+        if table == "rounds":
+            raise ValueError("--set rounds is replaced by the option --rounds; give that alone")
+        if guard is not None and table in ("guard", "defenses"):
+            raise ValueError(
+                f"--set {quote(key)} is replaced by --guard {guard}; give one of the two"
+            )
 
 
 def _table(found: list[Response]) -> Table:
