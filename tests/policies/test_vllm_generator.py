@@ -129,9 +129,17 @@ class Narrow(Engine):
     context = 24  # the first draws fit into it
 
 
+class Silent(Engine):
+    """Returns requests without a token, as for a prompt that fills the context."""
+
+    def generate(self, requests: list[Any], *_: Any, **__: Any) -> list[Any]:
+        return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=[])]) for _ in requests]
+
+
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
+        (Silent, r"vLLM stopped after 0 of 16 tokens: .*context is full"),
         (Deaf, r"vLLM draws otherwise than this model does: a logit is off by .*\"packed\""),
         (Broken, r"vLLM does not run this model here \(head_dim=16 is not supported\); use"),
         (Narrow, r"vLLM stopped after \d+ of 20 tokens: .*lower sampling.max_new_tokens"),
