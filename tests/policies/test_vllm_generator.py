@@ -6,6 +6,7 @@ The same with vLLM itself: tests/integrations/test_vllm_engine.py.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,7 +133,12 @@ class Narrow(Engine):
 class Silent(Engine):
     """Returns requests without a token, as for a prompt that fills the context."""
 
-    def generate(self, requests: list[Any], *_: Any, **__: Any) -> list[Any]:
+    def generate(
+        self,
+        requests: Sequence[Any],
+        params: Sequence[Any],  # noqa: ARG002
+        use_tqdm: bool,  # noqa: ARG002
+    ) -> list[Any]:
         return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=[])]) for _ in requests]
 
 

@@ -599,7 +599,8 @@ def test_a_lock_that_another_process_deletes_is_taken_again(
     quantized: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other process ends between our opening of the lock and our locking of it."""
-    flock, taken = fcntl.flock, []
+    flock = fcntl.flock
+    taken: list[None] = []
 
     def late(*lock: Any) -> None:
         if not taken:

@@ -51,7 +51,6 @@ def best_response(
     from rich.console import Console
 
     from swarmproof.measure import best_response as search
-    from swarmproof.records.folder import SUMMARY, read_json
 
     _require_one_place(set_ or (), guard)
     overrides: list[str] = [*(set_ or ()), f"rounds={rounds}"]
@@ -66,7 +65,7 @@ def best_response(
     def run(stage: ExperimentConfig) -> Mapping[str, Any]:
         plan = steps.RunPlan(stage, folder / stage.name.rpartition("-")[2], place, resume)
         steps.execute(plan, quiet=quiet)
-        return read_json(plan.folder, SUMMARY)
+        return search.summary_of(plan.folder, stage)
 
     found, excluded = search.find(config.arms[arm], run, name=name, seeds=config.seeds, best=best)
     write(
