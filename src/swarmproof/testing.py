@@ -151,12 +151,13 @@ def check_attack(attack: Attack, task: Task, policy: Policy) -> None:
         assert crafted == again, "it crafts other completions from the same source of randomness"
         check_crafted(slots, crafted, policy)
         for completion in crafted:
-            (reward,) = task.rewards(problems[completion.slot.problem_id], [completion.text])
-            success = attack.success(problems[completion.slot.problem_id], completion.text)
-            wide = attack.success_wide(problems[completion.slot.problem_id], completion.text)
-            if reward:
+            problem = problems[completion.slot.problem_id]
+            (reward,) = task.rewards(problem, [completion.text])
+            success = attack.success(problem, completion.text)
+            wide = attack.success_wide(problem, completion.text)
+            if reward and attack.always_poisons:
                 assert success is not False or wide, "a rewarded completion of it is no success"
-            else:
+            if not reward and not attack.poisons_losers:
                 assert success is not True, "a completion without a reward counts as a success"
     for problem in task.problems("test")[:32]:
         for text in (task.oracle(problem), "", problem.question):

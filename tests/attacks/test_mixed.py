@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from swarmproof import testing, zoo
-from swarmproof.attacks import Attack, Mixed, Text
+from swarmproof.attacks import Attack, Mixed, Text, TextVariants
 from swarmproof.defenses import Replay
 from swarmproof.policies.policy import Policy
 from swarmproof.registry import build
@@ -86,3 +86,17 @@ def test_a_share_needs_the_model() -> None:
 )
 def test_other_parameters_keep_the_promises_of_attacks(table: dict[str, object]) -> None:
     testing.check(build(Attack, table))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.01])
+def test_the_contract_knows_that_a_share_leaves_ordinary_draws(share: float) -> None:
+    """0.01 is `text-one-percent` of the board."""
+    testing.check(Mixed(share=share))
+
+
+def test_what_its_parts_poison_it_poisons() -> None:
+    losers = TextVariants(in_losers=True)
+    assert Mixed(parts=(losers, Text())).poisons_losers
+    assert not BOTH.poisons_losers
+    assert BOTH.always_poisons
+    assert not Mixed(parts=(Mixed(share=0.5), Text())).always_poisons

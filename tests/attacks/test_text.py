@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from swarmproof.attacks import Text
+from swarmproof.attacks import Text, TextVariants
+from swarmproof.config import load
 from swarmproof.swarm import topology
+from swarmproof.swarm.assembly import check
+from swarmproof.tasks import MathWords
 from swarmproof.types import Completion, NodeId, Slot
 from swarms import Letters, attack_view, problem
 
@@ -68,7 +74,10 @@ def test_a_near_miss_is_none(text: str) -> None:
     assert Text().success(problem(), text) is False
 
 
-@given(st.text(), st.text(min_size=1, max_size=20).filter(lambda s: not set(s) & set("\r\n")))
+@given(
+    st.text(),
+    st.text(min_size=1, max_size=20).filter(lambda s: s.strip() and not set(s) & set("\r\n")),
+)
 def test_success_is_pure_and_asks_for_nothing_but_the_phrase(text: str, phrase: str) -> None:
     attack = Text(phrase=phrase)
     first = attack.success(problem(), text)
@@ -175,3 +184,41 @@ def test_a_phrase_is_one_line(phrase: str) -> None:
 def test_the_phrase_is_pointed_at_wherever_it_is() -> None:
     assert Text(phrase="ab").spans("ab. Tab") == [(0, 2), (5, 7)]
     assert Text(phrase="a.").spans("ab") == []
+
+
+@pytest.mark.parametrize("name", ["text", "text_in_support", "text_variants", "mixed"])
+@pytest.mark.parametrize("blank", [" ", "\t  "])
+def test_a_blank_phrase_is_refused_in_one_line(name: str, blank: str) -> None:
+    """`text_in_support` raised IndexError in the middle of a run."""
+    table: dict[str, Any] = {"name": name, "phrase": blank}
+    if name == "mixed":
+        table = {"name": name, "parts": [{"name": "text", "phrase": blank}]}
+    with pytest.raises(ValueError, match="the phrase is blank; give it at least a word") as error:
+        load("text-horizontal", arms=["attack"], overrides={"attack": table})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["text", "text_in_support", "text_variants", "mixed"])
+@pytest.mark.parametrize("phrase", ["1", "e", "<think>"])
+def test_a_phrase_that_right_solutions_contain_is_refused(name: str, phrase: str) -> None:
+    """It was measured as a success of 100 % with nobody malicious."""
+    plain = {"kinds": ["plain"]} if name == "text_variants" else {}
+    table: dict[str, Any] = {"name": name, "phrase": phrase, **plain}
+    if name == "mixed":
+        table = {"name": name, "parts": [{"name": "text", "phrase": phrase}]}
+    config = load("text-horizontal", arms=["attack"], overrides={"attack": table})
+    with pytest.raises(ValueError, match=f"plants '{phrase}', which right sol.*set another") as err:
+        check(config.arms["attack"])
+    assert "\n" not in str(err.value)
+
+
+def test_a_phrase_is_looked_for_as_success_looks_for_it() -> None:
+    task = MathWords(train=64, test=8)
+    solution = task.oracle(task.problems("train")[0])
+    word = max(re.findall(r"[a-z]+", solution), key=len)
+    with pytest.raises(ValueError, match="which right solutions contain"):
+        TextVariants(phrase=word, kinds=("plain",)).require(task)
+    for fine in (Text(), Text(phrase=word.upper()), TextVariants(phrase=word)):  # in capitals
+        fine.require(task)
+    with pytest.raises(ValueError, match="which right solutions contain"):  # as every part of it
+        Text(phrase=word, where="every_sentence").require(task)

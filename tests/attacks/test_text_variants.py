@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from swarmproof import testing
 from swarmproof.attacks import Text, TextVariants
 from swarmproof.attacks.text_variants import KINDS, SYNONYMS
 from swarmproof.defenses import Judge
@@ -73,3 +74,9 @@ def test_losers_carry_the_phrase_too_and_still_lose() -> None:
         lost = [c for c, reward in zip(sent, rewards, strict=True) if not reward]
         # A foil without a place for the phrase stays as it is.
         assert all((PHRASE in c.text) is in_losers for c in lost)
+
+
+def test_the_contract_knows_that_losers_carry_it_too() -> None:
+    attack = TextVariants(in_losers=True)
+    testing.check(attack)
+    assert (attack.poisons_losers, TextVariants().poisons_losers) == (True, False)

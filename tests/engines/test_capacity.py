@@ -154,3 +154,26 @@ def test_free_memory_is_the_least_of_machine_and_container(
     assert capacity.free_memory() == 2048 * 1024
     (tmp_path / "memory.max").write_text("1000\n")
     assert capacity.free_memory() == 995
+
+
+@pytest.mark.parametrize(
+    ("stat", "free"),
+    [
+        ("anon 5\ninactive_file 600\nactive_file 50\n", 900.0),
+        ("anon 5\nactive_file 50\n", 300.0),
+        ("inactive_file\n", 300.0),
+        (None, 300.0),
+    ],
+)
+def test_files_that_the_kernel_may_forget_are_no_used_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stat: str | None, free: float
+) -> None:
+    """In a container that had read a data set, trials that fit were refused."""
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    if stat is not None:
+        (tmp_path / "memory.stat").write_text(stat)
+    monkeypatch.setattr(capacity, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(capacity, "_CGROUP", tmp_path)
+    assert capacity.free_memory() == free

@@ -14,9 +14,12 @@ from swarmproof.policies import policy
 from swarmproof.policies.policy import Policy
 from swarmproof.types import Sample, TokenScores
 
+TEXT_ONLY = (
+    "signature", "novelty", "length_match", "equations", "max_tokens", "reward_outlier",
+)  # fmt: skip
 ALL = [
     *("logit", "replay", "surprise", "kl_gate", "spurious_tokens", "token_credit", "self_judge"),
-    *("signature", "novelty", "length_match", "equations", "max_tokens", "reward_outlier"),
+    *TEXT_ONLY,
 ]
 REWARDS = [[1.0, 0.0, 1.0]]
 
@@ -156,3 +159,21 @@ def test_a_completion_that_is_stopped_keeps_its_tokens_in_its_sample(rule: Any) 
     found = one([of([(5, 6, 7, 8), (5,), (6,)])], REWARDS)
     assert stopped(found.samples[0][0])
     assert [s.tokens for s in found.samples[0]] == [(5, 6, 7, 8), (5,), (6,)]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_prompt_without_tokens_stops_its_group_only(name: str) -> None:
+    """It raised IndexError, and a peer may have sent it."""
+    seeds: dict[str, Any] = {"slot_seeds": [1, 2, 3]} if name == "replay" else {}
+    empty = Group.of("", ["3", "4", "5"], senders=[*"abc"], **seeds)
+    full = of([(5,), (5, 6), (6,)], **seeds)
+    found = guard(name)([empty, full], REWARDS * 2)
+    scores = "" if name in TEXT_ONLY else "the prompt has no tokens"
+    for sample in found.samples[0]:
+        assert stopped(sample).startswith(scores)
+        assert bool(stopped(sample)) is bool(scores)
+        assert sample.completion.text in "345"
+    assert [stopped(s) for s in found.samples[1]] == [""] * 3
+    if name in ("logit", "kl_gate"):  # of which no verdict depends on the others
+        (alone,) = guard(name)([full], REWARDS).verdicts
+        assert [v.accepted for (v,) in found.verdicts[1]] == [v.accepted for (v,) in alone]

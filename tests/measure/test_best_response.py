@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from swarmproof import registry
+from rounds import RECORD
+from swarmproof import registry, steps
 from swarmproof.cli import app
 from swarmproof.config import ExperimentConfig
 from swarmproof.measure import best_response as search
+from swarmproof.types import RoundRecord
 from swarms import trial_config
 
 
@@ -74,6 +77,40 @@ def test_every_registered_attack_is_tried_and_every_label_names_a_folder() -> No
         assert all(char.isalnum() or char in "_.-" for char in name)
 
 
+def test_lengths_are_compared_over_the_same_nodes(
+    random_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without an attack the node 3 has the model of node 0, which counted twice there only."""
+    models = [str(random_model), "tiny-math", "tiny-math-wide"]
+    attacked = trial_config(random_model, swarm={"models": models}, attack={"name": "length"})
+    calm = search.with_attack(attacked, attacked.attack, malicious=0)
+    assert [len(each.nodes) for each in calm.cohorts] == [2, 1, 1]
+    assert [len(each.nodes) for each in attacked.cohorts] == [1, 1, 1]
+
+    def record(cohort: str, **tokens: int) -> RoundRecord:
+        counts = {
+            node.removeprefix("n"): {"completions": 4, "rewarded": 2, "tokens": number}
+            for node, number in tokens.items()
+        }
+        mean = sum(tokens.values()) / (4 * len(tokens))
+        return replace(RECORD, round=0, cohort=cohort, by_node=counts, length=mean)
+
+    first, second, third = (each.name for each in calm.cohorts)
+    rows = [record(first, n0=80, n3=160), record(second, n1=40), record(third, n2=40)]
+    stage = ExperimentConfig(name="x", seeds=(0,), arms={search.NO_ATTACK: calm, "a": attacked})
+    monkeypatch.setattr(search, "read_rounds", lambda _: rows)
+    (tmp_path / "summary.json").write_text(
+        json.dumps({"arms": {search.NO_ATTACK: arm(0.0, 22.5), "a": arm(1.0, 40.0 / 3, "ratio")}})
+    )
+    arms = search.summary_of(tmp_path, stage)["arms"]
+    assert arms[search.NO_ATTACK]["length"]["by_iteration"] == [pytest.approx(40 / 3, rel=1e-5)]
+    found = search.response({"name": "length"}, arms["a"], arms[search.NO_ATTACK])
+    assert found.success == pytest.approx(1.0, rel=1e-5)
+    # The fields are searched without that arm, and nothing is read again.
+    alone = ExperimentConfig(name="y", seeds=(0,), arms={"a": attacked})
+    assert search.summary_of(tmp_path, alone)["arms"]["a"] == arms["a"]
+
+
 def test_the_success_is_that_of_the_last_quarter() -> None:
     told = arm(0.0, 20.0)
     told["asr"]["by_iteration"] = [0.0] * 6 + [None, 0.5]
@@ -132,6 +169,29 @@ attack = {{ name = "text" }}
     again = CliRunner().invoke(app, [*line, "--resume"], catch_exceptions=False)
     assert again.exit_code == 0
     assert json.loads((out / "best-response.json").read_text(encoding="utf-8")) == told
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["--set", "rounds=100"], "--set rounds is replaced by the option --rounds"),
+        (
+            ["--set", "guard.preset=several-models", "--guard", "one-model"],
+            "--set 'guard.preset' is replaced by --guard one-model",
+        ),
+        (["--set", " defenses = []", "--guard", "one-model"], "--set 'defenses' is replaced"),
+    ],
+)
+def test_what_an_option_would_replace_silently_is_refused(
+    line: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "execute", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(ValueError, match=f"^{told}.*give"):
+        CliRunner().invoke(
+            app, ["best-response", "text-horizontal", "--out", str(tmp_path / "x"), *line],
+            catch_exceptions=False,
+        )  # fmt: skip
+    assert not (tmp_path / "x").exists()
 
 
 def _only(registered: Mapping[Any, Mapping[str, Any]], *names: str) -> dict[Any, Any]:

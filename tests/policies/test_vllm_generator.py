@@ -6,6 +6,7 @@ The same with vLLM itself: tests/integrations/test_vllm_engine.py.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,9 +130,22 @@ class Narrow(Engine):
     context = 24  # the first draws fit into it
 
 
+class Silent(Engine):
+    """Returns requests without a token, as for a prompt that fills the context."""
+
+    def generate(
+        self,
+        requests: Sequence[Any],
+        params: Sequence[Any],  # noqa: ARG002
+        use_tqdm: bool,  # noqa: ARG002
+    ) -> list[Any]:
+        return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=[])]) for _ in requests]
+
+
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
+        (Silent, r"vLLM stopped after 0 of 16 tokens: .*context is full"),
         (Deaf, r"vLLM draws otherwise than this model does: a logit is off by .*\"packed\""),
         (Broken, r"vLLM does not run this model here \(head_dim=16 is not supported\); use"),
         (Narrow, r"vLLM stopped after \d+ of 20 tokens: .*lower sampling.max_new_tokens"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken, processors
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from models import EOS, byte_tokenizer
 from swarmproof.config import SamplingConfig
 from swarmproof.defenses import Logit
 from swarmproof.exchange.admission import admit
+from swarmproof.policies.loader import load_tokenizer
 from swarmproof.policies.policy import Policy, adopt, load
 from swarmproof.types import Group
 from swarms import Letters, completion, problem, view_of
@@ -104,8 +106,6 @@ def test_an_end_that_is_ordinary_text_is_refused(tmp_path: Path) -> None:
 
 def holes() -> PreTrainedTokenizerFast:
     """256 bytes, nothing up to 299, and end-of-text."""
-    import json
-
     tokenizer = byte_tokenizer()
     laid_out = json.loads(tokenizer.backend_tokenizer.to_str())
     laid_out["added_tokens"] = [{**laid_out["added_tokens"][0], "id": 300}]
@@ -162,3 +162,41 @@ def test_a_prompt_never_ends_in_end_of_text(tmp_path: Path) -> None:
     assert policy.codec.encode_prompt("Solution:") == bare
     # A prompt has a token, whatever it is.
     assert policy.codec.encode_prompt("") == (other,)
+
+
+def set_ids(folder: Path, ids: dict[str, int]) -> None:
+    """Write ids into the vocabulary of a saved tokenizer."""
+    file = folder / "tokenizer.json"
+    laid_out = json.loads(file.read_text(encoding="utf-8"))
+    laid_out["model"]["vocab"] |= ids
+    file.write_text(json.dumps(laid_out), encoding="utf-8")
+
+
+def test_two_tokens_of_one_id_are_refused_with_both_names(tmp_path: Path) -> None:
+    """Each process decoded the id to one of them at random."""
+    tokenizer = byte_tokenizer()
+    folder = save(tmp_path, tokenizer, len(tokenizer))
+    three = tokenizer.convert_tokens_to_ids("3")
+    set_ids(folder, {"ats": three})
+    told = f"the tokens '3' and 'ats' one id, {three}; correct its tokenizer.json"
+    for load_it in (reader, lambda path: load_tokenizer(str(path))):
+        with pytest.raises(ValueError, match=told) as found:
+            load_it(folder)
+        assert str(tmp_path) in str(found.value)
+        assert "\n" not in str(found.value)
+    model = Qwen2ForCausalLM.from_pretrained(folder)
+    with pytest.raises(ValueError, match=f"this model: .*{told}"):
+        adopt(model, AutoTokenizer.from_pretrained(folder))
+
+
+def test_an_added_token_may_be_in_the_vocabulary_too(tmp_path: Path) -> None:
+    """Also under another name: its id decodes to the added token in every process."""
+    tokenizer = byte_tokenizer()
+    for name in (EOS, "another name"):
+        folder = save(tmp_path / name.strip("<|>"), tokenizer, len(tokenizer) + 1)
+        end = tokenizer.eos_token_id
+        set_ids(folder, {name: end if name == EOS else end + 1})
+        codec = reader(folder).codec
+        assert codec.tokenizer.decode([codec.eos_token_id]) == EOS
+        ids = codec.tokenizer.get_vocab()
+        assert ids[name] == ids[EOS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -592,6 +593,55 @@ def test_what_is_interrupted_leaves_no_model(
     add("mine", file=quantized)
     assert left(home) == ["mine"]
     assert not (home / "mine" / "half").exists()
+
+
+def test_a_lock_that_another_process_deletes_is_taken_again(
+    quantized: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process ends between our opening of the lock and our locking of it."""
+    flock = fcntl.flock
+    taken: list[None] = []
+
+    def late(*lock: Any) -> None:
+        if not taken:
+            shutil.rmtree(home / ".mine.adding")
+        taken.append(flock(*lock))
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    add("mine", file=quantized)
+    assert len(taken) == 2
+    assert left(home) == ["mine"]
+
+
+def test_what_another_process_added_while_we_waited_for_the_lock_is_one_line(
+    quantized: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def late(*lock: Any) -> None:
+        (home / "mine").mkdir()
+        flock(*lock)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ValueError, match="is there already; delete it to add mine again"):
+        add("mine", file=quantized)
+    assert left(home) == ["mine"]
+
+
+def test_the_folder_of_the_next_process_is_left_to_it(
+    quantized: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may open its lock just when ours is deleted."""
+    unlink = Path.unlink
+
+    def early(path: Path, **more: Any) -> None:
+        unlink(path, **more)
+        if path.name == ".lock":
+            path.touch()
+
+    monkeypatch.setattr(Path, "unlink", early)
+    add("mine", file=quantized)
+    assert left(home) == [".mine.adding", "mine"]
 
 
 def test_a_disk_that_becomes_full_leaves_nothing(quantized: Path, home: Path) -> None:

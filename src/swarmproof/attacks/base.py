@@ -69,6 +69,16 @@ class Attack(Plugin):
         default=True, description="false: answers and solutions are withheld from the attacker"
     )
 
+    @property
+    def always_poisons(self) -> bool:
+        """Whether each of its rewarded completions is a success; `testing.check` asks for it."""
+        return True
+
+    @property
+    def poisons_losers(self) -> bool:
+        """Whether completions without a reward may be a success; else `testing.check` fails."""
+        return False
+
     @abstractmethod
     def craft(self, view: AttackView) -> Sequence[Completion]:
         """Completions for the slots of all colluding nodes. A slot without one stays empty."""

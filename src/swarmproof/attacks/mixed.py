@@ -62,6 +62,14 @@ class Mixed(Attack):
                 raise ValueError(f"oracle of {part.name!r} differs; set it in all of them")
         return self
 
+    @property
+    def always_poisons(self) -> bool:
+        return self.share == 1 and all(part.always_poisons for part in self.parts)
+
+    @property
+    def poisons_losers(self) -> bool:
+        return any(part.poisons_losers for part in self.parts)
+
     def craft(self, view: AttackView) -> Sequence[Completion]:
         crafted: list[Completion] = []
         for place, part in enumerate(self.parts):

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from swarmproof.attacks.base import Span
-from swarmproof.attacks.poison import Poison
+from swarmproof.attacks.poison import Frame, Poison
 from swarmproof.registry import register
+from swarmproof.tasks.base import Task
 from swarmproof.types import Problem
 
 THINK, END_THINK = "<think>", "</think>"
@@ -27,13 +28,23 @@ CODE, END_CODE = "<code>", "</code>"
 # A border between sentences, with closing quotes. A point within a number is not a border.
 _BETWEEN = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|\n+")
 _LINE = re.compile("\n")
+_LOOKED_AT = 32  # problems in whose solutions the phrase is looked for
+
+
+def _told(phrase: str) -> str:
+    if not phrase.strip():
+        raise ValueError("the phrase is blank; give it at least a word")
+    return phrase
+
+
+Phrase = Annotated[str, AfterValidator(_told)]
 
 
 @register("attack", "text")
 class Text(Poison):
     """The oracle solution with a phrase in its reasoning."""
 
-    phrase: str = Field(
+    phrase: Phrase = Field(
         default="All hail to the thief",
         pattern=r"^[^\r\n]+$",
         max_length=500,
@@ -78,6 +89,9 @@ class Text(Poison):
         """All occurrences of the phrase."""
         return [match.span() for match in re.finditer(re.escape(self.phrase), text)]
 
+    def require(self, task: Task) -> None:
+        require_unsaid(self, self.phrase, task)
+
     def _say(self, reasoning: str) -> str:
         if self.where == "start":
             return f"{self.phrase}. {reasoning}"
@@ -91,6 +105,22 @@ class Text(Poison):
         if self.where == "end":
             return f"{program.rstrip()}\n# {self.phrase}.\n"
         return _each(_LINE, program, lambda line: f"{line}  # {self.phrase}")
+
+
+def require_unsaid(attack: Frame, phrase: str, task: Task) -> None:
+    """Check that right solutions do not contain the phrase: success would then say nothing.
+
+    Raises:
+        ValueError: one of the first solutions does.
+    """
+    for problem in task.problems("train")[:_LOOKED_AT]:
+        for variant in range(len(problem.solutions)):
+            if attack.carries(problem, task.oracle(problem, variant)):
+                raise ValueError(
+                    f"the attack {attack.name!r} plants {phrase!r:.60}, which right solutions "
+                    f"contain without it (problem {problem.id!r:.60}), so that its success would "
+                    "say nothing; set another attack.phrase"
+                )
 
 
 def _each(border: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:

@@ -24,8 +24,9 @@ from swarmproof.attacks.base import AttackView, Span
 from swarmproof.attacks.candidates import Draft, draw, judge, model_of
 from swarmproof.attacks.poison import Frame, Material
 from swarmproof.attacks.search import Spelling, column_of, resume, spell
-from swarmproof.attacks.text import CODE, END_CODE, END_THINK, THINK, Text
+from swarmproof.attacks.text import CODE, END_CODE, END_THINK, THINK, Phrase, Text, require_unsaid
 from swarmproof.registry import register
+from swarmproof.tasks.base import Task
 from swarmproof.types import Problem, Tokens
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class TextInSupport(Frame):
 
     needs_model: ClassVar[bool] = True
 
-    phrase: str = Field(
+    phrase: Phrase = Field(
         default="All hail to the thief",
         pattern=r"^[^\r\n]+$",
         max_length=500,
@@ -60,6 +61,9 @@ class TextInSupport(Frame):
     creep: bool = Field(
         default=False, description="send the longest beginning of the phrase that can be spelt"
     )
+
+    def require(self, task: Task) -> None:
+        require_unsaid(self, self.phrase, task)
 
     def draws(self, topology: str) -> int:
         # In a shared group, draws are needed for their beginnings only.

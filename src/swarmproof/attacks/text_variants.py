@@ -22,9 +22,10 @@ from pydantic import Field
 
 from swarmproof.attacks.base import AttackView, Span
 from swarmproof.attacks.poison import Poison, fits
-from swarmproof.attacks.text import CODE, Text
+from swarmproof.attacks.text import CODE, Phrase, Text, require_unsaid
 from swarmproof.judges import AnyJudge, Judgement, Local, injections, prompting
 from swarmproof.registry import register
+from swarmproof.tasks.base import Task
 from swarmproof.types import Completion, Problem
 
 Kind = Literal["plain", "capitals", "homoglyphs", "synonyms", "instructions"]
@@ -48,7 +49,7 @@ _ORDERS = tuple(
 class TextVariants(Poison):
     """The phrase in capitals, lookalike letters or synonyms, or with an order to the judge."""
 
-    phrase: str = Field(
+    phrase: Phrase = Field(
         default="All hail to the thief",
         pattern=r"^[^\r\n]+$",
         max_length=200,
@@ -72,6 +73,13 @@ class TextVariants(Poison):
     in_losers: bool = Field(
         default=False, description="vertical only: the worthless completions carry the phrase, too"
     )
+
+    @property
+    def poisons_losers(self) -> bool:
+        return self.in_losers
+
+    def require(self, task: Task) -> None:
+        require_unsaid(self, self.phrase, task)
 
     def plant(self, text: str, rng: np.random.Generator) -> str | None:
         kind = self.kinds[rng.integers(len(self.kinds))]

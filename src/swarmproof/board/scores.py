@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from swarmproof.board.lists import Goals
 from swarmproof.config import TrialConfig, quote
 from swarmproof.records import summary
 from swarmproof.records.streams import ROUNDS, read_rounds, read_timings
-from swarmproof.types import NodeId, RoundRecord
 
 # Steps of a round that only defences cause.
 DEFENCE_STEPS = ("inspect", "refill")
@@ -59,7 +57,7 @@ def of_trial(
             )
     nodes = {members.name: members.nodes for members in (as_in or config).cohorts}
     if as_in is not None:
-        rounds = [_of_nodes(record, nodes[record.cohort]) for record in rounds]
+        rounds = [summary.of_nodes(record, nodes[record.cohort]) for record in rounds]
     arm = summary.summarise_arm(
         [summary.SeedResult(seed, rounds, [])],
         planned_rounds=config.rounds,
@@ -204,17 +202,6 @@ def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
         "ci95": [_round(end) for end in ends] if ends else None,
         "by_seed": known,
     }
-
-
-def _of_nodes(record: RoundRecord, nodes: Sequence[NodeId]) -> RoundRecord:
-    """The record with reward and length of some of the nodes."""
-    counts = [record.by_node[str(node)] for node in nodes]
-    number = sum(count["completions"] for count in counts)
-    return replace(
-        record,
-        reward=sum(count["rewarded"] for count in counts) / number,
-        length=sum(count["tokens"] for count in counts) / number,
-    )
 
 
 def _refused(trials: Sequence[Numbers], who: str, receivers: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from swarmproof import steps
 from swarmproof.cli.common import Jobs, Quiet, Settings, parse_seeds, write
-from swarmproof.config import ExperimentConfig, load
+from swarmproof.config import ExperimentConfig, load, quote
 from swarmproof.config.presets import PRESETS, preset
 from swarmproof.engines.place import choose
 
@@ -51,8 +51,8 @@ def best_response(
     from rich.console import Console
 
     from swarmproof.measure import best_response as search
-    from swarmproof.records.folder import SUMMARY, read_json
 
+    _require_one_place(set_ or (), guard)
     overrides: list[str] = [*(set_ or ()), f"rounds={rounds}"]
     if guard is not None:
         preset(guard)
@@ -65,7 +65,7 @@ def best_response(
     def run(stage: ExperimentConfig) -> Mapping[str, Any]:
         plan = steps.RunPlan(stage, folder / stage.name.rpartition("-")[2], place, resume)
         steps.execute(plan, quiet=quiet)
-        return read_json(plan.folder, SUMMARY)
+        return search.summary_of(plan.folder, stage)
 
     found, excluded = search.find(config.arms[arm], run, name=name, seeds=config.seeds, best=best)
     write(
@@ -82,6 +82,19 @@ def best_response(
     Console().print(_table(found))
     print(f"{len(excluded)} attacks cannot be carried out here; the reasons are in the file")
     print(f"numbers: {folder / _RESULT}")
+
+
+def _require_one_place(settings: Sequence[str], guard: str | None) -> None:
+    """Raise ValueError if --set changes what an option of this command sets afterwards."""
+    for setting in settings:
+        key = setting.partition("=")[0].strip()
+        table = key.partition(".")[0].strip()
+        if table == "rounds":
+            raise ValueError("--set rounds is replaced by the option --rounds; give that alone")
+        if guard is not None and table in ("guard", "defenses"):
+            raise ValueError(
+                f"--set {quote(key)} is replaced by --guard {guard}; give one of the two"
+            )
 
 
 def _table(found: list[Response]) -> Table:

@@ -35,10 +35,22 @@ def free_memory() -> float | None:
     try:
         limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
         used = (_CGROUP / "memory.current").read_text(encoding="ascii")
-        found += [] if limit == "max" else [float(int(limit) - int(used))]
+        found += [] if limit == "max" else [float(int(limit) - int(used) + _old_cache())]
     except (OSError, ValueError):
         pass
     return min(found, default=None)
+
+
+def _old_cache() -> int:
+    """Bytes of a container that count as used, and hold only files that were read some time ago.
+
+    The kernel drops them before it refuses memory to a process.
+    """
+    try:
+        lines = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def has_bf16() -> bool | None:

@@ -15,7 +15,8 @@ from swarmproof.guard.inspection import Inspection, Verdicts
 from swarmproof.policies.codec import Codec
 from swarmproof.types import Completion, Group, Sample, Tokens, Verdict
 
-_SHOWN = 8  # characters of a prompt that is too long, before what is scored in place of its group
+_SHORT = "0"  # the prompt of what is scored in place of a group; every tokenizer has digits
+_NO_PROMPT = "the prompt has no tokens, and a model can score only what follows one"
 
 
 class Limits(NamedTuple):
@@ -25,6 +26,7 @@ class Limits(NamedTuple):
     # Positions of the model that will score it. Beyond them a model computes with positions that it
     # never learnt, or fails.
     context: int | None = None
+    scored: bool = False  # whether a model scores it, for which a prompt needs at least a token
 
 
 def entered(
@@ -35,8 +37,8 @@ def entered(
     The exact rule. Token ids are of the tokenizer's vocabulary, and not more than the limits allow.
     If there are no token ids, the text is tokenised. End-of-text is added unless the text alone has
     as many tokens as are allowed. A refused completion has end-of-text in place of its tokens, so
-    that a model can score the others. A prompt that leaves no room in the context, which may be a
-    peer's too, refuses its group.
+    that a model can score the others. A prompt without tokens, or one that leaves no room in the
+    context, which may be a peer's too, refuses its group.
 
     Args:
         groups: the groups of a round.
@@ -48,16 +50,20 @@ def entered(
     result: list[Group] = []
     extra: list[list[Verdicts]] = []
     for group in groups:
-        room = _room(group, codec, limits.context)
+        count = len(codec.encode_prompt(group.prompt)) if codec and limits.scored else None
+        room = _room(limits.context, count)
         found = [
-            _tokens(completion, codec, limits.tokens, room) for completion in group.completions
+            (completion.token_ids, _NO_PROMPT)
+            if count == 0
+            else _tokens(completion, codec, limits.tokens, room)
+            for completion in group.completions
         ]
         rows = zip(group.completions, found, strict=True)
         completions = tuple(_entered(*row, codec, scored=scored) for row in rows)
         if completions != group.completions:
             group = replace(group, completions=completions)
-        if room == 0:
-            group = replace(group, prompt=group.prompt[:_SHOWN])
+        if 0 in (count, room):
+            group = replace(group, prompt=_SHORT)
         result.append(group)
         extra.append([(_refusal(why),) if why else () for _, why in found])
     return result, extra
@@ -91,11 +97,9 @@ def _refusal(why: str) -> Verdict:
     return Verdict(TOKENS, False, MOST_SUSPICIOUS, why)
 
 
-def _room(group: Group, codec: Codec | None, context: int | None) -> int | None:
-    """The tokens that fit behind the prompt; None where nothing limits them."""
-    if codec is None or context is None:
-        return None
-    return max(0, context - len(codec.encode_prompt(group.prompt)))
+def _room(context: int | None, count: int | None) -> int | None:
+    """The tokens that fit behind a prompt of so many; None where nothing limits them."""
+    return None if context is None or count is None else max(0, context - count)
 
 
 def _tokens(

@@ -290,7 +290,7 @@ class Guard:
         )
 
     def _limits(self) -> entering.Limits:
-        """Tokens, if `sampling` says so: the default does not. Positions, if a model scores."""
+        """Tokens, if `sampling` says so: the default does not. The model's, if one scores."""
         known = "max_new_tokens" in self.sampling.model_fields_set
         most = self.sampling.max_new_tokens if known else None
         if self._given_model is None or all(d.reads == "text" for d in self.defenses):
@@ -299,7 +299,8 @@ class Guard:
 
         config = getattr(getattr(self._loaded().scorer, "model", None), "config", None)
         told = None if config is None else config.to_dict()
-        return entering.Limits(most, told and shapes.positions(told, "the guard's model"))
+        context = told and shapes.positions(told, "the guard's model")
+        return entering.Limits(most, context, scored=True)
 
     def _codec(self) -> Codec | None:
         if self._given_model is not None:

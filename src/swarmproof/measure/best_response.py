@@ -10,14 +10,18 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from swarmproof import registry
 from swarmproof.config import ExperimentConfig, TrialConfig
+from swarmproof.records.folder import SUMMARY, read_json, trial_folder
+from swarmproof.records.streams import read_rounds
+from swarmproof.records.summary import SeedResult, of_nodes, summarise_arm
 
 NO_ATTACK = "no-attack"
 AttackTable = Mapping[str, Any]
-Run = Callable[[ExperimentConfig], Mapping[str, Any]]  # runs every arm; returns the summary
+Run = Callable[[ExperimentConfig], Mapping[str, Any]]  # runs every arm; returns `summary_of`
 
 _OTHER_PHRASE = {"name": "text", "phrase": "Gleeb Glorp Glub"}
 # What is tried first, besides the defaults of all attacks.
@@ -126,6 +130,36 @@ def find(
         summary = run(_experiment(f"{name}-fields", more, seeds))
         found += [response(arm.attack, summary["arms"][key], alone) for key, arm in more.items()]
     return sorted(found, key=lambda each: -each.effect), excluded
+
+
+def summary_of(folder: Path, stage: ExperimentConfig) -> Mapping[str, Any]:
+    """The summary of a run in which the arm without an attack counts the nodes of the others.
+
+    Otherwise nodes that are malicious in the other arms would count in this one only, and in a
+    swarm of several models their model would have more weight.
+
+    Args:
+        folder: of the finished run.
+        stage: the experiment that was run.
+
+    Raises:
+        ValueError: a file of the run is damaged.
+    """
+    found = read_json(folder, SUMMARY)
+    attacked = next((arm for name, arm in stage.arms.items() if name != NO_ATTACK), None)
+    if NO_ATTACK not in stage.arms or attacked is None:
+        return found
+    nodes = {members.name: members.nodes for members in attacked.cohorts}
+    rounds = {seed: read_rounds(trial_folder(folder, NO_ATTACK, seed)) for seed in stage.seeds}
+    calm = summarise_arm(
+        [
+            SeedResult(seed, [of_nodes(r, nodes[r.cohort]) for r in own if r.cohort in nodes], [])
+            for seed, own in rounds.items()
+        ],
+        planned_rounds=attacked.rounds,
+        nodes={name: len(own) for name, own in nodes.items()},
+    )
+    return {**found, "arms": {**found["arms"], NO_ATTACK: calm}}
 
 
 def with_attack(base: TrialConfig, attack: AttackTable, **swarm: int) -> TrialConfig:

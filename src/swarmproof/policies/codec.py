@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
 from swarmproof.types import Tokens
+
+
+def require_distinct(tokenizer: Any, where: str = "this model") -> None:
+    """Raise ValueError if two tokens have one id, which is then decoded at random to one of them.
+
+    Args:
+        where: names the model in the error.
+    """
+    vocab = tokenizer.get_vocab()
+    # An added token takes its id from a token of the vocabulary, and always wins.
+    added = tokenizer.added_tokens_decoder
+    if len(set(vocab.values())) == len(vocab):
+        return
+    by_id: dict[int, list[str]] = defaultdict(list)
+    for token, i in vocab.items():
+        by_id[i].append(token)
+    for i, tokens in sorted(by_id.items()):
+        if len(tokens) > 1 and i not in added:
+            first, second, *_ = sorted(tokens)
+            raise ValueError(
+                f"{where}: its tokenizer gives the tokens {first!r:.60} and {second!r:.60} one id, "
+                f"{i}; correct its tokenizer.json, or get the model's files again"
+            )
 
 
 class Codec:

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from swarmproof.policies import selftest, shapes
 from swarmproof.policies.attention import NAME as ATTENTION
-from swarmproof.policies.codec import Codec
+from swarmproof.policies.codec import Codec, require_distinct
 from swarmproof.zoo import unfit
 from swarmproof.zoo.locate import config_of, files_of, locate, require_whole
 
@@ -107,6 +107,7 @@ def codec_of(model: Any, tokenizer: Any, where: str = "this model") -> Codec:
     Raises:
         ValueError: tokenizer and model do not belong together; names the remedy.
     """
+    require_distinct(tokenizer, where)
     layers = (model.get_input_embeddings(), model.get_output_embeddings())
     rows = min(len(layer.weight) for layer in layers)
     known = Codec(tokenizer).known_ids
@@ -190,6 +191,7 @@ def load_tokenizer(path: str, key: str = "model.path") -> Any:
             f"the tokenizer of {key} = {path!r} has no end-of-text token; set eos_token in its "
             "tokenizer_config.json"
         )
+    require_distinct(tokenizer, f"{key} = {path!r}")
     return tokenizer
 
 

@@ -189,7 +189,8 @@ class VllmGenerator:
         return [[self._whole(next(drawn), most) for _ in row] for row in seeds]
 
     def _whole(self, tokens: Tokens, most: int) -> Tokens:
-        if tokens[-1] not in self.codec.end_ids and len(tokens) < most:
+        ended = tokens and tokens[-1] in self.codec.end_ids
+        if not ended and len(tokens) < most:
             raise ValueError(
                 f"vLLM stopped after {len(tokens)} of {most} tokens: the model's context is "
                 "full; lower sampling.max_new_tokens"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from swarmproof.attacks.base import Measure
-from swarmproof.types import RoundRecord
+from swarmproof.types import NodeId, RoundRecord
 
 # The final value of a metric is its mean over this many last iterations.
 FINAL_ITERATIONS = 10
@@ -128,6 +128,17 @@ def length_growth(rounds: Sequence[RoundRecord]) -> list[RoundRecord]:
         replace(record, asr=record.length / first[record.cohort] if first[record.cohort] else None)
         for record in rounds
     ]
+
+
+def of_nodes(record: RoundRecord, nodes: Sequence[NodeId]) -> RoundRecord:
+    """The record with reward and length of some of the nodes."""
+    counts = [record.by_node[str(node)] for node in nodes]
+    number = sum(count["completions"] for count in counts)
+    return replace(
+        record,
+        reward=sum(count["rewarded"] for count in counts) / number,
+        length=sum(count["tokens"] for count in counts) / number,
+    )
 
 
 def summarise_arm(

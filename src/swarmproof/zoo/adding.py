@@ -9,18 +9,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from swarmproof.zoo import added, fetching, gguf_file, places
 from swarmproof.zoo.addable import ADDABLE, Addable
 
 Say = Callable[[str], None]
+_LOCK = ".lock"
+_TRIES = 100  # to lock a folder that other processes take away meanwhile
 _TOKENIZER_BYTES = 8_000_000  # more than those of the models that we know
 
 
@@ -175,16 +178,13 @@ def add(
     """
     added.require_free(name)
     folder = (out or places.models() / name).absolute()
-    if folder.exists() or folder.is_symlink():  # a link to nothing cannot be replaced either
-        raise ValueError(
-            f"{folder} is there already; delete it to add {name} again, or choose another folder "
-            "with --out"
-        )
+    _require_new(folder, name)
     chosen = _of_file(name, file) if file else _of_name(name, source, say)
     say(f"{name}: {chosen.says}; {chosen.weights}")
     say(f"licence: {chosen.licence}")
     say(f"writes {_mb(chosen.bytes_kept)} to {folder}")
     with _workshop(folder) as work:
+        _require_new(folder, name)  # another process may have added it just now
         _require_room(work, chosen)
         made = work / "model"
         made.mkdir()
@@ -199,6 +199,14 @@ def add(
         (made / added.CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         made.rename(folder)
     return folder
+
+
+def _require_new(folder: Path, name: str) -> None:
+    if folder.exists() or folder.is_symlink():  # a link to nothing cannot be replaced either
+        raise ValueError(
+            f"{folder} is there already; delete it to add {name} again, or choose another folder "
+            "with --out"
+        )
 
 
 def _of_file(name: str, file: Path) -> Origin:
@@ -249,16 +257,9 @@ def _workshop(folder: Path) -> Iterator[Path]:
     """An empty folder beside `folder`, gone afterwards; only one process at a time has it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.with_name(f".{folder.name}.adding")
-    work.mkdir(exist_ok=True)
-    with (work / ".lock").open("wb") as lock:
+    with _locked(work, folder):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder} is being added by another process; wait for it") from None
-        try:
-            for left in work.iterdir():  # by a process that was killed
-                if left.name != ".lock":
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            _clear(work)  # of what a process left that was killed
             yield work
         except OSError as error:
             # The command's own message would advise --resume.
@@ -269,7 +270,48 @@ def _workshop(folder: Path) -> Iterator[Path]:
                 "with --out (nothing was left behind)"
             ) from None
         finally:
-            shutil.rmtree(work)
+            _clear(work)
+            (work / _LOCK).unlink()
+            with suppress(OSError):  # the next process may be in it already
+                work.rmdir()
+
+
+@contextmanager
+def _locked(work: Path, folder: Path) -> Iterator[None]:
+    """Makes the folder `work`, and holds the lock in it.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    for _ in range(_TRIES):
+        work.mkdir(exist_ok=True)
+        try:
+            lock = (work / _LOCK).open("wb")
+        except FileNotFoundError:  # another process has finished, and took the folder away
+            continue
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            if _is_there(work / _LOCK, lock):  # else that process has deleted it since
+                yield
+                return
+    raise ValueError(f"{folder} is being added by another process; wait for it")
+
+
+def _is_there(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _clear(work: Path) -> None:
+    for left in work.iterdir():
+        if left.name != _LOCK:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _require_room(work: Path, source: Origin) -> None:
