@@ -153,6 +153,7 @@ ARM = ("experiment", "arms", "logit")
         (("schema",), 2, "schema"),
         (("extra",), 1, "extra"),
         (("experiment", "name"), "../../x", "experiment.name"),
+        (("experiment", "name"), "..", "may not name a file"),
         (("experiment", "arms", "../../etc"), {}, "experiment.arms"),
         (("experiment", "seeds"), list(range(1000)), "experiment.seeds"),
         (("experiment", "seeds"), [0], "give one for each arm and seed"),

@@ -17,10 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from swarmproof import registry, zoo
+from swarmproof import registry, steps, zoo
 from swarmproof.cli import main
 from swarmproof.cli.common import parse_seeds
 from swarmproof.config import load, shipped
@@ -414,7 +415,7 @@ def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path
     # In one process: how trials at once are stopped is tested above.
     arguments = ["reproduce", "fig16", *small, "--jobs=0", "--out=out", "--export=results"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "swarmproof", *arguments],
+        [sys.executable, "-m", "swarmproof", *arguments, "--restart"],
         cwd=tmp_path,
         env=NO_HUB,
         stdout=subprocess.PIPE,
@@ -434,6 +435,7 @@ def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path
         process.wait()
     assert process.returncode == 130
     assert errors.startswith("interrupted; continue with: swarmproof reproduce fig16 ")
+    assert "--restart" not in errors
 
     done = in_this_process(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -441,6 +443,18 @@ def test_figures_are_stopped_and_gone_on_with_by_the_same_command(tmp_path: Path
     for name in ("fig16.png", "fig16.svg", "result.json", "trials/attack/seed-0/rounds.jsonl"):
         assert (tmp_path / "out/tiny/fig16" / name).exists()
     assert (tmp_path / "results/tiny/fig16.json").exists()
+
+
+def test_a_warm_up_of_figures_that_is_stopped_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "warm_up", stopped)
+    done = in_this_process("reproduce", "fig16", *SMALL, "--jobs=0", "--out=out", cwd=tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.startswith("interrupted; continue with: swarmproof reproduce fig16 ")
 
 
 def _group_lives(group: int) -> bool:
