@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from swarmproof import zoo
-from swarmproof.attacks import LengthReplay
+from swarmproof.attacks import LengthReplay, search
 from swarmproof.attacks.base import AttackView
 from swarmproof.attacks.candidates import forced
 from swarmproof.attacks.search import column_of, near_draws
@@ -66,6 +68,22 @@ def test_near_ties_are_longer_inside_the_tolerance_and_seen_by_a_tighter_one(
     # Where nothing is near, the forced draws are sent.
     exact = attack("near_ties", tolerance=0.0, alternatives=2).craft(view)
     assert {c.slot: len(c.token_ids or ()) for c in exact} == usual
+
+
+def test_near_draws_in_parts_are_near_draws(
+    tiny_math: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tolerance of 0 nothing is left to chance, so that the parts give the same."""
+    prompts = [tiny_math.codec.encode_prompt(TASK.prompt(problem)) for problem in PROBLEMS[:5]]
+    seeds = [[5, 6]] * 5
+
+    def drawn() -> list[Any]:
+        rng = np.random.default_rng(0)
+        return near_draws(tiny_math, prompts, seeds, tolerance=0.0, ties=2, rng=rng)
+
+    whole = drawn()
+    monkeypatch.setattr(search, "_DRAWN_ROWS", 4)
+    assert drawn() == whole
 
 
 def test_near_draws_lose_no_more_than_they_may_and_no_more_often(tiny_math: Policy) -> None:

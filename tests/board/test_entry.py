@@ -272,6 +272,11 @@ def test_what_judges_read_is_bounded(packed: dict[str, Any]) -> None:
         # Draws count also where solutions are too few for the slots of a group.
         ({"name": "text", "candidates": 1024}, 1024 * 2),
         ({"name": "length", "candidates": 7}, 7 * 2),
+        # 8 draws are read, 3 are made, and 5 spellings kept at 6 places, for each of 4 lengths.
+        (
+            {"name": "text_in_support", "candidates": 3, "phrase": "Hi", "beam": 5},
+            (8 + 3 + 120) * 2,
+        ),
         ({"name": "length_replay", "how": "withhold"}, 9 * 2),
         ({"name": "length_replay", "how": "late"}, 0),
         ({"name": "length_replay", "how": "near_ties", "alternatives": 8}, 9 * 9 * 2),

@@ -117,7 +117,7 @@ def test_bfloat16_that_is_slower_than_float32_is_told_and_runs(
     (tmp_path / "cpuinfo").write_text(cpu)
     monkeypatch.setattr(capacity, "_CPUINFO", tmp_path / "cpuinfo")
     note = capacity.slow([small(), small(dtype="float32")], HERE)
-    assert ("--set model.dtype=float32 --set warmup.dtype=float32 is faster" in note) is told
+    assert ("--set model.dtype=float32 --set warmup.dtype=float32 should be faster" in note) is told
     assert capacity.slow([load("text-horizontal").arms["attack"]], HERE) == ""
     capacity.require([small()], tmp_path, HERE, resume=True)
 

@@ -400,6 +400,10 @@ def test_a_damaged_trial_of_another_run_is_not_taken_over(
     assert not fresh.finished(name)
     (trial.folder / COMPLETIONS).write_bytes(whole)
     assert fresh.take(folder, plan.configs) == [name]
+    taken = fresh.folder(name) / COMPLETIONS
+    taken.write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match=f"{COMPLETIONS} has .* bytes"):
+        runner.missing(plan, fresh)
 
 
 def test_a_store_belongs_to_one_process(store: Store) -> None:

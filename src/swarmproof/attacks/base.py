@@ -119,8 +119,8 @@ class Attack(Plugin):
         return 0
 
     def most_draws(self, topology: str, slots: int) -> int:  # noqa: ARG002
-        """At most so many of them for a problem of which it has so many slots. What a stranger
-        asks to run is bounded by it."""
+        """At most so many of them for a problem of which it has so many slots, with other rows of
+        that length that it lets the model read. What a stranger asks to run is bounded by it."""
         return self.draws(topology)
 
     def require(self, task: Task) -> None:

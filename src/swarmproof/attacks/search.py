@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from swarmproof.policies.policy import Policy
 
 _ROWS = 256  # contexts in one pass
+_DRAWN_ROWS = 4096  # drawn side by side; each keeps the keys and values of its tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,29 @@ def near_draws(
 
     A token is drawn by logit / temperature + the noise of its address + a term between 0 and
     `tolerance`, so that it loses at most `tolerance` against the forced draw. Once `ties` tokens of
-    a completion have lost, its other tokens are forced.
+    a completion have lost, its other tokens are forced. Only so many rows are drawn at once that
+    they fit in memory.
     """
+    most = max(1, _DRAWN_ROWS // len(seeds[0]))
+    parts = [slice(first, first + most) for first in range(0, len(prompts), most)]
+    return [
+        row
+        for part in parts
+        for row in _near_draws(
+            policy, prompts[part], seeds[part], tolerance=tolerance, ties=ties, rng=rng
+        )
+    ]
+
+
+def _near_draws(
+    policy: Policy,
+    prompts: Sequence[Tokens],
+    seeds: Sequence[Sequence[int]],
+    *,
+    tolerance: float,
+    ties: int,
+    rng: np.random.Generator,
+) -> list[list[Tokens]]:
     import torch
 
     from swarmproof.policies import loader, sampler

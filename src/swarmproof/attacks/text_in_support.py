@@ -70,6 +70,10 @@ class TextInSupport(Frame):
         read = _DRAWS_READ if topology == "horizontal" else self.candidates
         return read + self.candidates
 
+    def most_draws(self, topology: str, slots: int) -> int:  # noqa: ARG002
+        # Each spelling that is kept for a length of the phrase is a row that the model reads.
+        return self.draws(topology) + _PLACES * self.beam * (len(self.phrase) + 2)
+
     def material(self, view: AttackView, wanted: Mapping[str, int]) -> dict[str, Material]:
         drawn = draw(view, wanted, self.draws(view.topology) - self.candidates)
         poison = self._poison(view, drawn)

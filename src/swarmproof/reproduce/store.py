@@ -311,6 +311,8 @@ class Store:
             "config": trial.config.model_dump(mode="json"),
         }
         self.folder(key).mkdir(parents=True, exist_ok=True)
+        if finished:
+            about[_SIZES] = _sizes(self.folder(key))
         write_json(self.folder(key) / _ABOUT, about)
 
     def _has(self, key: str) -> bool:
